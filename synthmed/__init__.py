@@ -1,1 +1,55 @@
-"""Synthetic anomalies for medical images."""
+"""Seeded, composable synthetic anomalies for medical images.
+
+>>> import numpy as np, synthmed
+>>> scan = np.random.default_rng(0).integers(0, 255, (224, 224), dtype=np.uint8)
+>>> image, mask = synthmed.CutPaste(synthmed.PerlinMask())(scan, rng=7)
+"""
+
+from synthmed.anomalies import (
+    Anomaly,
+    CutPaste,
+    GaussianIntensityChange,
+    Identity,
+    Sink,
+    SmoothIntensityChange,
+    Source,
+)
+from synthmed.compose import OneOf, Repeat, Sequence
+from synthmed.foreground import foreground
+from synthmed.generator import Generator, from_dict
+from synthmed.masks import EllipseMask, IntersectionMask, Mask, PerlinMask, RectangleMask, Shape, UnionMask
+from synthmed.presets import preset
+from synthmed.replay import replay
+from synthmed.sample import NothingToSee, Sample
+from synthmed.scene import Region, Scene
+from synthmed.version import __version__
+
+__all__ = [
+    "Anomaly",
+    "CutPaste",
+    "EllipseMask",
+    "GaussianIntensityChange",
+    "Generator",
+    "Identity",
+    "IntersectionMask",
+    "Mask",
+    "NothingToSee",
+    "OneOf",
+    "PerlinMask",
+    "RectangleMask",
+    "Region",
+    "Repeat",
+    "Sample",
+    "Scene",
+    "Sequence",
+    "Shape",
+    "Sink",
+    "SmoothIntensityChange",
+    "Source",
+    "UnionMask",
+    "__version__",
+    "foreground",
+    "from_dict",
+    "preset",
+    "replay",
+]

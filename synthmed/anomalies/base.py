@@ -1,0 +1,95 @@
+"""The base class of anomalies: draw a mask, draw what happens in it, make it happen, see that it can be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthmed.generator import Generator, Outcome, Parameters
+from synthmed.sample import NothingToSee
+from synthmed.scene import Region, Scene
+
+_TRIES = 20
+
+
+class Anomaly(Generator):
+    """A change of the image inside a mask.
+
+    A subclass is a frozen dataclass whose first field is `mask`. It draws its own parameters in `draw` and computes the
+    new values in `change`. This class draws the mask, keeps values within the range and the dtype, leaves all outside the
+    mask as it was, and draws again where nothing changed visibly.
+    """
+
+    mask: Generator
+
+    def __post_init__(self) -> None:
+        """Check that `mask` is a mask."""
+        if not (isinstance(self.mask, Generator) and self.mask.is_mask):
+            raise TypeError(f"{type(self).__name__}: mask must be a mask, got {self.mask!r}")
+
+    def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
+        """Draw the parameters of the change, as plain JSON values.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        scene : Scene
+            The image and what came with the call.
+        region : Region
+            The mask that was drawn: its box in the image, and the mask within it.
+        """
+        raise NotImplementedError
+
+    def change(
+        self, parameters: Parameters, scene: Scene, region: Region
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Compute the new values; nothing random.
+
+        Returns
+        -------
+        values : ndarray of float64, shape (*box, channels)
+            For the region's box, with the value range scaled to [0, 1], as `scene.patch(region.box)` gives the old ones.
+            They are clipped, and used inside the mask alone.
+        inside : ndarray of bool, shape of the box
+            The anomaly's mask within the box, as a rule `region.inside`.
+        """
+        raise NotImplementedError
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
+        """Draw until the change can be seen, a bounded number of times."""
+        name = type(self).__name__
+        if scene.is_constant:
+            raise NothingToSee(f"{name} has nothing to show on a constant image")
+        for _ in range(_TRIES):
+            where, region = self.mask.run(rng, scene)
+            what = self.draw(rng, scene, region)
+            outcome = self._outcome(what, scene, region)
+            if outcome is not None:
+                return {"mask": where, **what}, outcome
+        raise NothingToSee(f"{name} changed no pixel by 1/255 of the value range in {_TRIES} draws")
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
+        """Apply drawn parameters."""
+        outcome = self._outcome(parameters, scene, self.mask.apply(parameters["mask"], scene))
+        if outcome is None:
+            raise NothingToSee(f"these parameters of {type(self).__name__} change nothing visibly in this image")
+        return outcome
+
+    def _outcome(self, parameters: Parameters, scene: Scene, region: Region) -> Outcome | None:
+        changed = scene.changed(region, *self.change(parameters, scene, region))
+        return None if changed is None else Outcome(*changed, (type(self).__name__,))
+
+
+@dataclass(frozen=True, repr=False)
+class Identity(Generator):
+    """Nothing changes, and the mask is empty: a normal image among the anomalous."""
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
+        """There is nothing to draw."""
+        return {}, self.apply({}, scene)
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
+        """The scene as it is."""
+        return Outcome(scene, np.zeros(scene.shape, bool))

@@ -1,0 +1,195 @@
+"""Generators made of generators: one of several, all in order, one several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from synthmed.generator import Generator, Outcome, Parameters
+from synthmed.scene import Scene
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class OneOf(Generator):
+    """One of several masks or anomalies, drawn anew in each call.
+
+    ``a | b`` is ``OneOf(a, b)``.
+
+    Parameters
+    ----------
+    *options : Generator
+        Masks alone, or anomalies and their compositions alone.
+    weights : sequence of float, optional
+        Their relative frequencies; equal by default.
+    """
+
+    options: tuple[Any, ...] = ()
+    weights: tuple[float, ...] | None = None
+
+    def __init__(self, *options: Generator, weights: Any = None) -> None:
+        options = _members(self, options)
+        if len({o.is_mask for o in options}) > 1:
+            raise TypeError(f"OneOf takes masks alone or anomalies alone, got {options!r}")
+        object.__setattr__(self, "options", options)
+        object.__setattr__(self, "weights", _weights(self, weights, len(options)))
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Generator:
+        return cls(*fields.pop("options", ()), **fields)
+
+    def _repr_arguments(self) -> list[str]:
+        return [repr(o) for o in self.options] + ([f"weights={self.weights!r}"] if self.weights else [])
+
+    @property
+    def is_mask(self) -> bool:  # type: ignore[override]
+        """Whether the options are masks."""
+        return self.options[0].is_mask
+
+    def __or__(self, other: Generator) -> Generator:
+        """One more option; equal weights stay equal."""
+        if not isinstance(other, Generator) or self.weights is not None:
+            return super().__or__(other)
+        return OneOf(*self.options, *(other.options if isinstance(other, OneOf) and not other.weights else [other]))
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
+        """Draw the option, then let it run."""
+        option = _draw_index(rng, self.weights, len(self.options))
+        parameters, result = self.options[option].run(rng, scene)
+        return {"option": option, "parameters": parameters}, result
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Any:
+        """Apply the option that was drawn."""
+        return self.options[parameters["option"]].apply(parameters["parameters"], scene)
+
+
+@dataclass(frozen=True, repr=False, init=False)
+class Sequence(Generator):
+    """All of several anomalies in order, each drawn on the result of the one before; the mask is the union.
+
+    ``a + b`` is ``Sequence(a, b)``.
+
+    Parameters
+    ----------
+    *members : Generator
+        Anomalies and their compositions.
+    """
+
+    members: tuple[Any, ...] = ()
+
+    def __init__(self, *members: Generator) -> None:
+        object.__setattr__(self, "members", _anomalies(self, _members(self, members)))
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Generator:
+        return cls(*fields.pop("members", ()), **fields)
+
+    def _repr_arguments(self) -> list[str]:
+        return [repr(m) for m in self.members]
+
+    def __add__(self, other: Generator) -> Generator:
+        """One more member."""
+        if not isinstance(other, Generator):
+            return NotImplemented
+        return Sequence(*self.members, *(other.members if isinstance(other, Sequence) else [other]))
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
+        """Run the members in order."""
+        return _run_all(iter(self.members), rng, scene)
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
+        """Apply what was drawn, in order."""
+        return _apply_all(iter(self.members), parameters, scene)
+
+
+@dataclass(frozen=True, repr=False)
+class Repeat(Generator):
+    """An anomaly a random number of times, each on the result of the one before; the mask is the union.
+
+    Parameters
+    ----------
+    member : Generator
+        An anomaly or a composition.
+    times : tuple of int, or int
+        The numbers to draw from.
+    weights : sequence of float, optional
+        Their relative frequencies; equal by default.
+    """
+
+    member: Generator
+    times: tuple[int, ...] = (1, 2)
+    weights: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        _anomalies(self, _members(self, (self.member,)))
+        times = (self.times,) if isinstance(self.times, int) else tuple(self.times)
+        if not times or not all(isinstance(t, int) and not isinstance(t, bool) and t >= 0 for t in times):
+            raise ValueError(f"Repeat: times must be whole numbers, none negative, got {self.times!r}")
+        object.__setattr__(self, "times", times)
+        object.__setattr__(self, "weights", _weights(self, self.weights, len(times)))
+
+    def _repr_arguments(self) -> list[str]:
+        return [repr(self.member), *super()._repr_arguments()[1:]]
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
+        """Draw the number, then run the member that often."""
+        times = self.times[_draw_index(rng, self.weights, len(self.times))]
+        return _run_all(iter([self.member] * times), rng, scene)
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
+        """Apply what was drawn, in order."""
+        return _apply_all(iter([self.member] * len(parameters["members"])), parameters, scene)
+
+
+def _run_all(members: Iterator[Generator], rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
+    drawn = []
+    total = Outcome(scene, np.zeros(scene.shape, bool))
+    for member in members:
+        parameters, outcome = member.run(rng, total.scene)
+        drawn.append(parameters)
+        total = _then(total, outcome)
+    return {"members": drawn}, total
+
+
+def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scene) -> Outcome:
+    total = Outcome(scene, np.zeros(scene.shape, bool))
+    for member, drawn in zip(members, parameters["members"], strict=True):
+        total = _then(total, member.apply(drawn, total.scene))
+    return total
+
+
+def _then(first: Outcome, second: Outcome) -> Outcome:
+    return replace(second, mask=first.mask | second.mask, anomalies=first.anomalies + second.anomalies)
+
+
+def _draw_index(rng: np.random.Generator, weights: tuple[float, ...] | None, count: int) -> int:
+    if weights is None:
+        return int(rng.integers(count))
+    ends = np.cumsum(weights)
+    return int(np.searchsorted(ends, rng.random() * ends[-1], side="right"))
+
+
+def _members(owner: Generator, members: tuple[Any, ...]) -> tuple[Generator, ...]:
+    if len(members) == 1 and isinstance(members[0], list | tuple):
+        members = tuple(members[0])
+    if not members or not all(isinstance(m, Generator) for m in members):
+        raise TypeError(f"{type(owner).__name__} takes one or more generators, got {members!r}")
+    return members
+
+
+def _anomalies(owner: Generator, members: tuple[Generator, ...]) -> tuple[Generator, ...]:
+    if any(m.is_mask for m in members):
+        raise TypeError(f"{type(owner).__name__} takes anomalies, not masks (for those UnionMask, IntersectionMask)")
+    return members
+
+
+def _weights(owner: Generator, weights: Any, count: int) -> tuple[float, ...] | None:
+    if weights is None:
+        return None
+    values = tuple(float(w) for w in weights)
+    if len(values) != count or not all(0 <= w < np.inf for w in values) or sum(values) <= 0:
+        raise ValueError(
+            f"{type(owner).__name__}: weights must be {count} numbers, none negative, not all 0, got {weights!r}")
+    return values

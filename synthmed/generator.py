@@ -1,0 +1,215 @@
+"""What masks, anomalies and their compositions have in common: configuration as data, and the call."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from synthmed.sample import Sample
+from synthmed.scene import Scene
+from synthmed.version import __version__
+
+RNG = int | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
+Parameters = dict[str, Any]
+_Self = TypeVar("_Self", bound="Generator")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What applying a generator gives: the scene after it, where it changed it, and the names of what changed it."""
+
+    scene: Scene
+    mask: NDArray[np.bool_]
+    anomalies: tuple[str, ...] = ()
+
+
+class Generator:
+    """Base of everything that can be called on an image.
+
+    A subclass is a frozen dataclass of plain values and other generators. It draws in one step and applies in another:
+    `run` draws parameters and applies them, `apply` applies parameters drawn before. What both return is for a mask its
+    `synthmed.scene.Region`, for everything else an `Outcome`.
+    """
+
+    is_mask: ClassVar[bool] = False
+    _known: ClassVar[dict[str, type[Generator]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the class known by its name to `from_dict`."""
+        super().__init_subclass__(**kwargs)
+        if cls.__name__ not in ("Mask", "Anomaly") and not cls.__name__.startswith("_"):
+            Generator._known[cls.__name__] = cls
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
+        """Draw parameters for this scene and apply them; return both."""
+        raise NotImplementedError
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Any:
+        """Apply drawn parameters; nothing random."""
+        raise NotImplementedError
+
+    def __call__(
+        self, image: ArrayLike, *, rng: RNG = None, roi: ArrayLike | None = None,
+        donors: Sequence[ArrayLike] | None = None, value_range: tuple[float, float] | None = None,
+        channel_axis: int | None = None, spacing: Sequence[float] | None = None,
+    ) -> Sample:
+        """Draw, and apply what was drawn.
+
+        Parameters
+        ----------
+        image : array_like, shape (H, W) or (D, H, W), with channels where `channel_axis` says so
+            Any integer or floating dtype, finite. Not written to.
+        rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
+            As `numpy.random.default_rng` takes it (SPEC 7).
+        roi : array_like of bool, the spatial shape, optional
+            Where an anomaly may be placed: at least half of it (`roi_overlap` of its mask) lies inside.
+        donors : sequence of array_like, optional
+            Images from which CutPaste takes its patches, with the image's dtype and channels, each of any size. Items
+            are read when they are drawn. By default patches come from the image itself, at another place.
+        value_range : (low, high), optional
+            To which intensities are relative and within which results stay; by default (0, 255) for uint8, the image's
+            own minimum and maximum for other dtypes.
+        channel_axis : int, optional
+            The axis of channels, of the image and the donors. Without it a 3-D array is a volume.
+        spacing : sequence of float, optional
+            Voxel size along each spatial axis; shapes and distances are taken in its unit.
+
+        Returns
+        -------
+        Sample
+            Unpacks as the pair (image, mask); `.record` replays it. A mask returns the image as it came.
+
+        Raises
+        ------
+        NothingToSee
+            If the image cannot carry a visible anomaly: constant, too small, no room in `roi`, no visible draw.
+        TypeError, ValueError
+            If an argument is not as described.
+        """
+        scene = Scene.of(
+            image, roi=roi, donors=donors, value_range=value_range, channel_axis=channel_axis, spacing=spacing)
+        parameters, result = self.run(_generator_of(rng), scene)
+        outcome = outcome_of(scene, result)
+        record = {
+            "synthmed": __version__,
+            "generator": self.to_dict(),
+            "parameters": parameters,
+            "anomalies": list(outcome.anomalies),
+            "shape": list(np.shape(image)),
+            "dtype": scene.image.dtype.str,
+            "value_range": [scene.low, scene.high],
+            "channel_axis": channel_axis,
+            "spacing": None if spacing is None else list(scene.spacing),
+        }
+        return Sample(image_of(outcome.scene), outcome.mask, record)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as JSON data: the type's name and every parameter."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+
+    @classmethod
+    def from_dict(cls: type[_Self], data: Mapping[str, Any]) -> _Self:
+        """The generator that a dictionary made by `to_dict` describes; parameters left out have their defaults.
+
+        Raises
+        ------
+        ValueError
+            If the type is unknown, a parameter is misspelt, or a value is out of its bounds.
+        """
+        generator = _build(data)
+        if not isinstance(generator, cls):
+            raise ValueError(f"expected a {cls.__name__}, got {type(generator).__name__}")
+        return generator
+
+    @classmethod
+    def _from_fields(cls, fields: dict[str, Any]) -> Generator:
+        return cls(**fields)
+
+    def __or__(self, other: Generator) -> Generator:
+        """One of the two, with equal probability."""
+        from synthmed.compose import OneOf
+
+        return OneOf(self, other) if isinstance(other, Generator) else NotImplemented
+
+    def __add__(self, other: Generator) -> Generator:
+        """One after the other."""
+        from synthmed.compose import Sequence as InSequence
+
+        return InSequence(self, other) if isinstance(other, Generator) else NotImplemented
+
+    def __repr__(self) -> str:
+        """The constructor call, with what is not default."""
+        return f"{type(self).__name__}({', '.join(self._repr_arguments())})"
+
+    def _repr_arguments(self) -> list[str]:
+        arguments = []
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if value != f.default:
+                arguments.append(f"{f.name}={value!r}")
+        return arguments
+
+
+def from_dict(data: Mapping[str, Any]) -> Generator:
+    """The generator that a dictionary made by `Generator.to_dict` describes; see `Generator.from_dict`."""
+    return Generator.from_dict(data)
+
+
+def outcome_of(scene: Scene, result: Any) -> Outcome:
+    """Bring what a mask returns, a region, and what an anomaly returns to one form."""
+    if isinstance(result, Outcome):
+        return result
+    mask = np.zeros(scene.shape, bool)
+    mask[result.box] = result.inside
+    return Outcome(scene, mask)
+
+
+def image_of(scene: Scene) -> NDArray[Any]:
+    """A copy-free view of the scene's image with its axes as they came; copied if it still is the caller's array."""
+    image = scene.image[..., 0] if scene.channel_axis is None else np.moveaxis(scene.image, -1, scene.channel_axis)
+    return image if scene.is_own else image.copy()
+
+
+def _generator_of(rng: RNG) -> np.random.Generator:
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError) as error:
+        raise type(error)(
+            "rng must be None, a non-negative int or sequence of ints, a SeedSequence, a BitGenerator or a Generator, "
+            f"got {rng!r}") from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Generator):
+        return value.to_dict()
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _build(data: Any) -> Any:
+    """Generators for dictionaries and tuples for lists, all the way down."""
+    if isinstance(data, list | tuple):
+        return tuple(_build(v) for v in data)
+    if not isinstance(data, Mapping):
+        return data
+    name = data.get("type")
+    cls = Generator._known.get(name) if isinstance(name, str) else None
+    if cls is None:
+        known = list(Generator._known)
+        raise ValueError(f"unknown generator type {name!r}{_did_you_mean(str(name), known)}; known: {', '.join(known)}")
+    names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for key in data:
+        if key != "type" and key not in names:
+            raise ValueError(
+                f"{name} has no parameter {key!r}{_did_you_mean(str(key), names)}; it has: {', '.join(names) or 'none'}")
+    return cls._from_fields({k: _build(v) for k, v in data.items() if k != "type"})
+
+
+def _did_you_mean(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

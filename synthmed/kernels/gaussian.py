@@ -1,0 +1,45 @@
+"""Gaussian filter in n dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+
+def gaussian_blur(values: NDArray[np.float32], sigma: Sequence[float], truncate: float = 4.0) -> NDArray[np.float32]:
+    """Gaussian filter, reflected at the border, as `scipy.ndimage.gaussian_filter` computes it.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (H, W) or (D, H, W)
+    sigma : sequence of float
+        Standard deviation along each axis, in pixels; 0 leaves the axis alone.
+    truncate : float
+        Radius of the filter in standard deviations.
+
+    Returns
+    -------
+    ndarray of float32, shape of `values`
+    """
+    kernels = [_taps(s, truncate) for s in sigma]
+    out: NDArray[Any] = cv2.sepFilter2D(
+        values.reshape(-1, values.shape[-1]), -1, kernels[-1], np.ones(1, np.float32), borderType=cv2.BORDER_REFLECT)
+    for axis in range(values.ndim - 1):  # each further axis as the rows of a matrix
+        if len(kernels[axis]) == 1:
+            continue
+        for block in out.reshape(int(np.prod(values.shape[:axis])), values.shape[axis], -1):
+            block[:] = cv2.sepFilter2D(
+                block, -1, np.ones(1, np.float32), kernels[axis], borderType=cv2.BORDER_REFLECT)
+    return out.reshape(values.shape)
+
+
+def _taps(sigma: float, truncate: float) -> NDArray[np.float32]:
+    radius = int(truncate * sigma + 0.5)
+    if radius == 0:
+        return np.ones(1, np.float32)
+    taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return (taps / taps.sum()).astype(np.float32)

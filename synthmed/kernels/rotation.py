@@ -1,0 +1,35 @@
+"""Rotations by angles in the coordinate planes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def rotation_matrix(degrees: Sequence[float], spacing: Sequence[float]) -> NDArray[np.float64]:
+    """Rotate offsets in voxels by angles that hold in physical space.
+
+    Parameters
+    ----------
+    degrees : sequence of float
+        One angle in the plane; in 3-D three, for the planes of axes (0, 1), (0, 2) and (1, 2), applied in this order.
+    spacing : sequence of 2 or 3 floats
+        Voxel size along each axis.
+
+    Returns
+    -------
+    ndarray of float64, shape (n, n)
+        With equal spacing, an orthogonal matrix.
+    """
+    n = len(spacing)
+    matrix = np.eye(n)
+    for (i, j), angle in zip(combinations(range(n), 2), degrees, strict=True):
+        c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+        turn = np.eye(n)
+        turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
+        matrix = turn @ matrix
+    return matrix * np.divide.outer(1.0, spacing)[:, None] * np.asarray(spacing, float)

@@ -1,0 +1,8 @@
+"""Where an anomaly goes: random shapes and their place in the image."""
+
+from synthmed.masks.base import Mask, Shape
+from synthmed.masks.figures import EllipseMask, RectangleMask
+from synthmed.masks.overlay import IntersectionMask, UnionMask
+from synthmed.masks.perlin import PerlinMask
+
+__all__ = ["EllipseMask", "IntersectionMask", "Mask", "PerlinMask", "RectangleMask", "Shape", "UnionMask"]

@@ -1,0 +1,100 @@
+"""The base class of masks: draw a shape, find a place for it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthmed import validation
+from synthmed.generator import Generator, Parameters
+from synthmed.sample import NothingToSee
+from synthmed.scene import Figure, Region, Scene
+
+SMALLEST_SIDE = 2  # pixels
+_TRIES = 200
+_PLACES = 50
+
+
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A mask within its box, not placed yet; with its closed form where it has one."""
+
+    inside: NDArray[np.bool_]
+    figure: Figure | None = None
+
+
+class Mask(Generator):
+    """A random shape at a random place.
+
+    A subclass draws the parameters of a shape in `draw` and renders it in `render`; this class places it so that its
+    box lies in the image and enough of it in the region of interest.
+    """
+
+    is_mask: ClassVar[bool] = True
+    roi_overlap: float = 0.5
+    """Least share of the mask that lies in the region of interest; a field of subclasses that expose it."""
+
+    def __post_init__(self) -> None:
+        """Check the parameters."""
+        validation.number(self, "roi_overlap", 0, 1)
+
+    def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
+        """Draw the parameters of a shape, as plain JSON values."""
+        raise NotImplementedError
+
+    def render(self, parameters: Parameters, scene: Scene) -> Shape:
+        """Make the shape of drawn parameters."""
+        raise NotImplementedError
+
+    def accepts(self, shape: Shape) -> bool:
+        """Whether the shape may be used; one that may not is drawn again."""
+        return bool(shape.inside.any())
+
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region]:
+        """Draw shapes until one is accepted and has a place."""
+        for _ in range(_TRIES):
+            parameters = self.draw(rng, scene)
+            shape = self.render(parameters, scene)
+            if not self.accepts(shape):
+                continue
+            corner = self._place(rng, shape.inside, scene)
+            if corner is not None:
+                return {"shape": parameters, "corner": list(corner)}, Region(corner, shape.inside, shape.figure)
+        where = "the region of interest" if scene.roi is not None else f"an image of shape {scene.shape}"
+        raise NothingToSee(f"no place for a {type(self).__name__} was found in {where} in {_TRIES} tries")
+
+    def apply(self, parameters: Parameters, scene: Scene) -> Region:
+        """Render a shape at the place that was found for it."""
+        shape = self.render(parameters["shape"], scene)
+        return Region(tuple(parameters["corner"]), shape.inside, shape.figure)
+
+    def _place(self, rng: np.random.Generator, inside: NDArray[np.bool_], scene: Scene) -> tuple[int, ...] | None:
+        free = [n - b for n, b in zip(scene.shape, inside.shape, strict=True)]
+        if min(free) < 0:
+            return None
+        if scene.roi is None:
+            return tuple(int(rng.integers(f + 1)) for f in free)
+        area = np.count_nonzero(inside)
+        # Only corners at which the box meets the region's own box can do.
+        low = [max(r.start - b + 1, 0) for r, b in zip(scene.roi_box, inside.shape, strict=True)]
+        high = [min(r.stop - 1, f) for r, f in zip(scene.roi_box, free, strict=True)]
+        for _ in range(_PLACES):
+            corner = tuple(int(rng.integers(a, b + 1)) for a, b in zip(low, high, strict=True))
+            within = scene.roi[Region(corner, inside).box] & inside
+            if np.count_nonzero(within) >= self.roi_overlap * area:
+                return corner
+        return None
+
+
+def side_bounds(bounds: tuple[float, float], scene: Scene, name: str) -> list[tuple[int, int]]:
+    """Smallest and largest box side in pixels along each axis, from fractions of the image's sides."""
+    sides = [(max(math.ceil(bounds[0] * n), SMALLEST_SIDE), math.floor(bounds[1] * n)) for n in scene.shape]
+    if any(low > high for low, high in sides):
+        raise NothingToSee(
+            f"an image of shape {scene.shape} is too small for a {name} whose sides are {bounds[0]:g} to {bounds[1]:g} "
+            f"of the image's: each must be at least {SMALLEST_SIDE} pixels")
+    return sides

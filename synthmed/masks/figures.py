@@ -1,0 +1,110 @@
+"""Shapes with a closed form: ellipses and rectangles, sheared and rotated (in 3-D, ellipsoids and boxes)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthmed import kernels, validation
+from synthmed.generator import Parameters
+from synthmed.masks.base import Mask, Shape, side_bounds
+from synthmed.scene import Figure, Scene
+
+
+@dataclass(frozen=True, repr=False)
+class _FigureMask(Mask):
+    box: tuple[float, float] = (0.2, 0.6)
+    side_offset: float = 0.03
+    side_shape: float = 2.0
+    side_scale: float = 0.1
+    shear: float = 0.2
+    rotation: tuple[float, float] = (-90.0, 90.0)
+    roi_overlap: float = 0.5
+
+    is_box: ClassVar[bool]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        validation.interval(self, "box", 0, 1)
+        validation.number(self, "side_offset", 0)
+        validation.number(self, "side_shape", 0)
+        validation.number(self, "side_scale", 0)
+        validation.number(self, "shear", 0)
+        validation.interval(self, "rotation", -180, 180)
+
+    def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
+        """Draw a figure that fits the bounds: the map from the unit ball or cube to offsets in pixels."""
+        n = len(scene.shape)
+        bounds = side_bounds(self.box, scene, type(self).__name__)
+        fractions = self.side_offset + rng.gamma(self.side_shape, self.side_scale, size=n)
+        sides = [min(max(f * k, low), high) for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)]
+        spacing = np.array(scene.spacing)
+        shear = np.where(np.eye(n, dtype=bool), 1.0, rng.normal(0, self.shear, size=(n, n)))
+        shear = shear * spacing / spacing[:, None]
+        turn = kernels.rotation_matrix(rng.uniform(*self.rotation, size=math.comb(n, 2)), scene.spacing)
+        to_pixels = turn @ shear @ np.diag(sides) / 2
+        # Shrunk, all axes alike, if shear and rotation made it outgrow the bounds.
+        reach = self._reach(to_pixels)
+        to_pixels *= min(1.0, *(high / (2 * r) for (_, high), r in zip(bounds, reach, strict=True)))
+        return {"to_pixels": to_pixels.tolist()}
+
+    def render(self, parameters: Parameters, scene: Scene) -> Shape:
+        """Rasterise the figure: a pixel belongs to it if its centre does."""
+        to_pixels = np.array(parameters["to_pixels"])
+        box = [max(math.floor(2 * r * (1 + 1e-9)), 1) for r in self._reach(to_pixels)]
+        try:
+            to_unit = np.linalg.inv(to_pixels)
+        except np.linalg.LinAlgError:  # a shear that flattens the figure
+            return Shape(np.zeros(box, bool))
+        middle = [(b - 1) / 2 for b in box]
+        # Seen from its own middle, the ratio to the edge tells the inside.
+        inside = kernels.edge_ratio(box, middle, to_unit, self.is_box) <= 1
+        return Shape(inside, Figure(to_unit, self.is_box))
+
+    def _reach(self, to_pixels: NDArray[np.float64]) -> list[float]:
+        """Half the bounding box's sides."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, repr=False)
+class EllipseMask(_FigureMask):
+    """A random ellipse, sheared and rotated (in 3-D an ellipsoid).
+
+    Parameters
+    ----------
+    box : (float, float)
+        Bounds of the sides as fractions of the image's.
+    side_offset, side_shape, side_scale : float
+        Each side is drawn on its own as offset + Gamma(shape, scale), a fraction of the image's side, and clipped to
+        `box`.
+    shear : float
+        Standard deviation of the off-diagonal factors of the shear.
+    rotation : (float, float)
+        Bounds of the rotation in degrees (in 3-D, one angle for each pair of axes). A figure that shear and rotation
+        made outgrow `box` is shrunk.
+    roi_overlap : float
+        Least share of the mask that lies in the region of interest.
+
+    References
+    ----------
+    Baugh et al., "Many tasks make light work", MICCAI 2023.
+    """
+
+    is_box: ClassVar[bool] = False
+
+    def _reach(self, to_pixels: NDArray[np.float64]) -> list[float]:
+        return np.sqrt((to_pixels**2).sum(axis=1)).tolist()
+
+
+@dataclass(frozen=True, repr=False)
+class RectangleMask(_FigureMask):
+    """A random rectangle, sheared and rotated (in 3-D a box); parameters as of `EllipseMask`."""
+
+    is_box: ClassVar[bool] = True
+
+    def _reach(self, to_pixels: NDArray[np.float64]) -> list[float]:
+        return np.abs(to_pixels).sum(axis=1).tolist()

@@ -1,0 +1,227 @@
+"""The image as a generator sees it, with all that comes with the call."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from synthmed.sample import NothingToSee
+
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """An ellipse or a parallelogram about the middle of its box (in 3-D, their likes)."""
+
+    to_unit: NDArray[np.float64]
+    """Maps offsets from the middle, in pixels, to the unit ball or to the cube [-1, 1]^n."""
+    is_box: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """A mask at its place in the image: the mask within its box, and the box's first corner."""
+
+    corner: tuple[int, ...]
+    inside: NDArray[np.bool_]
+    figure: Figure | None = None
+
+    @property
+    def box(self) -> Box:
+        """Slices that cut the region's box out of an array of the image's spatial shape."""
+        return tuple(slice(c, c + n) for c, n in zip(self.corner, self.inside.shape, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """An image brought to one form, its value range, and what came with the call.
+
+    Attributes
+    ----------
+    image : ndarray, shape (*spatial, channels)
+        In its own dtype, channels last; never written to.
+    low, high : int or float
+        The value range.
+    spacing : tuple of float
+        Voxel size along each spatial axis.
+    roi : ndarray of bool, shape `spatial`, or None
+    donors : sequence of array_like or None
+    channel_axis : int or None
+        As given with the call, of the image and of the donors.
+    is_own : bool
+        False while `image` still is the caller's array.
+    """
+
+    image: NDArray[Any]
+    low: float
+    high: float
+    spacing: tuple[float, ...]
+    roi: NDArray[np.bool_] | None = None
+    donors: Sequence[ArrayLike] | None = None
+    channel_axis: int | None = None
+    is_own: bool = False
+
+    @classmethod
+    def of(
+        cls, image: ArrayLike, *, roi: ArrayLike | None = None, donors: Sequence[ArrayLike] | None = None,
+        value_range: tuple[float, float] | None = None, channel_axis: int | None = None,
+        spacing: Sequence[float] | None = None,
+    ) -> Scene:
+        """Check everything that came with a call, and bring it to this form."""
+        array = channels_last(image, channel_axis, "image")
+        shape = array.shape[:-1]
+        low, high = _extremes(array, "image")
+        if value_range is not None:
+            low, high = _value_range(value_range, array.dtype)
+        elif array.dtype == np.uint8:
+            low, high = 0, 255
+        if spacing is None:
+            steps = (1.0,) * len(shape)
+        else:
+            steps = tuple(float(s) for s in spacing)
+            if len(steps) != len(shape) or not all(0 < s < np.inf for s in steps):
+                raise ValueError(f"spacing must hold {len(shape)} positive numbers, one an axis, got {spacing!r}")
+        where = None
+        if roi is not None:
+            where = np.asarray(roi)
+            if where.dtype != bool:
+                raise TypeError(f"roi must be a bool array, got dtype {where.dtype}")
+            if where.shape != shape:
+                raise ValueError(f"roi must have the image's spatial shape {shape}, got {where.shape}")
+            if not where.any():
+                raise NothingToSee("roi is empty: there is no place for an anomaly")
+        if donors is not None and len(donors) == 0:
+            raise ValueError("donors is empty; leave it out to take patches from the image itself")
+        return cls(array, low, high, steps, where, donors, channel_axis)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The spatial shape."""
+        return self.image.shape[:-1]
+
+    @cached_property
+    def side(self) -> float:
+        """The median side, in the unit of `spacing`."""
+        return float(np.median([n * s for n, s in zip(self.shape, self.spacing, strict=True)]))
+
+    @cached_property
+    def roi_box(self) -> Box:
+        """The bounding box of the region of interest."""
+        assert self.roi is not None
+        lines = [np.flatnonzero(self.roi.any(axis=tuple(a for a in range(self.roi.ndim) if a != axis)))
+                 for axis in range(self.roi.ndim)]
+        return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
+
+    def pixels(self, length: float) -> tuple[float, ...]:
+        """A length given in pixels at an image side of 224, as pixels of this image along each axis."""
+        return tuple(length * self.side / 224 / s for s in self.spacing)
+
+    @cached_property
+    def _half_span(self) -> float:
+        # Half the range: its double may not be representable.
+        return self.high * 0.5 - self.low * 0.5
+
+    @cached_property
+    def is_constant(self) -> bool:
+        """Whether the image has one value only, or a range too small to tell its ends apart."""
+        return not self._half_span > 0 or bool(self.image.min() == self.image.max())
+
+    def patch(self, box: Box) -> NDArray[np.float64]:
+        """Values within a box, channels last, with the value range scaled to [0, 1]."""
+        return self.normalised(self.image[box])
+
+    def normalised(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Values with the value range scaled to [0, 1]."""
+        return (values * np.float64(0.5) - self.low * 0.5) / self._half_span
+
+    def donor(self, index: int) -> NDArray[Any]:
+        """A donor image, channels last, checked against the image."""
+        assert self.donors is not None
+        name = f"donors[{index}]"
+        donor = channels_last(self.donors[index], self.channel_axis, name)
+        if donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1] or donor.dtype != self.image.dtype:
+            raise ValueError(
+                f"{name} must have the image's axes, channels and dtype ({self.image.ndim - 1} spatial axes, "
+                f"{self.image.shape[-1]} channels, {self.image.dtype}), got {donor.ndim - 1} spatial axes, "
+                f"{donor.shape[-1]} channels, {donor.dtype}")
+        _extremes(donor, name)
+        return donor
+
+    def changed(
+        self, region: Region, values: NDArray[np.float64], inside: NDArray[np.bool_]
+    ) -> tuple[Scene, NDArray[np.bool_]] | None:
+        """The scene with new values, scaled as by `patch`, at the pixels `inside` of the region's box, and its mask.
+
+        None if no pixel of it changed visibly, by 1/255 of the value range.
+        """
+        before, where = self.image[region.box], inside[..., None]
+        after = np.where(where, self._in_range(values), before)
+        with np.errstate(over="ignore"):
+            step = np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max()
+        if not step >= self._half_span / 255:
+            return None
+        image = np.array(self.image)
+        image[region.box] = after
+        mask = np.zeros(self.shape, bool)
+        mask[region.box] = inside
+        return replace(self, image=image, is_own=True), mask
+
+    def _in_range(self, values: NDArray[np.float64]) -> NDArray[Any]:
+        with np.errstate(over="ignore"):
+            raw = (self.low * 0.5 + values * self._half_span) * 2
+        if self.image.dtype.kind in "iu":
+            raw = np.rint(raw)
+        # The nearest doubles within the range: a 64-bit bound need not be one.
+        low, high = float(self.low), float(self.high)
+        low = low if low >= self.low else float(np.nextafter(low, np.inf))
+        high = high if high <= self.high else float(np.nextafter(high, -np.inf))
+        return np.clip(raw, low, high).astype(self.image.dtype)
+
+
+def channels_last(image: ArrayLike, channel_axis: int | None, name: str) -> NDArray[Any]:
+    """A view of an image with its channels, one if it has no channel axis, as the last axis."""
+    array = np.asarray(image)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{name} must have a real numeric dtype, got {array.dtype}")
+    if channel_axis is None:
+        array = array[..., None]
+    else:
+        axis = operator.index(channel_axis)
+        if not -array.ndim <= axis < array.ndim:
+            raise ValueError(f"channel_axis {axis} is out of range for {name} of {array.ndim} axes")
+        array = np.moveaxis(array, axis, -1)
+    if array.ndim not in (3, 4):
+        raise ValueError(
+            f"{name} must have 2 or 3 spatial axes, got shape {np.shape(image)} with channel_axis={channel_axis}")
+    if array.size == 0:
+        raise ValueError(f"{name} is empty: shape {np.shape(image)}")
+    return array
+
+
+def _extremes(array: NDArray[Any], name: str) -> tuple[float, float]:
+    number = float if array.dtype.kind == "f" else int
+    low, high = number(array.min()), number(array.max())
+    if number is float and not (np.isfinite(low) and np.isfinite(high)):
+        count = np.count_nonzero(~np.isfinite(array))
+        raise ValueError(f"{name} must be finite, but {count} of its values are NaN or infinite")
+    return low, high
+
+
+def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tuple[float, float]:
+    try:
+        low, high = (v.item() if isinstance(v, np.generic) else v for v in value_range)
+        valid = bool(np.isfinite(low) and np.isfinite(high) and low < high)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise ValueError(f"value_range must be a pair (low, high) of finite numbers, low < high, got {value_range!r}")
+    if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
+        raise ValueError(f"value_range {value_range!r} does not fit the image's dtype {dtype}")
+    return low, high
