@@ -73,7 +73,7 @@ def gradient_noise(
         raise ValueError(
             f"gradients must have shape (cells + 1, ..., n) for a box of {n} axes (2 or 3), got {gradients.shape}")
     lattice = np.zeros((*(1,) * (3 - n), *gradients.shape[:-1], 3))
-    lattice[..., 3 - n:] = gradients.reshape(lattice.shape[:-1] + (n,))
+    lattice[..., 3 - n:] = gradients.reshape((*lattice.shape[:-1], n))
     turn = np.eye(3)
     if rotation is not None:
         turn[3 - n:, 3 - n:] = rotation
