@@ -1,0 +1,186 @@
+"""The command line: synthmed generate | preview | replay."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from tqdm import tqdm
+from tyro.conf import Positional, arg
+
+import synthmed.generate as generation
+from synthmed.generate.plan import recipe_of
+from synthmed.io import write_atomically
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SourceAndOut = Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...] OUT")]
+_Size = Annotated[str, arg(metavar="PIXELS|native")]
+
+
+@dataclass
+class Generate:
+    """Generate a labelled dataset of synthetic anomalies from normal images.
+
+    Started again after an interruption, it goes on where it was; the files are the same for any number of workers.
+    """
+
+    paths: _SourceAndOut
+    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: a folder that is new, empty,
+    or holds the same run."""
+    recipe: str = "paper"
+    """paper, release, or a JSON or TOML file."""
+    per_image: int = 10
+    """Samples for each input."""
+    seed: int = 0
+    """Determines every sample."""
+    size: _Size = "224"
+    """Side to which images are resized, or native."""
+    channels: Literal["grey", "keep"] = "grey"
+    """Make images grey, or keep their channels."""
+    roi: str = "none"
+    """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named as the inputs."""
+    workers: int = os.cpu_count() or 1
+    """Processes."""
+    layout: Literal["pairs", "mvtec"] = "pairs"
+    """images/ and masks/, or the folders of MVTec-AD."""
+    train_share: float = 0.5
+    """Layout mvtec: share of the inputs for train/good."""
+    strict: bool = False
+    """End at the first input that cannot be used."""
+
+    def run(self) -> int:
+        """Run the command; return the exit status."""
+        source, out = _source_and_out(self.paths)
+        settings = generation.Settings(
+            recipe_of(self.recipe), self.per_image, self.seed, _size(self.size), self.channels, self.roi, self.layout,
+            self.train_share)
+        with tqdm(unit=" samples", disable=None, dynamic_ncols=True) as bar:
+
+            def progress(done: int, total: int) -> None:
+                if bar.total is None:
+                    bar.reset(total)
+                    bar.initial = done
+                bar.n = done
+                bar.refresh()
+
+            summary = generation.generate(
+                source, out, settings, workers=self.workers, strict=self.strict, progress=progress)
+        _tell(summary)
+        return 1 if summary.skipped or summary.rejected else 0
+
+
+@dataclass
+class Preview:
+    """Draw a contact sheet of what a recipe makes of some images."""
+
+    paths: _SourceAndOut
+    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: the PNG file to write."""
+    recipe: str = "paper"
+    """paper, release, or a JSON or TOML file."""
+    seed: int = 0
+    """Determines every sample."""
+    size: _Size = "224"
+    """Side to which images are resized, or native."""
+    channels: Literal["grey", "keep"] = "grey"
+    """Make images grey, or keep their channels."""
+    roi: str = "none"
+    """Where anomalies may lie: none, auto, or a folder of masks named as the inputs."""
+
+    def run(self) -> int:
+        """Run the command; return the exit status."""
+        from synthmed.preview import draw_recipe
+
+        source, out = _source_and_out(self.paths)
+        settings = generation.Settings(recipe_of(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi)
+        plan = generation.make_plan(source, settings)
+        if out.resolve() in {i.path.resolve() for i in plan.inputs}:
+            raise generation.Refused(f"{out} is one of the inputs; choose another file")
+        write_atomically(out, draw_recipe(generation.Producer(plan)))
+        print(f"wrote {out}")
+        _tell_skipped({e.name: e.problem or "" for e in plan.skipped})
+        return 1 if plan.skipped else 0
+
+
+@dataclass
+class Replay:
+    """Regenerate samples of a dataset from its manifest, and verify that they equal its files."""
+
+    manifest: Positional[Path]
+    """The manifest.jsonl of a run."""
+    index: int | None = None
+    """One sample."""
+    all: bool = False
+    """Every sample."""
+    source: tuple[str, ...] = ()
+    """Where the inputs are now, if not where they were."""
+
+    def run(self) -> int:
+        """Run the command; return the exit status."""
+        if (self.index is None) == (not self.all):
+            raise ValueError("give either --index or --all")
+        started, count, different = time.monotonic(), 0, 0
+        for found in tqdm(generation.verify(self.manifest, self.index, self.source), unit=" samples", disable=None):
+            count += 1
+            if found.problems:
+                different += 1
+                print(f"sample {found.index} differs:", *found.problems, sep="\n  ")
+        print(f"{count - different} of {count} samples identical to their files, "
+              f"{time.monotonic() - started:.1f} s")
+        return 1 if different else 0
+
+
+def _source_and_out(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
+    if len(paths) < 2:
+        raise ValueError(f"expected SOURCE and OUT, got only {' '.join(paths) or 'nothing'}")
+    return paths[:-1], Path(paths[-1])
+
+
+def _size(text: str) -> int | str:
+    if text == "native":
+        return text
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"size must be a number of pixels or 'native', got {text!r}") from None
+
+
+def _tell(summary: generation.Summary) -> None:
+    made = summary.samples - summary.resumed
+    rate = f", {made / summary.seconds:.0f} a second" if made and summary.seconds > 0 else ""
+    before = f" ({summary.resumed} of them made before)" if summary.resumed else ""
+    print(f"{summary.samples} samples in {summary.out}{before}, {summary.seconds:.1f} s{rate}")
+    for kind, count in sorted(summary.kinds.items()):
+        print(f"  {count:6d}  {kind}")
+    _tell_skipped(summary.skipped)
+    for name, count in summary.rejected.items():
+        print(f"rejected {count} samples of {name}: {summary.reasons[name]}", file=sys.stderr)
+
+
+def _tell_skipped(skipped: dict[str, str]) -> None:
+    for name, reason in skipped.items():
+        print(f"skipped {name}: {reason}", file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0, 1 if something was skipped or differs, 2 for an error."""
+    command = tyro.extras.subcommand_cli_from_dict(
+        {"generate": Generate, "preview": Preview, "replay": Replay}, args=arguments, prog="synthmed",
+        description="Seeded, composable synthetic anomalies for medical images.")
+    try:
+        return command.run()
+    except KeyboardInterrupt:
+        print("synthmed: interrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except OSError as error:
+        hint = "; what is written is whole, the same command goes on from here" if error.errno in _NO_SPACE else ""
+        print(f"synthmed: {error}{hint}", file=sys.stderr)
+        return 2
+    except ValueError as error:
+        print(f"synthmed: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,131 @@
+"""One item of a plan: its files' bytes, and its line of the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthmed.generate.plan import Plan
+from synthmed.generate.prepare import Cache
+from synthmed.io.images import encode, suffix_for
+from synthmed.sample import NothingToSee, Sample
+
+GOOD = "good"
+
+
+@dataclass(frozen=True)
+class Item:
+    """What one index of a plan makes.
+
+    Attributes
+    ----------
+    line : dict
+        For the manifest; with the key ``rejected``, the reason why there is no sample, for the list of skipped inputs.
+    files : dict of str to bytes
+        By path relative to the output folder.
+    """
+
+    line: dict[str, Any]
+    files: dict[str, bytes]
+
+
+class Donors(Sequence[NDArray[Any]]):
+    """Prepared inputs as donors, all of a group but one, read when they are taken."""
+
+    def __init__(self, cache: Cache, group: Sequence[int], without: int) -> None:
+        self._cache, self._group, self._without = cache, group, without
+
+    def __len__(self) -> int:
+        return len(self._group) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[NDArray[Any]]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        index = range(len(self))[index]
+        return self._cache[self._group[index + (index >= self._without)]].image
+
+
+class Producer:
+    """Makes the items of a plan, each from its index alone.
+
+    Layout pairs: the samples, `per_image` for each input. Layout mvtec: first the originals of all inputs, then the
+    samples of the test inputs.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.cache = Cache(plan.inputs, plan.settings)
+        self._mvtec = plan.settings.layout == "mvtec"
+        self._train = set(plan.train_inputs())
+        self._sampled = [k for k in range(len(plan.inputs)) if k not in self._train]
+        self._originals = len(plan.inputs) if self._mvtec else 0
+        self._alike: dict[tuple[Any, ...], list[int]] = {}
+        self._position: dict[int, int] = {}
+        for k in self._sampled:
+            group = self._alike.setdefault(plan.examined[k].form, [])
+            self._position[k] = len(group)
+            group.append(k)
+
+    def __len__(self) -> int:
+        return self._originals + len(self._sampled) * self.plan.settings.per_image
+
+    def source_of(self, index: int) -> int:
+        """The input of an item."""
+        if index < self._originals:
+            return index
+        return self._sampled[(index - self._originals) // self.plan.settings.per_image]
+
+    def item(self, index: int) -> Item:
+        """Make an item."""
+        k = self.source_of(index)
+        line = {"index": index, "source": self.plan.inputs[k].name}
+        if index < self._originals:
+            image = self.cache[k].image
+            path = f"{'train' if k in self._train else 'test'}/{GOOD}/{index:06d}{suffix_for(image)}"
+            return Item(line | {"kind": GOOD, "files": {"image": path}}, {path: encode(image, suffix_for(image))})
+        try:
+            sample = self.sample(index)
+        except NothingToSee as error:
+            return Item(line | {"rejected": str(error)}, {})
+        kind = kind_of(sample.record)
+        image_file, mask_file = self._paths(index, kind, suffix_for(sample.image), suffix_for(sample.mask.astype(np.uint8)))
+        files = {image_file: encode(sample.image, suffix_for(sample.image))}
+        names = {"image": image_file}
+        if mask_file is not None:
+            mask = sample.mask.astype(np.uint8) * np.uint8(255)
+            files[mask_file] = encode(mask, suffix_for(mask))
+            names["mask"] = mask_file
+        return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
+
+    def sample(self, index: int) -> Sample:
+        """Draw the sample of an index; it depends on the plan and the index alone."""
+        prepared = self.cache[self.source_of(index)]
+        rng = np.random.default_rng(np.random.SeedSequence(self.plan.settings.seed, spawn_key=(index,)))
+        return self.plan.settings.recipe(
+            prepared.image, rng=rng, roi=prepared.roi, donors=self.donors(index), channel_axis=prepared.channel_axis)
+
+    def donors(self, index: int) -> Donors | None:
+        """The other inputs on the same side of the split that are alike in axes, channels and dtype, if any."""
+        k = self.source_of(index)
+        group = self._alike[self.plan.examined[k].form]
+        return Donors(self.cache, group, self._position[k]) if len(group) > 1 else None
+
+    def _paths(self, index: int, kind: str, image_suffix: str, mask_suffix: str) -> tuple[str, str | None]:
+        if not self._mvtec:
+            return f"images/{index:06d}{image_suffix}", f"masks/{index:06d}{mask_suffix}"
+        if kind == GOOD:
+            return f"test/{GOOD}/{index:06d}{image_suffix}", None
+        return f"test/{kind}/{index:06d}{image_suffix}", f"ground_truth/{kind}/{index:06d}_mask{mask_suffix}"
+
+
+def kind_of(record: dict[str, Any]) -> str:
+    """The names of the anomalies in a sample, each once, joined by ``+``; ``good`` if there is none."""
+    return "+".join(sorted(set(record["anomalies"]))) or GOOD

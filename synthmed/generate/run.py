@@ -1,0 +1,319 @@
+"""Running a plan: in one process or several, interrupted and resumed, ending with the same files."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import repeat
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, Settings, examine, make_plan
+from synthmed.generate.producer import Producer
+from synthmed.io import Input, write_atomically
+from synthmed.io.files import TEMPORARY, remove_temporary
+
+MANIFEST, JOURNAL, SKIPPED, PREVIEW = "manifest.jsonl", ".journal.jsonl", "skipped.json", "preview.png"
+_CHUNK = 16
+
+
+class Refused(ValueError):
+    """A run that would overwrite something or mix with something else."""
+
+
+@dataclass
+class Summary:
+    """What a run did.
+
+    Attributes
+    ----------
+    out : Path
+    samples : int
+        Samples in the folder, originals of layout mvtec included.
+    kinds : Counter
+        Of them, of each kind.
+    skipped : dict of str to str
+        Inputs that were left out, and why.
+    rejected : Counter
+        Samples that were not made because there was nothing to see, by input.
+    reasons : dict of str to str
+        For inputs with rejected samples, the first reason.
+    resumed : int
+        Samples that an earlier run had made.
+    seconds : float
+        Time that this run took.
+    """
+
+    out: Path
+    samples: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    skipped: dict[str, str] = field(default_factory=dict)
+    rejected: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    resumed: int = 0
+    seconds: float = 0.0
+
+    def count(self, line: dict[str, Any]) -> None:
+        """Count one line of the journal."""
+        if "rejected" in line:
+            self.rejected[line["source"]] += 1
+            self.reasons.setdefault(line["source"], line["rejected"])
+        else:
+            self.samples += 1
+            self.kinds[line["kind"]] += 1
+
+
+def generate(
+    source: str | Path | Sequence[str | Path], out: str | Path, settings: Settings | None = None, *, workers: int = 1,
+    strict: bool = False, progress: Callable[[int, int], None] | None = None,
+) -> Summary:
+    """Generate a dataset, or end one that was interrupted.
+
+    Sample *i* depends on the settings and the ordered list of usable inputs alone: the files are the same for any number
+    of workers and after any interruption.
+
+    Parameters
+    ----------
+    source : path or str, or a sequence of them
+        Folders, files, globs, or ``sample:retina``; see `synthmed.io.find_inputs`.
+    out : path
+        A folder that is new, empty, or holds the same run, finished or not.
+    settings : Settings, optional
+    workers : int
+        Processes; 1 works in this one.
+    strict : bool
+        End at the first input or sample that cannot be used.
+    progress : callable, optional
+        Called with the number of items done and of all items.
+
+    Returns
+    -------
+    Summary
+
+    Raises
+    ------
+    Refused
+        If `out` is not empty and not this run, lies within the source, or the source within it.
+    FileNotFoundError, ValueError
+        If the source names no usable input; with `strict`, at the first that is not usable.
+    OSError
+        If a file cannot be written; what is there is whole, and the run can be resumed.
+    """
+    started = time.monotonic()
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    items = [str(source)] if isinstance(source, str | Path) else [str(s) for s in source]
+    out = Path(out)
+    _refuse_overlap(items, out)
+    plan = make_plan(items, settings or Settings(), partial(_examine_all, workers=workers))
+    if strict and plan.skipped:
+        raise ValueError(plan.skipped[0].problem)
+    _begin(plan, out)
+    summary = Summary(out, skipped={e.name: e.problem or "" for e in plan.skipped})
+    if _is_complete(out):
+        for line in _lines(out / MANIFEST):
+            summary.count(line)
+        for sample in _rejected_before(out):
+            summary.count(sample)
+        summary.resumed = summary.samples
+    else:
+        producer = Producer(plan)
+        _produce(producer, out, summary, workers, strict, progress)
+        _finish(plan, producer, out)
+    summary.seconds = time.monotonic() - started
+    return summary
+
+
+def _produce(
+    producer: Producer, out: Path, summary: Summary, workers: int, strict: bool,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    journal = out / JOURNAL
+    done, end = 0, 0
+    if journal.exists():  # as far as it is whole and its files are there
+        for line, position in _journaled(journal):
+            if not all((out / f).is_file() for f in line.get("files", {}).values()):
+                break
+            summary.count(line)
+            done, end = done + 1, position
+        os.truncate(journal, end)
+    summary.resumed = summary.samples
+    with journal.open("a", encoding="utf-8") as file:
+        if progress:
+            progress(done, len(producer))
+        for lines in _write_all(producer, out, done, workers):
+            for text in lines:
+                line = json.loads(text)
+                if strict and "rejected" in line:
+                    raise ValueError(f"{line['source']}, sample {line['index']}: {line['rejected']}")
+                summary.count(line)
+            file.writelines(lines)
+            file.flush()
+            done += len(lines)
+            if progress:
+                progress(done, len(producer))
+
+
+def _begin(plan: Plan, out: Path) -> None:
+    """Make the folder this run's, or see that it is."""
+    if out.exists() and not out.is_dir():
+        raise Refused(f"{out} is a file; the output must be a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    remove_temporary(out)
+    text = json.dumps(plan.to_dict(), indent=1) + "\n"
+    if (out / RECIPE_FILE).exists():
+        before, now = json.loads((out / RECIPE_FILE).read_text(encoding="utf-8")), json.loads(text)
+        # Where the source lies is not what it is: inputs are known by name and digest.
+        differing = [k for k in sorted(before.keys() | now.keys()) if k != "source" and before.get(k) != now.get(k)]
+        if differing:
+            told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in differing)
+            raise Refused(f"{out} holds another run ({told}). Choose another folder, or remove this one")
+    elif any(out.iterdir()):
+        raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
+    else:
+        write_atomically(out / RECIPE_FILE, text.encode())
+
+
+def _finish(plan: Plan, producer: Producer, out: Path) -> None:
+    """From the journal the manifest, ordered by index as the journal is; the preview; the list of what was skipped."""
+    from synthmed.preview import draw_dataset
+
+    rejected = [line for line in _lines(out / JOURNAL) if "rejected" in line]
+    if rejected or plan.skipped:
+        skipped = {"inputs": [{"name": e.name, "reason": e.problem} for e in plan.skipped],
+                   "samples": [{"index": r["index"], "source": r["source"], "reason": r["rejected"]} for r in rejected]}
+        write_atomically(out / SKIPPED, (json.dumps(skipped, indent=1) + "\n").encode())
+    temporary = out / f"{TEMPORARY}{MANIFEST}"
+    with temporary.open("w", encoding="utf-8") as manifest, (out / JOURNAL).open(encoding="utf-8") as journal:
+        manifest.writelines(text for text in journal if "rejected" not in json.loads(text))
+    temporary.replace(out / MANIFEST)
+    write_atomically(out / PREVIEW, draw_dataset(producer, out, _lines(out / MANIFEST)))
+    (out / JOURNAL).unlink()
+
+
+def _rejected_before(out: Path) -> Iterator[dict[str, Any]]:
+    if (out / SKIPPED).exists():
+        for sample in json.loads((out / SKIPPED).read_text(encoding="utf-8"))["samples"]:
+            yield {"source": sample["source"], "rejected": sample["reason"]}
+
+
+def _is_complete(out: Path) -> bool:
+    if not (out / MANIFEST).exists() or (out / JOURNAL).exists() or not (out / PREVIEW).exists():
+        return False
+    return all((out / f).is_file() for line in _lines(out / MANIFEST) for f in line["files"].values())
+
+
+def _lines(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for text in file:
+            yield json.loads(text)
+
+
+def _journaled(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    """The journal's whole lines, each with the position of its end."""
+    with path.open("rb") as file:
+        for text in file:
+            if not text.endswith(b"\n"):
+                return
+            yield json.loads(text), file.tell()
+
+
+def _refuse_overlap(source: Sequence[str], out: Path) -> None:
+    target = out.resolve()
+    for item in source:
+        place = Path(item).resolve()
+        if place.is_dir() and target.is_relative_to(place):
+            raise Refused(f"the output folder {out} lies in the source {item}: its images would become inputs")
+        if place.exists() and place.is_relative_to(target):
+            raise Refused(f"the source {item} lies in the output folder {out}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _examine_all(inputs: Sequence[Input], settings: Settings, workers: int) -> list[Examined]:
+    # Threads: decoding, resizing and hashing leave the interpreter's lock alone.
+    with ThreadPoolExecutor(workers) as threads:
+        return list(threads.map(examine, inputs, repeat(settings)))
+
+
+def _write_all(producer: Producer, out: Path, start: int, workers: int) -> Iterator[list[str]]:
+    """Write all items from `start` on, here or in a pool of processes; yield their lines, chunk by chunk, in order."""
+    chunks = (range(a, min(a + _CHUNK, len(producer))) for a in range(start, len(producer), _CHUNK))
+    if workers == 1:
+        writer = _Writer(producer, out)
+        yield from map(writer.write, chunks)
+        return
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (producer.plan, out))
+    try:
+        waiting: deque[Future[list[str]]] = deque()
+        for chunk in chunks:
+            waiting.append(pool.submit(_write_in_worker, chunk))
+            if len(waiting) >= 4 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Writer:
+    """Writes items into a folder."""
+
+    def __init__(self, producer: Producer, out: Path) -> None:
+        self._producer, self._out = producer, out
+        self._made: set[Path] = set()
+
+    def write(self, chunk: Iterable[int]) -> list[str]:
+        """Write the files of some items, and return their lines."""
+        lines = []
+        for index in chunk:
+            item = self._producer.item(index)
+            for name, data in item.files.items():
+                path = self._out / name
+                if path.parent not in self._made:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    self._made.add(path.parent)
+                write_atomically(path, data)
+            lines.append(json.dumps(item.line, separators=(",", ":")) + "\n")
+        return lines
+
+
+_writer: _Writer | None = None
+
+
+def _start_worker(plan: Plan, out: Path) -> None:
+    """In a worker: one thread, deaf to Ctrl-C (the parent ends it), and no life after the parent's."""
+    global _writer
+    import cv2
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def watch() -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+    _writer = _Writer(Producer(plan), out)
+
+
+def _write_in_worker(chunk: range) -> list[str]:
+    assert _writer is not None
+    return _writer.write(chunk)

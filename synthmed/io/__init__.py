@@ -1,0 +1,17 @@
+"""Reading and writing images and volumes, and finding them."""
+
+from synthmed.io.files import write_atomically
+from synthmed.io.images import Unreadable, channel_axis_of, encode, grey, read_image, resize
+from synthmed.io.inputs import Input, find_inputs
+
+__all__ = [
+    "Input",
+    "Unreadable",
+    "channel_axis_of",
+    "encode",
+    "find_inputs",
+    "grey",
+    "read_image",
+    "resize",
+    "write_atomically",
+]

@@ -1,0 +1,122 @@
+"""Finding the images that a source names."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthmed.io.images import SUFFIXES, read_image
+
+SAMPLE = "sample:retina"
+_TILE = 224
+
+
+@dataclass(frozen=True)
+class Input:
+    """An image that a source names.
+
+    Attributes
+    ----------
+    name : str
+        Relative to the source, with forward slashes: the same wherever the source lies.
+    path : Path
+        The file; for the sample, the photograph and the tile's corner.
+    corner : (int, int) or None
+    """
+
+    name: str
+    path: Path
+    corner: tuple[int, int] | None = None
+
+    def read(self) -> NDArray[Any]:
+        """The image in its own dtype; see `read_image`."""
+        image = read_image(self.path)
+        if self.corner is None:
+            return image
+        y, x = self.corner
+        return image[y: y + _TILE, x: x + _TILE]
+
+    def digest(self) -> str:
+        """SHA-256 of the file, for a tile of the sample of its pixels."""
+        if self.corner is not None:
+            return hashlib.sha256(np.ascontiguousarray(self.read()).tobytes()).hexdigest()
+        try:
+            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+        except OSError:
+            return ""
+
+
+def find_inputs(source: Sequence[str]) -> list[Input]:
+    """The images of a source, ordered by name.
+
+    Parameters
+    ----------
+    source : sequence of str
+        Folders (searched recursively for PNG, JPEG, TIFF and BMP), files, globs, or ``sample:retina``: normal-looking
+        tiles of the fundus photograph that scikit-image carries. A file or directory that is named expressly is taken
+        whatever its suffix.
+
+    Returns
+    -------
+    list of Input
+
+    Raises
+    ------
+    FileNotFoundError
+        If a path does not exist, a glob matches nothing, or a folder holds no image.
+    """
+    found: dict[str, Input] = {}
+    for item in source:
+        for new in _find(item):
+            if found.setdefault(new.name, new).path != new.path:
+                raise ValueError(f"two inputs have the name {new.name!r}: {found[new.name].path} and {new.path}")
+    return [found[name] for name in sorted(found)]
+
+
+def _find(item: str) -> list[Input]:
+    if item == SAMPLE:
+        return _retina_tiles()
+    if item.startswith("sample:"):
+        raise FileNotFoundError(f"unknown sample {item!r}; known: {SAMPLE}")
+    root = Path(item)
+    if root.is_dir():
+        paths = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not _is_hidden(p.relative_to(root))]
+        if not paths:
+            raise FileNotFoundError(f"no image (PNG, JPEG, TIFF, BMP) in the folder {root}")
+        return [Input(p.relative_to(root).as_posix(), p) for p in paths]
+    if root.exists():
+        return [Input(root.name, root)]
+    if glob.has_magic(item):
+        paths = [Path(p) for p in glob.glob(item, recursive=True)]  # noqa: PTH207 (a pattern may be absolute)
+        if not paths:
+            raise FileNotFoundError(f"no file matches {item}")
+        return [Input(p.name, p) for p in paths]
+    raise FileNotFoundError(f"no such file or folder: {item}")
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _retina_tiles() -> list[Input]:
+    """Tiles wholly inside the field of view that do not show the optic disc, which is bright."""
+    import skimage
+
+    path = Path(skimage.__file__).parent / "data" / "retina.jpg"
+    photograph = read_image(path)
+    green = photograph[..., 1]
+    tiles: list[Input] = []
+    for y in range(35, photograph.shape[0] - _TILE, _TILE):
+        for x in range(35, photograph.shape[1] - _TILE, _TILE):
+            tile = green[y: y + _TILE, x: x + _TILE]
+            corners = tile[:: _TILE - 1, :: _TILE - 1]
+            if corners.min() > 30 and np.quantile(tile, 0.99) < 160:
+                tiles.append(Input(f"retina-{len(tiles):02d}", path, (y, x)))
+    return tiles
