@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +98,8 @@ def _find(item: str) -> list[Input]:
         paths = [Path(p) for p in glob.glob(item, recursive=True)]  # noqa: PTH207 (a pattern may be absolute)
         if not paths:
             raise FileNotFoundError(f"no file matches {item}")
-        return [Input(p.name, p) for p in paths]
+        fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), root.parts))
+        return [Input(p.relative_to(fixed).as_posix(), p) for p in paths]
     raise FileNotFoundError(f"no such file or folder: {item}")
 
 

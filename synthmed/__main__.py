@@ -1,0 +1,7 @@
+"""``python -m synthmed`` is the command ``synthmed``."""
+
+import sys
+
+from synthmed.cli import main
+
+sys.exit(main())

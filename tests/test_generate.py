@@ -1,0 +1,376 @@
+"""Dataset generation: the same bytes whatever happens, every fault named, nothing lost."""
+
+import hashlib
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import synthmed
+from synthmed.cli import main
+from synthmed.generate import Producer, Refused, Settings, generate, make_plan, verify
+from synthmed.io import encode, read_image
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def scan(seed: int, size: int = 64, dtype: str = "uint8") -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = np.kron(rng.random((8, 8)), np.ones((size // 8, size // 8))) + 0.1 * rng.random((size, size))
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1
+    return (smooth / smooth.max() * top).astype(dtype)
+
+
+@pytest.fixture
+def normals(tmp_path):
+    folder = tmp_path / "normals"
+    (folder / "more").mkdir(parents=True)
+    for k in range(5):
+        (folder / ("more" if k % 2 else ".") / f"{k}.png").write_bytes(encode(scan(k), ".png"))
+    return folder
+
+
+SMALL = {"size": 64, "per_image": 6}
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "synthmed", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+
+
+@pytest.mark.parametrize("layout", ["pairs", "mvtec"])
+@pytest.mark.parametrize("recipe", ["paper", "release"])
+def test_files_agree_with_manifest_and_replay(normals, tmp_path, layout, recipe):
+    settings = Settings(synthmed.preset(recipe), layout=layout, **SMALL)
+    summary = generate(normals, tmp_path / "out", settings)
+    assert not list(tmp_path.rglob(".*"))
+    lines = [json.loads(t) for t in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == sorted(line["index"] for line in lines)
+    named = {f for line in lines for f in line["files"].values()}
+    others = {"manifest.jsonl", "recipe.json", "preview.png"}
+    assert named | others == set(tree(tmp_path / "out"))
+    assert summary.samples == len(lines) == (30 if layout == "pairs" else 5 + 3 * 6)
+    for line in lines:
+        if "mask" in line["files"]:
+            mask = read_image(tmp_path / "out" / line["files"]["mask"])
+            assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255}
+            assert mask.any() == (line["kind"] != "good")
+    assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
+    with Image.open(tmp_path / "out" / "preview.png") as sheet:
+        assert sheet.width > 500
+
+
+def test_bytes_do_not_depend_on_workers_nor_on_where_things_lie(normals, tmp_path):
+    settings = Settings(**SMALL)
+    generate(normals, tmp_path / "one", settings)
+    expected = tree(tmp_path / "one")
+    for workers in (2, 4):
+        generate(normals, tmp_path / f"out{workers}", settings, workers=workers)
+        assert tree(tmp_path / f"out{workers}") == expected
+    moved = tmp_path / "elsewhere"
+    normals.rename(moved)
+    generate(moved, tmp_path / "moved", settings)
+    differing = {k for k, v in tree(tmp_path / "moved").items() if expected[k] != v}
+    assert differing <= {"recipe.json"}  # which tells the source as it was typed
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_killed_and_started_again(normals, tmp_path, workers):
+    arguments = ["generate", normals, "OUT", "--size", 64, "--per-image", 150, "--workers", workers]
+    whole = [tmp_path / "whole" if a == "OUT" else a for a in arguments]
+    assert run(*whole).returncode == 0
+    out = tmp_path / "killed"
+    command = [sys.executable, "-m", "synthmed", *map(str, [out if a == "OUT" else a for a in arguments])]
+    for wanted in (0, 40, 250, 500):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and len(list((out / "images").glob("0*.png"))) < wanted:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = run(*command[3:])
+    assert finished.returncode == 0, finished.stderr
+    assert tree(out) == tree(tmp_path / "whole")
+    if workers > 1:
+        deadline = time.monotonic() + 10
+        while (left := _workers_left(str(out))) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not left  # no worker outlives a killed parent
+
+
+def _workers_left(word: str) -> list[str]:
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_text()
+        except OSError:
+            continue
+        if word in line and int(process.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def test_a_torn_journal_is_taken_as_far_as_it_is_whole(normals, tmp_path):
+    settings = Settings(**SMALL)
+    generate(normals, tmp_path / "whole", settings)
+    out = tmp_path / "torn"
+    generate(normals, out, settings)
+    lines = (out / "manifest.jsonl").read_text().splitlines(keepends=True)
+    (out / "manifest.jsonl").unlink()
+    (out / ".journal.jsonl").write_text("".join(lines[:12]) + lines[12][:40])
+    (out / "images" / "000007.png").unlink()  # named by the journal, but gone
+    (out / "images" / ".tmp-1-000020.png").write_bytes(b"half")
+    generate(normals, out, settings)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_finished_run_is_left_alone_and_lost_files_come_back(normals, tmp_path):
+    settings = Settings(**SMALL)
+    generate(normals, tmp_path / "out", settings)
+    before = tree(tmp_path / "out")
+    stamps = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    again = generate(normals, tmp_path / "out", settings)
+    assert again.resumed == again.samples == 30
+    assert stamps == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.png")}
+    (tmp_path / "out" / "masks" / "000003.png").unlink()
+    generate(normals, tmp_path / "out", settings)
+    assert tree(tmp_path / "out") == before
+
+
+def test_other_arguments_are_refused(normals, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "2", "--workers", "1"]) == 0
+    before = tree(out)
+    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "3", "--workers", "1"]) == 2
+    assert "per_image was 2, is 3" in capsys.readouterr().err
+    (normals / "0.png").write_bytes(encode(scan(99), ".png"))
+    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "2", "--workers", "1"]) == 2
+    assert "inputs was" in capsys.readouterr().err
+    assert tree(out) == before
+
+
+def test_foreign_folders_are_refused(normals, tmp_path):
+    settings = Settings(**SMALL)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    for out, said in ((tmp_path / "full", "not empty"), (normals / "out", "lies in the source"),
+                      (tmp_path, "lies in the output"), (normals / "0.png", "is a file")):
+        with pytest.raises(Refused, match=said):
+            generate(normals if out != normals / "0.png" else "sample:retina", out, settings)
+    assert tree(tmp_path / "full") == {"thesis.txt": hashlib.sha256(b"mine").hexdigest()}
+
+
+def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
+    inputs = tree(normals)
+    (normals / "text.png").write_text("no image")
+    (normals / "dir.png").mkdir()
+    (normals / "constant.png").write_bytes(encode(np.full((64, 64), 7, np.uint8), ".png"))
+    (normals / "nan.tif").write_bytes(encode(np.full((64, 64), np.nan, np.float32), ".tif"))
+    (normals / "volume.tif").write_bytes(encode(np.stack([scan(1), scan(2)]), ".tif"))
+    (normals / "truncated.png").write_bytes(encode(scan(3), ".png")[:300])
+    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "64", "--per-image", "2", "--workers", "2"]
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert "10 samples" in told.out
+    for name, reason in (("text.png", "not an image"), ("dir.png", "Is a directory"), ("constant.png", "constant"),
+                         ("nan.tif", "NaN"), ("volume.tif", "volume"), ("truncated.png", "truncated")):
+        assert any(f"skipped {name}" in line and reason in line for line in told.err.splitlines()), (name, told.err)
+    skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
+    assert len(skipped["inputs"]) == 6
+    assert main(arguments) == 1  # and says so again
+    assert "skipped nan.tif" in capsys.readouterr().err
+    arguments[2] = str(tmp_path / "strict")
+    assert main([*arguments, "--strict"]) == 2
+    assert "constant.png" in capsys.readouterr().err
+    assert not (tmp_path / "strict").exists()
+    assert inputs.items() <= tree(normals).items()
+
+
+def test_only_bad_files(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    assert main(["generate", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert "no image" in capsys.readouterr().err
+    (tmp_path / "in" / "a.png").write_bytes(b"x")
+    assert main(["generate", str(tmp_path / "in"), str(tmp_path / "out")]) == 2
+    assert "none of the 1 inputs" in capsys.readouterr().err
+    assert main(["generate", str(tmp_path / "in")]) == 2
+    assert "SOURCE and OUT" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_too_small_are_rejected_and_told(normals, tmp_path, capsys):
+    (normals / "tiny.png").write_bytes(encode(scan(0)[:2, :2], ".png"))
+    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "native", "--per-image", "2",
+                 "--workers", "1"]
+    assert main(arguments) == 1
+    assert "rejected 2 samples of tiny.png: an image of shape (2, 2) is too small" in capsys.readouterr().err
+    assert "tiny" not in (tmp_path / "out" / "manifest.jsonl").read_text()
+    assert main([*arguments[:2], str(tmp_path / "strict"), *arguments[3:], "--strict"]) == 2
+    assert "tiny.png" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text, suffix, said", [
+    ('{"type": "CutPast"}', ".json", "did you mean 'CutPaste'"),
+    ('{"type": "CutPaste", "blendd": "mixed"}', ".json", "did you mean 'blend'"),
+    ('type = "CutPaste"\nblend = "glue"', ".toml", "blend must be one of"),
+    ('{"type": "PerlinMask"}', ".json", "got the mask"),
+    ("[1, 2]", ".json", "a table"),
+    ("{", ".json", "recipe.json"),
+    ('{"type": "Source", "mask": {"type": "CutPaste"}}', ".json", "mask must be a mask"),
+])
+def test_bad_recipes(normals, tmp_path, capsys, text, suffix, said):
+    path = tmp_path / f"recipe{suffix}"
+    path.write_text(text)
+    assert main(["generate", str(normals), str(tmp_path / "out"), "--recipe", str(path)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_recipe_files(normals, tmp_path):
+    toml = tmp_path / "r.toml"
+    toml.write_text('type = "CutPaste"\nblend = "mixed"\n[mask]\ntype = "PerlinMask"\ncells = 3\n')
+    arguments = ["generate", str(normals), "OUT", "--size", "64", "--per-image", "2", "--workers", "1", "--recipe"]
+    assert main([*(str(tmp_path / "a") if a == "OUT" else a for a in arguments), str(toml)]) == 0
+    # A run's own recipe.json is a recipe.
+    again = str(tmp_path / "a" / "recipe.json")
+    assert main([*(str(tmp_path / "b") if a == "OUT" else a for a in arguments), again]) == 0
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+    assert main(["generate", str(normals), str(tmp_path / "c"), "--recipe", "papper"]) == 2
+
+
+def test_full_disk(normals, tmp_path):
+    """A limit on the size of files stands for the full disk: writing fails in the middle of a file."""
+    out = tmp_path / "out"
+    command = ["generate", normals, out, "--size", 256, "--per-image", 3, "--workers", 1]
+    failed = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)))
+    assert failed.returncode == 2
+    assert "File too large" in failed.stderr and "goes on from here" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not list(out.rglob(".tmp-*"))
+    for path in out.rglob("*.png"):
+        read_image(path)
+    assert run(*command).returncode == 0
+    generate(normals, tmp_path / "whole", Settings(size=256, per_image=3))
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("dtype, suffix", [("uint16", ".png"), ("float32", ".tif"), ("int16", ".tif")])
+def test_depth_is_kept(tmp_path, dtype, suffix):
+    (tmp_path / "in").mkdir()
+    for k in range(2):
+        (tmp_path / "in" / f"{k}{suffix}").write_bytes(encode(scan(k, dtype=dtype), suffix))
+    generate(tmp_path / "in", tmp_path / "out", Settings(**SMALL))
+    images = list((tmp_path / "out" / "images").iterdir())
+    assert len(images) == 12
+    assert all(p.suffix == suffix and read_image(p).dtype == dtype for p in images)
+    assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
+
+
+def test_volumes_and_colour(tmp_path):
+    (tmp_path / "in").mkdir()
+    volume = np.stack([scan(k, 32) for k in range(12)])
+    (tmp_path / "in" / "v.tif").write_bytes(encode(volume, ".tif"))
+    (tmp_path / "in" / "c.png").write_bytes(encode(np.stack([scan(k) for k in range(3)], axis=-1), ".png"))
+    generate(tmp_path / "in", tmp_path / "out", Settings(size="native", channels="keep", per_image=3))
+    lines = [json.loads(t) for t in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    shapes = {line["source"]: read_image(tmp_path / "out" / line["files"]["image"]).shape for line in lines}
+    assert shapes == {"v.tif": (12, 32, 32), "c.png": (64, 64, 3)}
+    assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
+
+
+def test_region_of_interest_from_a_folder(normals, tmp_path, capsys):
+    roi = tmp_path / "roi"
+    (roi / "more").mkdir(parents=True)
+    left = np.zeros((64, 64), np.uint8)
+    left[:, :32] = 255
+    for name in ("0.png", "2.png", "4.png", "more/1.png"):
+        (roi / name).write_bytes(encode(left, ".png"))
+    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "64", "--roi", str(roi), "--workers", "1"]
+    assert main(arguments) == 1  # more/3 has no region
+    assert "no region of interest" in capsys.readouterr().err
+    for path in (tmp_path / "out" / "masks").iterdir():
+        mask = read_image(path) > 0
+        assert mask[:, :32].sum() >= 0.5 * mask.sum()
+    left[:, :40] = 255
+    (roi / "0.png").write_bytes(encode(left, ".png"))
+    assert main(arguments) == 2  # the regions are part of what a run is
+
+
+def test_mvtec_split_keeps_sources_apart(normals, tmp_path):
+    out = tmp_path / "out"
+    generate(normals, out, Settings(synthmed.preset("release"), layout="mvtec", train_share=0.4, **SMALL))
+    lines = [json.loads(t) for t in (out / "manifest.jsonl").read_text().splitlines()]
+    train = {line["source"] for line in lines if line["files"]["image"].startswith("train/")}
+    test = {line["source"] for line in lines if line["files"]["image"].startswith("test/")}
+    assert len(train) == 2 and len(test) == 3 and not train & test
+    for line in lines:
+        assert ("mask" in line["files"]) == (line["kind"] != "good")
+    producer = Producer(make_plan([str(normals)], Settings(layout="mvtec", train_share=0.4, **SMALL)))
+    donors = producer.donors(len(producer) - 1)
+    names = {producer.plan.inputs[k].name for k in range(5) if any(
+        np.array_equal(d, producer.cache[k].image) for d in donors)}
+    assert names < test and len(donors) == 2
+
+
+def test_replay_command(normals, tmp_path, capsys):
+    out = tmp_path / "out"
+    generate(normals, out, Settings(**SMALL))
+    manifest = str(out / "manifest.jsonl")
+    assert main(["replay", manifest, "--all"]) == 0
+    assert "30 of 30" in capsys.readouterr().out
+    image = read_image(out / "images" / "000004.png").copy()
+    image[0, 0] ^= 1
+    (out / "images" / "000004.png").write_bytes(encode(image, ".png"))
+    (out / "masks" / "000004.png").unlink()
+    assert main(["replay", manifest, "--index", "4"]) == 1
+    told = capsys.readouterr().out
+    assert "1 values differ" in told and "No such file" in told
+    assert main(["replay", manifest, "--index", "5"]) == 0
+    assert main(["replay", manifest, "--index", "99"]) == 2
+    assert main(["replay", manifest]) == 2
+    moved = normals.rename(tmp_path / "moved")
+    assert main(["replay", manifest, "--index", "5"]) == 2
+    assert main(["replay", manifest, "--index", "5", "--source", str(moved)]) == 0
+    (moved / "0.png").write_bytes(encode(scan(50), ".png"))
+    assert main(["replay", manifest, "--index", "5", "--source", str(moved)]) == 2
+    assert "is not the file" in capsys.readouterr().err
+
+
+def test_preview_command(normals, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    assert main(["preview", str(normals), str(sheet), "--recipe", "release", "--size", "64"]) == 0
+    assert read_image(sheet).ndim == 3
+    before = tree(normals)
+    assert main(["preview", str(normals), str(normals / "0.png")]) == 2
+    assert "one of the inputs" in capsys.readouterr().err
+    assert tree(normals) == before
+
+
+def test_custom_order_of_execution_gives_the_same_items(normals):
+    """A cluster may run a plan in any order: an item depends on its index alone."""
+    plan = make_plan([str(normals)], Settings(synthmed.preset("release"), **SMALL))
+    forward, backward = Producer(plan), Producer(plan)
+    items = [forward.item(i) for i in range(len(forward))]
+    assert items == [backward.item(i) for i in reversed(range(len(backward)))][::-1]
+
+
+def test_main_job_on_the_sample(tmp_path):
+    finished = run("generate", "sample:retina", "out", "--per-image", 2, cwd=tmp_path)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""  # silent where there is no terminal
+    assert "28 samples in out" in finished.stdout
+
+
+def test_importing_needs_neither_torch_nor_the_compiler():
+    code = "import sys, synthmed; print([m for m in ('torch', 'hypothesis', 'numba', 'cv2') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
