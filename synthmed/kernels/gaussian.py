@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,16 +24,14 @@ def gaussian_blur(values: NDArray[np.float32], sigma: Sequence[float], truncate:
     -------
     ndarray of float32, shape of `values`
     """
-    kernels = [_taps(s, truncate) for s in sigma]
-    out: NDArray[Any] = cv2.sepFilter2D(
-        values.reshape(-1, values.shape[-1]), -1, kernels[-1], np.ones(1, np.float32), borderType=cv2.BORDER_REFLECT)
-    for axis in range(values.ndim - 1):  # each further axis as the rows of a matrix
-        if len(kernels[axis]) == 1:
-            continue
-        for block in out.reshape(int(np.prod(values.shape[:axis])), values.shape[axis], -1):
-            block[:] = cv2.sepFilter2D(
-                block, -1, np.ones(1, np.float32), kernels[axis], borderType=cv2.BORDER_REFLECT)
-    return out.reshape(values.shape)
+    *outer, rows, columns = (_taps(s, truncate) for s in sigma)
+    out = np.empty(values.shape, np.float32)
+    for plane, blurred in zip(values.reshape(-1, *values.shape[-2:]), out.reshape(-1, *values.shape[-2:]), strict=True):
+        cv2.sepFilter2D(plane, -1, columns, rows, dst=blurred, borderType=cv2.BORDER_REFLECT)
+    for taps in outer:  # the axis of a volume's planes, as the rows of a matrix
+        flat = out.reshape(len(out), -1)
+        out = cv2.sepFilter2D(flat, -1, np.ones(1, np.float32), taps, borderType=cv2.BORDER_REFLECT).reshape(out.shape)
+    return out
 
 
 def _taps(sigma: float, truncate: float) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -25,19 +26,22 @@ def unit_gradients(cells: Sequence[int], seed: int) -> NDArray[np.float64]:
     ndarray of float64, shape (cells[0] + 1, ..., n)
     """
     nodes = tuple(c + 1 for c in cells)
-    raw = np.random.PCG64(seed).random_raw((len(cells) - 1) * int(np.prod(nodes)))
+    raw = np.random.PCG64(seed).random_raw((len(cells) - 1) * math.prod(nodes))
     uniform = ((raw >> np.uint64(11)) * 2.0**-53).reshape(len(cells) - 1, *nodes)
     angle = 2 * np.pi * uniform[0]
-    if len(cells) == 2:
-        return np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    z = 2 * uniform[1] - 1
-    radius = np.sqrt(1 - z**2)
-    return np.stack([z, radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+    out = np.empty((*nodes, len(cells)))
+    np.cos(angle, out=out[..., -2])
+    np.sin(angle, out=out[..., -1])
+    if len(cells) == 3:
+        z = 2 * uniform[1] - 1
+        out[..., 1:] *= np.sqrt(1 - z**2)[..., None]
+        out[..., 0] = z
+    return out
 
 
 def sign_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     """The sign of white Gaussian noise as 0 or 1: independent fair bits, from the raw stream of PCG64(seed)."""
-    size = int(np.prod(shape))
+    size = math.prod(shape)
     words = np.random.PCG64(seed).random_raw((size + 63) // 64).astype("<u8", copy=False)
     bits = np.unpackbits(words.view(np.uint8), count=size, bitorder="little")
     return bits.reshape(shape).astype(np.float32)
@@ -73,13 +77,13 @@ def gradient_noise(
         raise ValueError(
             f"gradients must have shape (cells + 1, ..., n) for a box of {n} axes (2 or 3), got {gradients.shape}")
     lattice = np.zeros((*(1,) * (3 - n), *gradients.shape[:-1], 3))
-    lattice[..., 3 - n:] = gradients.reshape((*lattice.shape[:-1], n))
-    turn = np.eye(3)
-    if rotation is not None:
-        turn[3 - n:, 3 - n:] = rotation
+    lattice[..., 3 - n:] = gradients
+    turn = np.zeros((3, 3))
+    turn[0, 0] = 1
+    turn[3 - n:, 3 - n:] = np.eye(n) if rotation is None else rotation
     out = np.empty((*(1,) * (3 - n), *shape))
-    _noise(lattice, turn, 2 / np.sqrt(n), out)
-    return out.reshape(tuple(shape))
+    _noise(lattice, turn, 2 / math.sqrt(n), out)
+    return out.reshape(shape)
 
 
 @compiled

@@ -122,10 +122,10 @@ _Hierarchy = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
 
 
 def _hierarchy(inside: NDArray[np.bool_]) -> _Hierarchy:
-    """The operators of all grids: couplings along the three axes, and the diagonal with its inverse."""
+    """The operators of all grids: couplings along the three axes; the diagonal, its inverse, its share of fixed pixels."""
     grids = _grids(inside.shape)
     coupling = np.zeros((3, grids[-1, 3]), np.float32)
-    diagonal = np.zeros((2, grids[-1, 3]), np.float32)
+    diagonal = np.zeros((3, grids[-1, 3]), np.float32)
     _assemble(inside, grids, coupling, diagonal)
     return grids, coupling, diagonal
 
@@ -139,100 +139,117 @@ def _correction(
     x, r, ap = np.zeros((3, size))
     p = np.zeros(size + 2 * margin)
     work = np.zeros((3, grids[-1, 3]), np.float32)
-    offset = _right_side(target, source, inside, mixed, r)
-    if not _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance):
+    offset = _right_side(target, source, inside, diagonal[2, grids[0, 3]:], mixed, r)
+    scale = np.abs(r).max()  # taken out, so that no intensity is out of single precision's range
+    if scale == 0:
+        return np.full(inside.shape, offset)
+    r /= scale
+    if not _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance / scale):
         raise RuntimeError("the Poisson solver did not converge; please report the mask")
-    return offset + x.reshape(inside.shape)
+    x *= scale
+    return x.reshape(inside.shape) + offset
 
 
 @compiled
-def _right_side(target, source, inside, mixed, out):
-    """Fill `out` with the equation's right side for the correction less its mean at fixed neighbours, which is returned."""
+def _right_side(target, source, inside, fixed, mixed, out):
+    """Fill `out` with the right side of the equation for the correction less an offset, and return the offset."""
     depth, height, width = inside.shape
     total, count = 0.0, 0
-    for phase in range(2):  # first the mean, then the equation around it
-        mean = total / count if count else 0.0
-        for z in range(depth):
-            for y in range(height):
-                for x in range(width):
-                    if not inside[z, y, x]:
-                        continue
-                    value = 0.0
-                    for k in range(6):
-                        a, b, c = z, y, x
-                        step = 1 if k % 2 else -1
-                        if k < 2:
-                            c += step
-                        elif k < 4:
-                            b += step
-                        else:
-                            a += step
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                if not inside[z, y, x]:
+                    total += target[z, y, x] - source[z, y, x]
+                    count += 1
+    offset = total / count
+    for z in range(depth):
+        for y in range(height):
+            for x in range(width):
+                i = (z * height + y) * width + x
+                if not inside[z, y, x] or not (mixed or fixed[i] > 0):
+                    continue
+                value = 0.0
+                for axis in range(3):
+                    for step in (-1, 1):
+                        a, b, c = z + step * (axis == 0), y + step * (axis == 1), x + step * (axis == 2)
                         if a < 0 or b < 0 or c < 0 or a >= depth or b >= height or c >= width:
                             continue
                         if not inside[a, b, c]:
-                            w = target[a, b, c] - source[a, b, c]
-                            if phase == 0:
-                                total += w
-                                count += 1
-                            value += w - mean
+                            value += target[a, b, c] - source[a, b, c] - offset
                         if mixed:
                             ours = target[z, y, x] - target[a, b, c]
                             theirs = source[z, y, x] - source[a, b, c]
                             if abs(ours) > abs(theirs):
                                 value += ours - theirs
-                    if phase == 1:
-                        out[(z * height + y) * width + x] = value
-    return total / count
+                out[i] = value
+    return offset
 
 
 @compiled
 def _assemble(inside, grids, coupling, diagonal):
     depth, height, width, start, _ = grids[0]
-    for z in range(depth):
-        for y in range(height):
+    flat = inside.reshape(-1)
+    for row in range(depth * height):
+        z, y = row // height, row % height
+        at = row * width
+        wz, wy, wx = coupling[0, start + at:], coupling[1, start + at:], coupling[2, start + at:]
+        d, here = diagonal[0, start + at:], flat[at:]
+        around = np.float32((z > 0) + (z + 1 < depth) + (y > 0) + (y + 1 < height) + 2)
+        for x in range(width):
+            d[x] = around * here[x]
+        d[0] -= here[0]
+        d[width - 1] -= here[width - 1]
+        for x in range(width - 1):
+            wx[x] = here[x] * here[x + 1]
+        if y + 1 < height:
+            below = flat[at + width:]
             for x in range(width):
-                if not inside[z, y, x]:
-                    continue
-                i = start + (z * height + y) * width + x
-                neighbours = (z > 0) + (z + 1 < depth) + (y > 0) + (y + 1 < height) + (x > 0) + (x + 1 < width)
-                diagonal[0, i] = neighbours
-                diagonal[1, i] = np.float32(1) / np.float32(neighbours)
-                if z + 1 < depth and inside[z + 1, y, x]:
-                    coupling[0, i] = 1
-                if y + 1 < height and inside[z, y + 1, x]:
-                    coupling[1, i] = 1
-                if x + 1 < width and inside[z, y, x + 1]:
-                    coupling[2, i] = 1
-    for level in range(len(grids) - 2):
+                wy[x] = here[x] * below[x]
+        if z + 1 < depth:
+            behind = flat[at + height * width:]
+            for x in range(width):
+                wz[x] = here[x] * behind[x]
+    for level in range(len(grids) - 1):
         depth, height, width, start, _ = grids[level]
-        _, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
-        size = depth * height * width
-        plane = height * width
-        for i in range(start, start + size):  # the coupling of each cell to fixed pixels goes to its aggregate
-            if diagonal[0, i] == 0:
-                continue
-            j = i - start
-            z, y, x = j // plane, (j // width) % height, j % width
-            to = coarse_start + ((z // 2) * coarse_height + y // 2) * coarse_width + x // 2
-            inner = coupling[2, i] + coupling[1, i] + coupling[2, i - 1] + coupling[1, i - width]
-            if depth > 1:
-                inner += coupling[0, i] + coupling[0, i - plane]
-            diagonal[0, to] += _FIXED * (diagonal[0, i] - inner)
-            if x % 2:
-                coupling[2, to] += _COUPLING * coupling[2, i]
-            if y % 2:
-                coupling[1, to] += _COUPLING * coupling[1, i]
-            if z % 2:
-                coupling[0, to] += _COUPLING * coupling[0, i]
-        depth, height, width, start, _ = grids[level + 1]
         size, plane = depth * height * width, height * width
-        for i in range(start, start + size):
-            d = diagonal[0, i] + coupling[2, i] + coupling[1, i] + coupling[2, i - 1] + coupling[1, i - width]
-            if depth > 1:
-                d += coupling[0, i] + coupling[0, i - plane]
-            diagonal[0, i] = d
-            if d > 0:
-                diagonal[1, i] = np.float32(1) / d
+        d, inverse, fixed = diagonal[0, start:], diagonal[1, start:], diagonal[2, start:]
+        right, left = coupling[2, start:], coupling[2, start - 1:]
+        down, up = coupling[1, start:], coupling[1, start - width:]
+        # `inverse` holds the couplings to other cells for a moment.
+        for i in range(size):
+            inverse[i] = right[i] + left[i] + down[i] + up[i]
+        if depth > 1:
+            behind, before = coupling[0, start:], coupling[0, start - plane:]
+            for i in range(size):
+                inverse[i] += behind[i] + before[i]
+        for i in range(size):
+            if level == 0:
+                fixed[i] = d[i] - inverse[i]
+            else:
+                d[i] = fixed[i] + inverse[i]
+        for i in range(size):
+            inverse[i] = np.float32(1) / d[i] if d[i] > 0 else np.float32(0)
+        if level == len(grids) - 2:
+            break
+        _, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
+        for row in range(depth * height):
+            z, y = row // height, row % height
+            at, to = row * width, coarse_start + ((z // 2) * coarse_height + y // 2) * coarse_width
+            _add_pairs(fixed[at:], width, _FIXED, diagonal[2, to:])
+            for x in range(width // 2):
+                coupling[2, to + x] += _COUPLING * right[at + 2 * x + 1]
+            if y % 2:
+                _add_pairs(down[at:], width, _COUPLING, coupling[1, to:])
+            if z % 2:
+                _add_pairs(coupling[0, start + at:], width, _COUPLING, coupling[0, to:])
+
+
+@compiled
+def _add_pairs(row, width, factor, out):
+    for x in range(width // 2):
+        out[x] += factor * (row[2 * x] + row[2 * x + 1])
+    if width % 2:
+        out[width // 2] += factor * row[width - 1]
 
 
 @compiled
@@ -256,38 +273,54 @@ def _times(grid, coupling, diagonal, u, out):
 
 
 @compiled
-def _smooth(grid, coupling, diagonal, u, b, au, from_zero):
-    """Two Chebyshev steps on `A u = b`; `u` carries the grid's margins."""
+def _sweep(grid, coupling, diagonal, u, b, step, out):
+    """One relaxed Jacobi step, `out = u + step D^-1 (b - A u)`, in one pass; `u` and `out` carry the margins."""
     depth, height, width, start, margin = grid
-    size = depth * height * width
-    inverse, here = diagonal[1, start: start + size], u[margin: margin + size]
-    for k in range(2):
-        step = _STEPS[k]
-        if from_zero and k == 0:
-            for i in range(size):
-                here[i] = step * inverse[i] * b[i]
-        else:
-            _times(grid, coupling, diagonal, u, au)
-            for i in range(size):
-                here[i] += step * inverse[i] * (b[i] - au[i])
+    size, plane = depth * height * width, height * width
+    d, inverse = diagonal[0, start: start + size], diagonal[1, start: start + size]
+    here, new = u[margin: margin + size], out[margin: margin + size]
+    right, left, down, up = u[margin + 1:], u[margin - 1:], u[margin + width:], u[margin - width:]
+    to_right, to_left = coupling[2, start:], coupling[2, start - 1:]
+    to_down, to_up = coupling[1, start:], coupling[1, start - width:]
+    if depth == 1:
+        for i in range(size):
+            new[i] = here[i] + step * inverse[i] * (
+                b[i] - d[i] * here[i] + to_right[i] * right[i] + to_left[i] * left[i]
+                + to_down[i] * down[i] + to_up[i] * up[i])
+        return
+    below, above = u[margin + plane:], u[margin - plane:]
+    to_below, to_above = coupling[0, start:], coupling[0, start - plane:]
+    for i in range(size):
+        new[i] = here[i] + step * inverse[i] * (
+            b[i] - d[i] * here[i] + to_right[i] * right[i] + to_left[i] * left[i]
+            + to_down[i] * down[i] + to_up[i] * up[i] + to_below[i] * below[i] + to_above[i] * above[i])
 
 
 @compiled
 def _v_cycle(grids, coupling, diagonal, work):
-    """One V-cycle in single precision: `work[0]` becomes about the inverse of the operator times `work[1]`."""
+    """One V-cycle in single precision: `work[0]` becomes about the inverse of the operator times `work[1]`.
+
+    Two Chebyshev steps before and after the coarser grid, in the same order: both smoothers are one polynomial in
+    D^-1 A, so the cycle is symmetric, as conjugate gradients need it.
+    """
     last = len(grids) - 2
     for level in range(last):
         depth, height, width, start, margin = grids[level]
-        u, b, au = work[0, start - margin:], work[1, start:], work[2, start:]
-        _smooth(grids[level], coupling, diagonal, u, b, au, True)
-        _times(grids[level], coupling, diagonal, u, au)
+        size = depth * height * width
+        u, b, other = work[0, start - margin:], work[1, start:], work[2, start - margin:]
+        inverse, first = diagonal[1, start: start + size], other[margin: margin + size]
+        for i in range(size):
+            first[i] = _STEPS[0] * inverse[i] * b[i]
+        _sweep(grids[level], coupling, diagonal, other, b, _STEPS[1], u)
+        residual = first  # has served
+        _times(grids[level], coupling, diagonal, u, residual)
         coarse_depth, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
         coarse = work[1, coarse_start: coarse_start + coarse_depth * coarse_height * coarse_width]
         coarse[:] = 0
         for row in range(depth * height):
             z, y = row // height, row % height
             to = coarse[((z // 2) * coarse_height + y // 2) * coarse_width:]
-            b_row, au_row = b[row * width: (row + 1) * width], au[row * width: (row + 1) * width]
+            b_row, au_row = b[row * width: (row + 1) * width], residual[row * width: (row + 1) * width]
             for x in range(width // 2):
                 to[x] += (b_row[2 * x] - au_row[2 * x]) + (b_row[2 * x + 1] - au_row[2 * x + 1])
             if width % 2:
@@ -296,7 +329,7 @@ def _v_cycle(grids, coupling, diagonal, work):
     work[0, start] = diagonal[1, start] * work[1, start]
     for level in range(last - 1, -1, -1):
         depth, height, width, start, margin = grids[level]
-        u, b, au = work[0, start - margin:], work[1, start:], work[2, start:]
+        u, b, other = work[0, start - margin:], work[1, start:], work[2, start - margin:]
         _, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
         coarse, d = work[0, coarse_start:], diagonal[0, start:]
         for row in range(depth * height):
@@ -305,8 +338,8 @@ def _v_cycle(grids, coupling, diagonal, work):
             u_row, d_row = u[margin + row * width:], d[row * width:]
             for x in range(width):
                 u_row[x] += come[x // 2] if d_row[x] > 0 else np.float32(0)
-        # The same two steps again: both smoothers are one polynomial in D^-1 A, so the cycle is symmetric.
-        _smooth(grids[level], coupling, diagonal, u, b, au, False)
+        _sweep(grids[level], coupling, diagonal, u, b, _STEPS[0], other)
+        _sweep(grids[level], coupling, diagonal, other, b, _STEPS[1], u)
 
 
 @compiled
@@ -316,33 +349,47 @@ def _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance
     size = depth * height * width
     z, rhs, direction = work[0, start: start + size], work[1, start:], p[margin: margin + size]
     rz_before = 1.0
+    for i in range(size):
+        rhs[i] = r[i]
     for iteration in range(_MAX_ITERATIONS):
-        scale = 0.0
-        for i in range(size):
-            scale = max(scale, abs(r[i]))
-        if scale == 0:
-            return True
-        for i in range(size):  # scaled, so that no intensity is out of single precision's range
-            rhs[i] = r[i] / scale
         _v_cycle(grids, coupling, diagonal, work)
-        rz, largest = 0.0, np.float32(0)
-        for i in range(size):
-            rz += r[i] * z[i]
-            largest = max(largest, abs(z[i]))
-        rz *= scale
+        rz = _dot(r, z)
         beta = 0.0 if iteration == 0 else rz / rz_before
         for i in range(size):
-            direction[i] = z[i] * scale + beta * direction[i]
+            direction[i] = z[i] + beta * direction[i]
         rz_before = rz
         _times(grids[0], coupling, diagonal, p, ap)
-        pap = 0.0
-        for i in range(size):
-            pap += direction[i] * ap[i]
-        alpha = rz / pap
+        alpha = rz / _dot(direction, ap)
         for i in range(size):
             x[i] += alpha * direction[i]
             r[i] -= alpha * ap[i]
+            rhs[i] = r[i]
         # The preconditioned residual is the error before this step within a small factor, and the step shrinks it.
-        if largest * scale <= tolerance:
+        if _largest(z) <= tolerance:
             return True
     return False
+
+
+@compiled
+def _dot(a, b):
+    # Eight sums side by side: one vector register, and one order of addition on every machine.
+    total = np.zeros(8)
+    whole = len(a) // 8
+    for i in range(whole):
+        for k in range(8):
+            total[k] += a[8 * i + k] * b[8 * i + k]
+    for i in range(8 * whole, len(a)):
+        total[0] += a[i] * b[i]
+    return total.sum()
+
+
+@compiled
+def _largest(a):
+    top = np.zeros(8, np.float32)
+    whole = len(a) // 8
+    for i in range(whole):
+        for k in range(8):
+            top[k] = max(top[k], abs(a[8 * i + k]))
+    for i in range(8 * whole, len(a)):
+        top[0] = max(top[0], abs(a[i]))
+    return top.max()

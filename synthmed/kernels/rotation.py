@@ -26,10 +26,10 @@ def rotation_matrix(degrees: Sequence[float], spacing: Sequence[float]) -> NDArr
         With equal spacing, an orthogonal matrix.
     """
     n = len(spacing)
-    matrix = np.eye(n)
+    matrix = [[float(i == j) for j in range(n)] for i in range(n)]
     for (i, j), angle in zip(combinations(range(n), 2), degrees, strict=True):
         c, s = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-        turn = np.eye(n)
-        turn[i, i], turn[i, j], turn[j, i], turn[j, j] = c, -s, s, c
-        matrix = turn @ matrix
-    return matrix * np.divide.outer(1.0, spacing)[:, None] * np.asarray(spacing, float)
+        a, b = matrix[i], matrix[j]
+        matrix[i] = [c * p - s * q for p, q in zip(a, b, strict=True)]
+        matrix[j] = [s * p + c * q for p, q in zip(a, b, strict=True)]
+    return np.array([[v * spacing[j] / spacing[i] for j, v in enumerate(row)] for i, row in enumerate(matrix)])
