@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
@@ -110,8 +112,13 @@ class Generator:
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON data: the type's name and every parameter."""
+        return json.loads(self._json)
+
+    @functools.cached_property
+    def _json(self) -> str:
+        # Kept as text: each record gets a copy of its own, at the price of parsing it.
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+        return json.dumps({"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields})
 
     @classmethod
     def from_dict(cls: type[_Self], data: Mapping[str, Any]) -> _Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -109,7 +110,7 @@ class Scene:
     @cached_property
     def side(self) -> float:
         """The median side, in the unit of `spacing`."""
-        return float(np.median([n * s for n, s in zip(self.shape, self.spacing, strict=True)]))
+        return statistics.median(n * s for n, s in zip(self.shape, self.spacing, strict=True))
 
     @cached_property
     def roi_box(self) -> Box:

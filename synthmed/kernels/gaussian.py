@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,7 +26,7 @@ def gaussian_blur(values: NDArray[np.float32], sigma: Sequence[float], truncate:
     ndarray of float32, shape of `values`
     """
     *outer, rows, columns = (_taps(s, truncate) for s in sigma)
-    out = np.empty(values.shape, np.float32)
+    out: NDArray[Any] = np.empty(values.shape, np.float32)
     for plane, blurred in zip(values.reshape(-1, *values.shape[-2:]), out.reshape(-1, *values.shape[-2:]), strict=True):
         cv2.sepFilter2D(plane, -1, columns, rows, dst=blurred, borderType=cv2.BORDER_REFLECT)
     for taps in outer:  # the axis of a volume's planes, as the rows of a matrix
