@@ -98,12 +98,17 @@ def radial_coordinates(
     .. [1] M. Baugh et al., "Many tasks make light work: learning to localise medical anomalies from multiple synthetic
        tasks", MICCAI 2023.
     """
-    n = ratio.ndim
-    point = np.zeros(3)
-    point[3 - n:] = centre
-    out = np.empty((3, *(1,) * (3 - n), *ratio.shape))
-    _read_at(ratio.reshape(out.shape[1:]), point, float(alpha), sink, out)
-    return out[3 - n:].reshape(n, *ratio.shape)
+    within = np.minimum(ratio, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = (1 - (1 - within) ** alpha) / within if sink else within ** (alpha - 1)
+    if sink:
+        factor[within == 0] = 0  # the centre itself
+    out = np.empty((ratio.ndim, *ratio.shape))
+    for axis, (row, middle) in enumerate(zip(out, centre, strict=True)):
+        steps = np.arange(ratio.shape[axis]) - middle
+        np.multiply(factor, steps.reshape([-1 if a == axis else 1 for a in range(ratio.ndim)]), out=row)
+        row += middle
+    return out
 
 
 @compiled
@@ -162,18 +167,3 @@ def _first_exit(inside, centre, out):
                     if not (0 <= cell[axis] < shape[axis]) or not inside[cell[0], cell[1], cell[2]]:
                         break
                 out[z, y, x] = 1 / leave
-
-
-@compiled
-def _read_at(ratio, centre, alpha, sink, out):
-    depth, height, width = ratio.shape
-    for z in range(depth):
-        for y in range(height):
-            for x in range(width):
-                s = ratio[z, y, x]
-                factor = 1.0
-                if 0 < s < 1:
-                    factor = (1 - (1 - s) ** alpha) / s if sink else s ** (alpha - 1)
-                out[0, z, y, x] = centre[0] + factor * (z - centre[0])
-                out[1, z, y, x] = centre[1] + factor * (y - centre[1])
-                out[2, z, y, x] = centre[2] + factor * (x - centre[2])
