@@ -99,7 +99,7 @@ def _first_sample(folder: Path, fresh: bool) -> float:
     environment = os.environ | ({"NUMBA_CACHE_DIR": str(cache)} if fresh else {})
     command = [sys.executable, "-m", "synthmed", "generate", str(folder / "in"), str(out), "--workers", str(WORKERS)]
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
     while not _written(out):
         time.sleep(0.005)
     elapsed = time.perf_counter() - started
