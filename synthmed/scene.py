@@ -148,7 +148,9 @@ class Scene:
         assert self.donors is not None
         name = f"donors[{index}]"
         donor = channels_last(self.donors[index], self.channel_axis, name)
-        if donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1] or donor.dtype != self.image.dtype:
+        native = self.image.dtype.newbyteorder("=")
+        if (donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1]
+                or donor.dtype.newbyteorder("=") != native):
             raise ValueError(
                 f"{name} must have the image's axes, channels and dtype ({self.image.ndim - 1} spatial axes, "
                 f"{self.image.shape[-1]} channels, {self.image.dtype}), got {donor.ndim - 1} spatial axes, "
