@@ -151,7 +151,7 @@ def recipes() -> SearchStrategy[Any]:
 @st.composite
 def trials(
     draw: st.DrawFn, function: Any, images: SearchStrategy[NDArray[Any]] | None = None, *,
-    dtype: DTypeLike | Sequence[DTypeLike] | None = None, side: tuple[int, int] = (2, 40),
+    dtype: DTypeLike | Sequence[DTypeLike] | None = None, side: tuple[int, int] = (5, 40),
     dimensions: int | Sequence[int] = (2, 3), value_range: tuple[float, float] | None = None,
     channel_axis: int | None = None,
 ) -> Trial:

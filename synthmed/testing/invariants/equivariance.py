@@ -80,7 +80,11 @@ def rounded_for_its_dtype(trial: Trial) -> str | None:
         raise DoesNotApply("as double, the image shows nothing") from error
     if trial.result.record is None or doubles.record is None or _drawn(trial.result.record) != _drawn(doubles.record):
         raise DoesNotApply("rounding made a change visible or invisible, so another was drawn")
-    step = 0.5 if dtype.kind in "iu" else float(np.spacing(np.abs(np.array(trial.limits, dtype)).max()))
+    if dtype.kind in "iu":  # bounds between whole numbers round inwards
+        step = 0.5 if all(float(v).is_integer() for v in trial.limits) else 1.0
+    else:
+        with np.errstate(over="ignore"):
+            step = float(np.spacing(np.max(np.abs(trial.limits)).astype(dtype)))
     # In terms of the values' range, which `differences.between` takes; a hair more, for ties.
     extent = float(doubles.image.max()) * 0.5 - float(doubles.image.min()) * 0.5
     difference = differences.between(
@@ -130,4 +134,5 @@ def _extents(trial: Trial, changes: dict[str, Any]) -> NDArray[Any]:
 
 def _drawn(record: dict[str, Any]) -> Any:
     """What was drawn, less the donors' digests, which tell dtypes apart."""
-    return json.loads(json.dumps(record["parameters"]), object_hook=lambda d: {k: v for k, v in d.items() if k != "digest"})
+    text = json.dumps(record["parameters"], default=repr)
+    return json.loads(text, object_hook=lambda d: {k: v for k, v in d.items() if k != "digest"})
