@@ -209,8 +209,10 @@ def _ranges(image: NDArray[Any]) -> SearchStrategy[tuple[float, float]]:
             return st.just((-1.0, 1.0))
         return st.sampled_from([(low - 1.0, high + 1.0), (low, low + (high - low) / 2)])
     limits = np.iinfo(image.dtype)
-    choices = [(int(limits.min), int(limits.max)), (low, high), (low + 0.25, high - 0.25)]
-    return st.sampled_from([(a, b) for a, b in choices if b - a > 0.75])
+    choices: list[tuple[float, float]] = [(int(limits.min), int(limits.max)), (low, high)]
+    if max(-low, high) < 2**50:  # else there are no doubles between them
+        choices.append((low + 0.25, high - 0.25))
+    return st.sampled_from([(a, b) for a, b in choices if b - a > 2])
 
 
 def _several(dtype: Any) -> tuple[str, ...]:

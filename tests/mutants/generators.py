@@ -148,7 +148,7 @@ class DrawsFromGlobalState(SmoothIntensityChange):
 
     def draw(self, rng, scene, region):
         drawn = super().draw(rng, scene, region)
-        return drawn | {"step": abs(drawn["step"]) * float(np.random.choice([-1, 1]))}
+        return drawn | {"step": abs(drawn["step"]) * float(np.random.choice([-1, 1]))}  # noqa: NPY002
 
 
 @dataclass(frozen=True, repr=False)
@@ -156,7 +156,7 @@ class SeedsGlobalState(SmoothIntensityChange):
     """It seeds numpy.random, though it does not use it."""
 
     def draw(self, rng, scene, region):
-        np.random.seed(7)
+        np.random.seed(7)  # noqa: NPY002
         return super().draw(rng, scene, region)
 
 
@@ -278,7 +278,7 @@ class AddsGreyLevels(SmoothIntensityChange):
     """The step is in grey levels, not relative to the value range."""
 
     def change(self, parameters, scene, region):
-        values, inside = super().change(parameters, scene, region)
+        _, inside = super().change(parameters, scene, region)
         ours = scene.patch(region.box)
         return np.where(ours < 0.5, ours + min(20 / (2 * scene._half_span), 0.5), ours), inside
 
@@ -339,7 +339,7 @@ CAUGHT_BY = {
     IgnoresTheRoi: "mostly_in_roi",
     TreatsChannelsUnlike: "equivariant_to_channels",
     AddsGreyLevels: "equivariant_to_intensity",
-    ReadsMemory: "independent_of_memory_layout",
+    ReadsMemory: "independent_of_memory_layout|equivariant_to_channels",
     HandsBackItsInput: "input_not_written",
     FailsOnVolumes: "runs",
 }
