@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -166,13 +167,13 @@ class Trial:
             return repr(self.function)
         return getattr(self.function, "__qualname__", None) or repr(self.function)
 
-    def code(self, invariant: str) -> str:
-        """Python source that shows the fault again."""
+    def code(self, invariant: str, folder: Path | None = None) -> str:
+        """Python source that shows the fault again; large arrays that no call tells go into `folder`."""
         imports, subject = _subject(self.function)
-        arguments = [subject, _source(self.image)]
+        arguments = [subject, _source(self.image, folder, "image")]
         for name, value in {"seed": self.seed, **self.arguments}.items():
             if name == "seed" or value is not None:
-                arguments.append(f"{name}={_source(value)}")
+                arguments.append(f"{name}={_source(value, folder, name)}")
         check = "trial.result" if invariant == "runs" else f"invariants.{invariant}(trial)"
         lines = ["import numpy as np", *imports, "from synthmed.testing import Trial, invariants, picture, region", "",
                  f"trial = Trial({', '.join(arguments)})", check]
@@ -218,9 +219,9 @@ def members(generator: Generator) -> Iterator[Generator]:
                 yield from members(member)
 
 
-def _source(value: Any) -> str:
+def _source(value: Any, folder: Path | None, name: str) -> str:
     if isinstance(value, list | tuple):
-        inner = ", ".join(_source(v) for v in value)
+        inner = ", ".join(_source(v, folder, f"{name}{i}") for i, v in enumerate(value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     if not isinstance(value, np.ndarray):
         return repr(value)
@@ -228,5 +229,8 @@ def _source(value: Any) -> str:
     if made is not None:
         return made
     if value.size > _LITERAL:
-        return f"np.load(...)  # an array of shape {value.shape} and dtype {value.dtype}"
+        if folder is None:
+            return f"np.load('{name}.npy')"
+        np.save(folder / f"{name}.npy", value)
+        return f"np.load({str(folder / f'{name}.npy')!r})"
     return f"np.array({value.tolist()!r}, {value.dtype.str!r})"
