@@ -15,7 +15,7 @@ from synthmed.generator import Generator
 from synthmed.sample import NothingToSee
 from synthmed.testing import strategies
 from synthmed.testing.invariants import EVERY_CALL, MANY_SEEDS, OPTIONAL, Invariant
-from synthmed.testing.pictures import CONTENTS, picture
+from synthmed.testing.pictures import CONTENTS, LAYOUTS, picture
 from synthmed.testing.trial import DoesNotApply, Fault, Trial
 
 _CANDIDATES = 8
@@ -103,7 +103,8 @@ def check_augmentation(
         As in `check_anomaly`. By default all that any function can keep; those in
         `synthmed.testing.invariants.OPTIONAL` only where they are asked for.
     dtype, side
-        Of the images drawn by default: in the plane, without channels, with values as usual for the dtype.
+        Of the images drawn by default: in the plane, without channels, with values as usual for the dtype, in the machine's
+        byte order.
     value_range : (low, high), optional
         Of the images, and then also of what the function may return; by default that need only be finite.
     channel_axis : int, optional
@@ -123,7 +124,7 @@ def check_augmentation(
     if images is None:
         images = strategies.images(
             dtype, side=side, value_range=value_range, channel_axis=channel_axis,
-            contents=[c for c in CONTENTS if c != "extreme"])
+            contents=[c for c in CONTENTS if c != "extreme"], layouts=[k for k in LAYOUTS if k != "big-endian"])
     usual = tuple(i for i in EVERY_CALL + MANY_SEEDS if i not in OPTIONAL)
     trials = strategies.trials(function, images, value_range=value_range, channel_axis=channel_axis)
     return _check(trials, _chosen(invariants, without, usual), invariants is not None, examples, [])

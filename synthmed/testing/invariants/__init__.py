@@ -60,7 +60,7 @@ EVERY_CALL: tuple[Invariant, ...] = (
 MANY_SEEDS: tuple[Invariant, ...] = (other_rngs_other_results, axes_alike)
 """Those that many seeds on one image tell; an image may be too plain to tell, so one that does suffices."""
 
-OPTIONAL: tuple[Invariant, ...] = (picklable, same_result_in_another_process, axes_alike)
+OPTIONAL: tuple[Invariant, ...] = (independent_of_memory_layout, picklable, same_result_in_another_process, axes_alike)
 """Those that a function which is no generator need not keep: checked where they are asked for."""
 
 __all__ = ["EVERY_CALL", "MANY_SEEDS", "OPTIONAL", "Invariant", *(i.__name__ for i in EVERY_CALL + MANY_SEEDS)]
