@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import statistics
 from collections.abc import Sequence
@@ -147,7 +148,9 @@ class Scene:
         assert self.donors is not None
         name = f"donors[{index}]"
         donor = channels_last(self.donors[index], self.channel_axis, name)
-        if donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1] or donor.dtype != self.image.dtype:
+        native = self.image.dtype.newbyteorder("=")
+        if (donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1]
+                or donor.dtype.newbyteorder("=") != native):
             raise ValueError(
                 f"{name} must have the image's axes, channels and dtype ({self.image.ndim - 1} spatial axes, "
                 f"{self.image.shape[-1]} channels, {self.image.dtype}), got {donor.ndim - 1} spatial axes, "
@@ -177,12 +180,14 @@ class Scene:
     def _in_range(self, values: NDArray[np.float64]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             raw = (self.low * 0.5 + values * self._half_span) * 2
+        least, most = self.low, self.high
         if self.image.dtype.kind in "iu":
             raw = np.rint(raw)
+            least, most = math.ceil(least), math.floor(most)  # bounds need not be whole
         # The nearest doubles within the range: a 64-bit bound need not be one.
-        low, high = float(self.low), float(self.high)
-        low = low if low >= self.low else float(np.nextafter(low, np.inf))
-        high = high if high <= self.high else float(np.nextafter(high, -np.inf))
+        low, high = float(least), float(most)
+        low = low if low >= least else float(np.nextafter(low, np.inf))
+        high = high if high <= most else float(np.nextafter(high, -np.inf))
         return np.clip(raw, low, high).astype(self.image.dtype)
 
 
@@ -225,4 +230,6 @@ def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tupl
         raise ValueError(f"value_range must be a pair (low, high) of finite numbers, low < high, got {value_range!r}")
     if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
         raise ValueError(f"value_range {value_range!r} does not fit the image's dtype {dtype}")
+    if dtype.kind in "iu" and not math.ceil(low) < math.floor(high):
+        raise ValueError(f"value_range {value_range!r} must hold at least two whole numbers for the image's dtype {dtype}")
     return low, high

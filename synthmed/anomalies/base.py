@@ -66,9 +66,17 @@ class Anomaly(Generator):
             where, region = self.mask.run(rng, scene)
             what = self.draw(rng, scene, region)
             outcome = self._outcome(what, scene, region)
-            if outcome is not None:
+            if outcome is not None and self._is_in_roi(outcome.mask, scene):
                 return {"mask": where, **what}, outcome
-        raise NothingToSee(f"{name} changed no pixel by 1/255 of the value range in {_TRIES} draws")
+        where_else = "" if scene.roi is None else " inside the region of interest"
+        raise NothingToSee(f"{name} changed no pixel by 1/255 of the value range{where_else} in {_TRIES} draws")
+
+    def _is_in_roi(self, mask: NDArray[np.bool_], scene: Scene) -> bool:
+        """Whether the label, which may be a part of the mask placed there, still has its share in the region."""
+        if scene.roi is None:
+            return True
+        least = getattr(self.mask, "roi_overlap", 0.0)  # a choice of masks has none of its own
+        return bool(np.count_nonzero(mask & scene.roi) >= least * np.count_nonzero(mask))
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply drawn parameters."""

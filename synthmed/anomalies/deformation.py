@@ -47,7 +47,12 @@ class _Radial(Anomaly):
             ratio = kernels.exit_ratio(inside, centre)
             inside = inside & (ratio < 1)
         coordinates = kernels.radial_coordinates(ratio, centre, parameters["alpha"], self.is_sink)
-        return kernels.interpolate(scene.patch(region.box), coordinates, self.order), inside
+        # The edge lies up to half a pixel beyond the box, and a spline reaches further than its point.
+        reach = 1 if self.order < 2 else 12
+        grown = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in region.box)
+        for axis, (g, s) in enumerate(zip(grown, region.box, strict=True)):
+            coordinates[axis] += s.start - g.start
+        return kernels.interpolate(scene.patch(grown), coordinates, self.order), inside
 
 
 @dataclass(frozen=True, repr=False)

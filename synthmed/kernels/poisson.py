@@ -354,6 +354,8 @@ def _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance
     for iteration in range(_MAX_ITERATIONS):
         _v_cycle(grids, coupling, diagonal, work)
         rz = _dot(r, z)
+        if rz == 0:  # solved to the last bit, as for a single pixel after one step
+            return True
         beta = 0.0 if iteration == 0 else rz / rz_before
         for i in range(size):
             direction[i] = z[i] + beta * direction[i]

@@ -92,7 +92,10 @@ class Mask(Generator):
 
 def side_bounds(bounds: tuple[float, float], scene: Scene, name: str) -> list[tuple[int, int]]:
     """Smallest and largest box side in pixels along each axis, from fractions of the image's sides."""
-    sides = [(max(math.ceil(bounds[0] * n), SMALLEST_SIDE), math.floor(bounds[1] * n)) for n in scene.shape]
+    largest = [math.floor(bounds[1] * n) for n in scene.shape]
+    # Between close bounds there may be no whole number: then the one below.
+    sides = [(max(min(math.ceil(bounds[0] * n), most), SMALLEST_SIDE), most)
+             for n, most in zip(scene.shape, largest, strict=True)]
     if any(low > high for low, high in sides):
         raise NothingToSee(
             f"an image of shape {scene.shape} is too small for a {name} whose sides are {bounds[0]:g} to {bounds[1]:g} "

@@ -1,0 +1,1 @@
+"""Copies of our generators, and augmentations, each with one fault seeded."""

@@ -1,0 +1,73 @@
+"""Compositions: their shares, their order, their operators."""
+
+import numpy as np
+import pytest
+import scipy
+
+import synthmed
+from synthmed import (
+    EllipseMask,
+    Identity,
+    OneOf,
+    PerlinMask,
+    RectangleMask,
+    Repeat,
+    Sequence,
+    Sink,
+    SmoothIntensityChange,
+    Source,
+)
+from synthmed.testing import picture
+
+IMAGE = picture("smooth", (40, 48))
+
+
+def _anomalies(recipe, n):
+    return [tuple(recipe(IMAGE, rng=seed).record["anomalies"]) for seed in range(n)]
+
+
+def test_the_paper_draws_its_three_tasks_alike():
+    drawn = _anomalies(synthmed.preset("paper"), 600)
+    counts = [drawn.count((name,)) for name in ("CutPaste", "GaussianIntensityChange", "Source")]
+    assert sum(counts) == 600
+    assert scipy.stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_the_release_draws_four_tasks_alike_and_a_second_half_of_the_time():
+    records = [synthmed.preset("release")(IMAGE, rng=seed).record["parameters"]["members"] for seed in range(600)]
+    twice = np.mean([len(members) == 2 for members in records])
+    assert abs(twice - 0.5) < 5 * np.sqrt(0.25 / 600)
+    options = [m["option"] for members in records for m in members]
+    assert scipy.stats.chisquare(np.bincount(options, minlength=4)).pvalue > 1e-3
+    empty = np.mean([not a for a in _anomalies(synthmed.preset("release"), 300)])
+    assert abs(empty - (0.5 * 0.25 + 0.5 * 0.25**2)) < 5 * np.sqrt(0.15 * 0.85 / 300)
+
+
+def test_weights():
+    drawn = _anomalies(OneOf(Source(), Sink(), SmoothIntensityChange(), weights=(3, 1, 0)), 400)
+    assert (("SmoothIntensityChange",) not in drawn) and abs(drawn.count(("Source",)) / 400 - 0.75) < 0.11
+    times = [len(a) for a in _anomalies(Repeat(Source(), times=(0, 3), weights=(1, 3)), 200)]
+    assert set(times) == {0, 3} and abs(np.mean(times) / 3 - 0.75) < 0.16
+
+
+def test_each_is_drawn_on_the_result_of_the_one_before():
+    both = SmoothIntensityChange() + Source()
+    for seed in range(10):
+        sample = both(IMAGE, rng=seed)
+        rng = np.random.default_rng(seed)
+        first = SmoothIntensityChange()(IMAGE, rng=rng)
+        second = Source()(first.image, rng=rng)
+        np.testing.assert_array_equal(sample.image, second.image)
+        np.testing.assert_array_equal(sample.mask, first.mask | second.mask)
+        assert sample.record["anomalies"] == ["SmoothIntensityChange", "Source"]
+
+
+def test_operators():
+    a, b, c = Source(), Sink(), Identity()
+    assert a | b | c == OneOf(a, b, c) == (a | b) | c and a + b + c == Sequence(a, b, c)
+    assert PerlinMask() | EllipseMask() | RectangleMask() == OneOf(PerlinMask(), EllipseMask(), RectangleMask())
+    assert OneOf(a, b, weights=(1, 2)) | c == OneOf(OneOf(a, b, weights=(1, 2)), c)
+    assert (PerlinMask() | EllipseMask()).is_mask and not (a | b).is_mask
+    assert Repeat(a, times=2) == Repeat(a, times=(2,))
+    with pytest.raises(TypeError):
+        a + EllipseMask()

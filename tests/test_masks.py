@@ -1,0 +1,126 @@
+"""What METHOD.md states of the shapes, over many draws."""
+
+import numpy as np
+import pytest
+import scipy
+
+from synthmed import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, Scene, UnionMask
+from synthmed.kernels import edge_ratio
+from synthmed.testing import picture
+
+IMAGE = picture("smooth", (224, 224))
+
+
+def _records(mask, n, image=IMAGE, **call):
+    return [mask(image, rng=seed, **call) for seed in range(n)]
+
+
+def _extents(mask):
+    return [np.ptp(np.flatnonzero(mask.any(axis=1 - axis))) + 1 for axis in range(2)]
+
+
+def test_perlin_boxes_are_uniform_between_their_bounds():
+    # No least cover: else draws are chosen among, and the sizes with them.
+    samples = _records(PerlinMask(least_cover=0.0), 600)
+    sides = np.array([s.record["parameters"]["shape"]["box"] for s in samples])
+    assert sides.min() >= 0.1 * 224 and sides.max() <= 0.6 * 224
+    assert scipy.stats.kstest((sides.ravel() - 22.5) / 112, "uniform").pvalue > 1e-3
+    assert abs(np.corrcoef(sides.T)[0, 1]) < 0.2  # each side on its own
+
+
+def test_perlin_covers_enough_and_turns_uniformly():
+    samples = _records(PerlinMask(), 300)
+    for s in samples:
+        box = s.record["parameters"]["shape"]["box"]
+        assert np.count_nonzero(s.mask) >= 0.2 * np.prod(box)
+    turns = np.array([s.record["parameters"]["shape"]["rotation"][0] for s in samples])
+    assert np.abs(turns).max() <= 90
+    assert scipy.stats.kstest(turns / 180 + 0.5, "uniform").pvalue > 1e-3
+
+
+def test_places_are_uniform():
+    samples = _records(PerlinMask(least_cover=0.0), 400)
+    drawn = [s.record["parameters"] for s in samples]
+    share = np.array([np.array(d["corner"]) / (224 - np.array(d["shape"]["box"])) for d in drawn])
+    assert scipy.stats.kstest(share.ravel(), "uniform").pvalue > 1e-3
+
+
+def test_more_cells_give_more_ragged_shapes():
+    def raggedness(cells):
+        masks = [s.mask for s in _records(PerlinMask(cells=cells, least_cover=0.05), 60)]
+        return np.mean([np.count_nonzero(m ^ scipy.ndimage.binary_erosion(m)) / np.sqrt(m.sum()) for m in masks])
+
+    assert raggedness(1) < raggedness(3) < raggedness(6)
+
+
+@pytest.mark.parametrize("figure", [EllipseMask, RectangleMask])
+def test_figures_stay_within_their_bounds(figure):
+    for s in _records(figure(), 200):
+        assert max(_extents(s.mask)) <= 0.6 * 224
+
+
+def test_sides_are_gamma_distributed_and_clipped():
+    """Unsheared, unturned and unclipped, the sides are 0.03 + Gamma(2, 0.1) of the image's."""
+    free = EllipseMask(box=(0.0, 1.0), shear=0.0, rotation=(0.0, 0.0))
+    sides = np.array([np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224 for s in _records(free, 400)]).ravel()
+    inner = sides[sides < 0.999]
+    expected = scipy.stats.gamma(2, loc=0.03, scale=0.1)
+    assert scipy.stats.kstest(inner, expected.cdf).pvalue > 1e-3
+    sides = np.array([np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224
+                      for s in _records(EllipseMask(shear=0.0, rotation=(0.0, 0.0)), 400)]).ravel()
+    clipped = np.mean(sides < 0.2 + 2e-3)
+    assert abs(clipped - expected.cdf(0.2)) < 5 * np.sqrt(0.25 / 800)
+
+
+@pytest.mark.parametrize(("figure", "is_box"), [(EllipseMask, False), (RectangleMask, True)])
+@pytest.mark.parametrize("shape", [(80, 120), (20, 30, 26)])
+def test_a_figure_is_the_pixels_whose_centres_lie_inside(figure, is_box, shape):
+    for seed in range(10):
+        sample = figure()(picture("smooth", shape), rng=seed)
+        drawn = sample.record["parameters"]
+        to_unit = np.linalg.inv(drawn["shape"]["to_pixels"])
+        inside = np.argwhere(sample.mask)
+        ends = inside.min(axis=0), inside.max(axis=0)
+        # The middle is that of the box, of which the mask's own bounding box may be a little less.
+        middle = np.mean(ends, axis=0)
+        unit = (inside - middle) @ to_unit.T
+        size = np.abs(unit).max(axis=1) if is_box else np.sqrt((unit**2).sum(axis=1))
+        assert size.max() < 1.35
+        volume = np.prod(np.linalg.svd(np.array(drawn["shape"]["to_pixels"]))[1])
+        volume *= 2 ** len(shape) if is_box else {2: np.pi, 3: 4 / 3 * np.pi}[len(shape)]
+        assert np.count_nonzero(sample.mask) == pytest.approx(volume, rel=0.25)
+
+
+def test_edge_ratio_tells_the_inside_of_a_figure():
+    ratio = edge_ratio((41, 41), (20, 20), np.eye(2) / 15)
+    np.testing.assert_allclose(ratio, np.hypot(*(np.indices((41, 41)) - 20)) / 15, atol=1e-12)
+
+
+def test_a_rectangle_has_corners_and_an_ellipse_has_none():
+    def fill(figure):
+        plain = figure(shear=0.0, rotation=(0.0, 0.0))
+        return np.mean([s.mask.sum() / np.prod(_extents(s.mask)) for s in _records(plain, 30)])
+
+    assert fill(RectangleMask) == 1
+    assert fill(EllipseMask) == pytest.approx(np.pi / 4, abs=0.02)
+
+
+def test_overlays_share_their_middle():
+    box, disc = RectangleMask(shear=0.0, rotation=(0.0, 0.0)), EllipseMask(shear=0.0, rotation=(0.0, 0.0))
+    for s in _records(UnionMask(box, disc), 30):
+        layers = s.record["parameters"]["shape"]["masks"]
+        drawn = [kind.apply(p, Scene.of(IMAGE)).inside for kind, p in zip((box, disc), layers, strict=True)]
+        sides = np.max([d.shape for d in drawn], axis=0)
+        expected = np.zeros(sides, bool)
+        for d in drawn:
+            first = (sides - d.shape) // 2
+            expected[tuple(slice(a, a + n) for a, n in zip(first, d.shape, strict=True))] |= d
+        np.testing.assert_array_equal(_cut(s.mask), _cut(expected))
+    union, both = (np.mean([s.mask.sum() for s in _records(k(box, disc), 60)]) for k in (UnionMask, IntersectionMask))
+    assert both < union
+
+
+def _cut(mask):
+    inside = np.argwhere(mask)
+    (a, b), (c, d) = inside.min(axis=0), inside.max(axis=0) + 1
+    return mask[a:c, b:d]
