@@ -277,23 +277,22 @@ def _sweep(grid, coupling, diagonal, u, b, step, out):
     """One relaxed Jacobi step, `out = u + step D^-1 (b - A u)`, in one pass; `u` and `out` carry the margins."""
     depth, height, width, start, margin = grid
     size, plane = depth * height * width, height * width
-    d, inverse = diagonal[0, start: start + size], diagonal[1, start: start + size]
+    inverse = diagonal[1, start: start + size]
     here, new = u[margin: margin + size], out[margin: margin + size]
     right, left, down, up = u[margin + 1:], u[margin - 1:], u[margin + width:], u[margin - width:]
     to_right, to_left = coupling[2, start:], coupling[2, start - 1:]
     to_down, to_up = coupling[1, start:], coupling[1, start - width:]
     if depth == 1:
         for i in range(size):
-            new[i] = here[i] + step * inverse[i] * (
-                b[i] - d[i] * here[i] + to_right[i] * right[i] + to_left[i] * left[i]
-                + to_down[i] * down[i] + to_up[i] * up[i])
+            new[i] = here[i] + step * (inverse[i] * (
+                b[i] + to_right[i] * right[i] + to_left[i] * left[i] + to_down[i] * down[i] + to_up[i] * up[i]) - here[i])
         return
     below, above = u[margin + plane:], u[margin - plane:]
     to_below, to_above = coupling[0, start:], coupling[0, start - plane:]
     for i in range(size):
-        new[i] = here[i] + step * inverse[i] * (
-            b[i] - d[i] * here[i] + to_right[i] * right[i] + to_left[i] * left[i]
-            + to_down[i] * down[i] + to_up[i] * up[i] + to_below[i] * below[i] + to_above[i] * above[i])
+        new[i] = here[i] + step * (inverse[i] * (
+            b[i] + to_right[i] * right[i] + to_left[i] * left[i] + to_down[i] * down[i] + to_up[i] * up[i]
+            + to_below[i] * below[i] + to_above[i] * above[i]) - here[i])
 
 
 @compiled
