@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import difflib
 import functools
@@ -30,7 +31,7 @@ class Outcome:
     anomalies: tuple[str, ...] = ()
 
 
-class Generator:
+class Generator(abc.ABC):
     """Base of everything that can be called on an image.
 
     A subclass is a frozen dataclass of plain values and other generators. It draws in one step and applies in another:
@@ -47,13 +48,13 @@ class Generator:
         if cls.__name__ not in ("Mask", "Anomaly") and not cls.__name__.startswith("_"):
             Generator._known[cls.__name__] = cls
 
+    @abc.abstractmethod
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
         """Draw parameters for this scene and apply them; return both."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def apply(self, parameters: Parameters, scene: Scene) -> Any:
         """Apply drawn parameters; nothing random."""
-        raise NotImplementedError
 
     def __call__(
         self, image: ArrayLike, *, rng: RNG = None, roi: ArrayLike | None = None,

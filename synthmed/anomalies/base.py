@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +30,7 @@ class Anomaly(Generator):
         if not (isinstance(self.mask, Generator) and self.mask.is_mask):
             raise TypeError(f"{type(self).__name__}: mask must be a mask, got {self.mask!r}")
 
+    @abc.abstractmethod
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
         """Draw the parameters of the change, as plain JSON values.
 
@@ -40,8 +42,8 @@ class Anomaly(Generator):
         region : Region
             The mask that was drawn: its box in the image, and the mask within it.
         """
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def change(
         self, parameters: Parameters, scene: Scene, region: Region
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -55,7 +57,6 @@ class Anomaly(Generator):
         inside : ndarray of bool, shape of the box
             The anomaly's mask within the box, as a rule `region.inside`.
         """
-        raise NotImplementedError
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """Draw until the change can be seen, a bounded number of times."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -42,13 +43,13 @@ class Mask(Generator):
         """Check the parameters."""
         validation.number(self, "roi_overlap", 0, 1)
 
+    @abc.abstractmethod
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw the parameters of a shape, as plain JSON values."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def render(self, parameters: Parameters, scene: Scene) -> Shape:
         """Make the shape of drawn parameters."""
-        raise NotImplementedError
 
     def accepts(self, shape: Shape) -> bool:
         """Whether the shape may be used; one that may not is drawn again."""

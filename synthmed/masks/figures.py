@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import ClassVar
@@ -65,9 +66,9 @@ class _FigureMask(Mask):
         inside = kernels.edge_ratio(box, middle, to_unit, self.is_box) <= 1
         return Shape(inside, Figure(to_unit, self.is_box))
 
+    @abc.abstractmethod
     def _reach(self, to_pixels: NDArray[np.float64]) -> list[float]:
         """Half the bounding box's sides."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, repr=False)
