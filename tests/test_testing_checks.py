@@ -1,5 +1,6 @@
 """The checks and the invariants as their users call them."""
 
+import random
 import subprocess
 import sys
 
@@ -164,3 +165,27 @@ print(report.applied["same_result_in_another_process"] > 0)
 """)
     result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
     assert result.stdout == "once\nTrue\n" and not result.stderr
+
+
+def test_the_global_state_of_torch_is_kept_too():
+    torch = pytest.importorskip("torch")
+    check_augmentation(functions.brighten, examples=20)
+
+    def with_torch(image, rng):
+        torch.rand(1)
+        return functions.brighten(image, rng)
+
+    with pytest.raises(Fault, match="it moved the global random state of torch"):
+        check_augmentation(with_torch, examples=20)
+
+
+@pytest.mark.parametrize("name", ["NumPy", "Python"])
+def test_a_global_state_that_moves_is_named(name):
+    move = {"NumPy": np.random.random, "Python": random.random}[name]
+
+    def moves(image, rng):
+        move()
+        return functions.brighten(image, rng)
+
+    with pytest.raises(Fault, match=f"it moved the global random state of {name}$|of {name}\n"):
+        check_augmentation(moves, examples=20)

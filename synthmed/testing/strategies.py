@@ -17,7 +17,6 @@ from numpy.typing import DTypeLike, NDArray
 from synthmed.anomalies import CutPaste, GaussianIntensityChange, Identity, Sink, SmoothIntensityChange, Source
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
-from synthmed.generator import Generator
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
 from synthmed.presets import PRESETS, preset
 from synthmed.testing.pictures import CONTENTS, LAYOUTS, REGIONS, picture, region
@@ -221,5 +220,5 @@ def _several(dtype: Any) -> tuple[str, ...]:
 
 
 __all__ = [
-    "DTYPES", "Generator", "anomalies", "images", "mask_generators", "masks", "recipes", "rngs", "rois", "shapes", "trials",
+    "DTYPES", "anomalies", "images", "mask_generators", "masks", "recipes", "rngs", "rois", "shapes", "trials",
 ]

@@ -23,8 +23,10 @@ def shape_and_dtype_kept(trial: Trial) -> str | None:
     if after.shape != before.shape:
         return f"the image's shape is {after.shape}, it was {before.shape}"
     # In what order a function other than ours leaves the bytes is not of interest: NumPy's own results are native.
-    native = "=" if not isinstance(trial.function, Generator) else "|"
-    if after.dtype.newbyteorder(native) != before.dtype.newbyteorder(native):
+    both = after.dtype, before.dtype
+    if not isinstance(trial.function, Generator):
+        both = after.dtype.newbyteorder("="), before.dtype.newbyteorder("=")
+    if both[0] != both[1]:
         return f"the image's dtype is {after.dtype}, it was {before.dtype}"
     return None
 

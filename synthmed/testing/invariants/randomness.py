@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import random
 import sys
 from collections.abc import Callable, Iterator
@@ -64,20 +63,27 @@ def other_rngs_other_results(trial: Trial) -> str | None:
 
 @contextmanager
 def _global_random_state(seed: int) -> Iterator[Callable[[], str]]:
-    """Set the global random states; what is yielded names the one that moved. They are set back at the end."""
-    torch = sys.modules.get("torch")
-    keepers: dict[str, tuple[Any, Any, Any]] = {
-        "NumPy": (np.random.get_state, np.random.set_state, np.random.seed),
-        "Python": (random.getstate, random.setstate, random.seed),
-    }
-    if torch is not None:
-        keepers["torch"] = (torch.get_rng_state, torch.set_rng_state, torch.manual_seed)
-    before = {name: get() for name, (get, _, _) in keepers.items()}
-    for _, _, sow in keepers.values():
+    """Set the global random states; what is yielded names those that moved. They are set back at the end."""
+    keepers = _keepers()
+    before = {name: get() for name, (get, _, _, _) in keepers.items()}
+    for _, _, sow, _ in keepers.values():
         sow(seed)
-    start = {name: pickle.dumps(get()) for name, (get, _, _) in keepers.items()}
+    start = {name: content(get()) for name, (get, _, _, content) in keepers.items()}
     try:
-        yield lambda: ", ".join(name for name, (get, _, _) in keepers.items() if pickle.dumps(get()) != start[name])
+        yield lambda: ", ".join(n for n, (get, _, _, content) in keepers.items() if content(get()) != start[n])
     finally:
-        for name, (_, put, _) in keepers.items():
+        for name, (_, put, _, _) in keepers.items():
             put(before[name])
+
+
+def _keepers() -> dict[str, tuple[Callable[..., Any], ...]]:
+    """For each global random state how to get, set and seed it, and its content as something that compares."""
+    keepers: dict[str, tuple[Callable[..., Any], ...]] = {
+        "NumPy": (np.random.get_state, np.random.set_state, np.random.seed, lambda s: (s[1].tobytes(), s[2:])),
+        "Python": (random.getstate, random.setstate, random.seed, lambda s: s),
+    }
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        keepers["torch"] = (
+            torch.get_rng_state, torch.set_rng_state, torch.manual_seed, lambda s: s.numpy().tobytes())
+    return keepers
