@@ -1,0 +1,332 @@
+"""A frozen open_clip model: its patch tokens, and its text tower taken apart for learnable prompts."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import open_clip
+import torch
+from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+from torch import Tensor, nn
+
+from synthmed_clip import weights as weight_files
+
+
+@dataclass(eq=False)
+class TextTower:
+    """The parts of a CLIP text tower that a learnable prompt passes through.
+
+    Attributes
+    ----------
+    tokenize : callable
+        Texts to ids, `(N, context_length)` int64.
+    token_embedding, positional_embedding, transformer, ln_final, projection
+        As in open_clip's `TextTransformer`.
+    causal_mask : Tensor or None
+        Additive, `(context_length, context_length)`; None if the tower attends both ways by itself.
+    pool : str
+        Which position is read: 'argmax' (the largest id), 'eos', 'first' or 'last'.
+    eos_id : int
+        The end token's id where `pool` is 'eos'.
+    """
+
+    tokenize: Callable[[list[str]], Tensor]
+    token_embedding: nn.Embedding
+    positional_embedding: Tensor
+    transformer: nn.Module
+    ln_final: nn.Module
+    projection: Tensor | nn.Module | None
+    causal_mask: Tensor | None
+    pool: str
+    eos_id: int
+
+    @property
+    def context_length(self) -> int:
+        return self.positional_embedding.shape[0]
+
+    @property
+    def width(self) -> int:
+        return self.positional_embedding.shape[1]
+
+
+@dataclass(eq=False)
+class Backbone:
+    """A frozen model in its working precision. Made by `load_backbone`; may be shared by several detectors.
+
+    Attributes
+    ----------
+    name : str
+        open_clip's name, or the stem of the configuration file.
+    config : dict or None
+        The configuration where it came from a file; None for a name that open_clip knows.
+    weights : str or None
+        Tag or file as it was given; None for random weights.
+    random_text : bool
+        Whether the text tower was left random.
+    digest : str
+        SHA-256 of the visual tower's float32 weights.
+    depth : int
+        How many intermediate layers there are to choose from.
+    channels : tuple of int
+        Channels of each intermediate layer.
+    text_dim : int
+        Length of a text feature.
+    """
+
+    name: str
+    config: dict | None
+    weights: str | None
+    random_text: bool
+    digest: str
+    visual: nn.Module
+    text: TextTower
+    image_size: int
+    depth: int
+    channels: tuple[int, ...]
+    text_dim: int
+    scale: Tensor
+    offset: Tensor
+
+    @property
+    def device(self) -> torch.device:
+        return self.scale.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.visual.parameters()).dtype
+
+    def default_layers(self) -> tuple[int, ...]:
+        """Half, three quarters and all of the depth: 12, 18 and 24 of ViT-L/14, as in the paper."""
+        return tuple(sorted({-(-self.depth * k // 4) for k in (2, 3, 4)}))
+
+    @torch.no_grad()
+    def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+        """Return the maps of patch tokens after the given layers, before any final norm or projection.
+
+        Parameters
+        ----------
+        images : Tensor
+            `(B, S, S)` grey or `(B, S, S, 3)`, uint8.
+        layers : sequence of int
+            Counted from 1; blocks of a transformer, stages of a convolutional tower.
+
+        Returns
+        -------
+        list of Tensor
+            One `(B, channels, h, w)` per layer in the working precision.
+        """
+        images = images.to(self.device)
+        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
+        pixels = torch.addcmul(self.offset, images.to(self.scale.dtype), self.scale).to(self.dtype)
+        return _intermediates(self.visual, pixels, [layer - 1 for layer in layers])
+
+
+def load_backbone(
+    model: str | Path | dict = "ViT-L-14-quickgelu",
+    weights: str | Path | None = "openai",
+    *,
+    random_text: bool = False,
+    image_size: int | None = None,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+) -> Backbone:
+    """Build an open_clip model, load its weights and freeze it in its working precision.
+
+    Parameters
+    ----------
+    model : str, Path or dict
+        A model name that open_clip knows, or a configuration in open_clip's JSON form or the path of one.
+    weights : str, Path or None
+        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). None leaves all
+        weights random (always the same ones): for tests and timing.
+    random_text : bool
+        The file covers the visual tower alone; the text tower stays random (always the same), with a warning.
+    image_size : int, optional
+        Side of the square input; by default the model's own.
+    device : str or torch.device
+        'auto' (cuda, then mps, then cpu), or a name of torch's.
+    precision : str
+        'auto', 'float32' (strict: no TF32) or 'bfloat16'. See `choose_precision`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the weights are not there and cannot be fetched.
+    ValueError
+        If the model is unknown, or the file does not fit it (the first mismatch is named).
+    """
+    name, config, own = _read_config(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = _build(config, image_size).eval().requires_grad_(False)
+    _require_intermediates(net.visual, name)
+    if weights is not None:
+        path = weight_files.locate(name, weights)
+        weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
+        if random_text:
+            warnings.warn(
+                f"{name}: {path} gives the visual tower alone; the text tower is random", stacklevel=2
+            )
+    size = image_size or _side(net.visual.image_size)
+    if hasattr(net.visual, "set_input_size"):  # timm resamples its positions itself, once they are loaded
+        net.visual.set_input_size(size)
+    device = choose_device(device)
+    dtype = choose_precision(precision, device)
+    if device.type == "cuda" and dtype == torch.float32:
+        torch.backends.cudnn.allow_tf32 = False
+    digest = weight_files.digest(net.visual)
+    net.to(device, dtype)
+    mean, std = _normalisation(net, name, config, weights)
+    with torch.no_grad():
+        probe = _intermediates(net.visual, torch.zeros(1, 3, size, size, device=device, dtype=dtype), None)
+    return Backbone(
+        name=name,
+        config=config if own else None,
+        weights=None if weights is None else str(weights),
+        random_text=random_text,
+        digest=digest,
+        visual=net.visual,
+        text=_text_tower(net, name, config, own),
+        image_size=size,
+        depth=len(probe),
+        channels=tuple(p.shape[1] for p in probe),
+        text_dim=config["embed_dim"],
+        scale=(1 / (255 * std)).reshape(3, 1, 1).to(device),
+        offset=(-mean / std).reshape(3, 1, 1).to(device),
+    )
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """Resolve 'auto' to cuda, mps or cpu, whichever is there, in this order."""
+    if device != "auto":
+        return torch.device(device)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Resolve 'auto': bfloat16 where the device multiplies it natively, float32 otherwise.
+
+    Natively means CUDA, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated and slower.
+    """
+    if precision in ("float32", "bfloat16"):
+        return getattr(torch, precision)
+    if precision != "auto":
+        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
+    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        native = any(
+            getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16")
+        )
+    return torch.bfloat16 if native else torch.float32
+
+
+def _read_config(model: str | Path | dict) -> tuple[str, dict, bool]:
+    """Name, configuration, and whether the configuration is the caller's own rather than open_clip's."""
+    if isinstance(model, dict):
+        return "(configuration)", model, True
+    if isinstance(model, Path) or str(model).endswith(".json"):
+        path = Path(model)
+        if not path.is_file():
+            raise FileNotFoundError(f"no model configuration at {path}")
+        config = json.loads(path.read_text())
+        return path.stem, config.get("model_cfg", config), True
+    config = open_clip.get_model_config(str(model))
+    if config is None:
+        raise ValueError(
+            f"open_clip knows no model {str(model)!r}; see open_clip.list_models(), "
+            "or pass the path of a configuration (.json)"
+        )
+    return str(model), config, False
+
+
+def _build(config: dict, image_size: int | None) -> nn.Module:
+    config = json.loads(json.dumps(config))
+    if image_size is not None:
+        config["vision_cfg"]["image_size"] = image_size
+    config["vision_cfg"].pop("timm_model_pretrained", None)  # would fetch weights from a hub
+    config["text_cfg"]["hf_model_pretrained"] = False
+    custom = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
+    config.pop("preprocess_cfg", None)
+    if "multimodal_cfg" in config:
+        return open_clip.CoCa(**config)
+    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
+
+
+def _require_intermediates(visual: nn.Module, name: str) -> None:
+    owner = getattr(visual, "trunk", visual)
+    if not hasattr(owner, "forward_intermediates"):
+        raise ValueError(
+            f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates"
+        )
+
+
+def _intermediates(visual: nn.Module, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
+    return visual.forward_intermediates(
+        pixels,
+        indices=indices,
+        stop_early=True,
+        intermediates_only=True,
+        normalize_intermediates=False,
+        output_fmt="NCHW",
+    )["image_intermediates"]
+
+
+def _side(size: int | Sequence[int]) -> int:
+    sides = {size} if isinstance(size, int) else set(size)
+    if len(sides) != 1:
+        raise ValueError(f"only square inputs are supported, not {size}; pass image_size")
+    return sides.pop()
+
+
+def _normalisation(
+    net: nn.Module, name: str, config: dict, weights: str | Path | None
+) -> tuple[Tensor, Tensor]:
+    """Mean and std of RGB in [0, 1]: the tag's, else the configuration's, else timm's own, else CLIP's."""
+    trunk = getattr(getattr(net.visual, "trunk", None), "pretrained_cfg", None) or {}
+    tag = open_clip.get_pretrained_cfg(name, str(weights)) or {}
+    sources = (tag, config.get("preprocess_cfg") or {}, trunk)
+    defaults = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
+    mean, std = (next((s[key] for s in sources if s.get(key)), defaults[key]) for key in ("mean", "std"))
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+
+
+def _text_tower(net: nn.Module, name: str, config: dict, own: bool) -> TextTower:
+    owner = getattr(net, "text", net)
+    if not hasattr(owner, "token_embedding"):
+        raise ValueError(
+            f"the text tower of {name!r} ({type(owner).__name__}) is not CLIP's transformer; "
+            "learnable prompts cannot be put into it"
+        )
+    if getattr(owner, "cls_emb", None) is not None:
+        raise ValueError(
+            f"the text tower of {name!r} appends a class token, which learnable prompts do not support"
+        )
+    length = owner.positional_embedding.shape[0]
+    mask = owner.attn_mask
+    return TextTower(
+        tokenize=_tokenizer(name, config, own, length),
+        token_embedding=owner.token_embedding,
+        positional_embedding=owner.positional_embedding,
+        transformer=owner.transformer,
+        ln_final=owner.ln_final,
+        projection=owner.text_projection,
+        causal_mask=None if mask is None else mask[:length, :length],
+        pool=getattr(owner, "pool_type", None) or owner.text_pool_type,
+        eos_id=getattr(owner, "eos_id", getattr(owner, "text_eos_id", 2)),
+    )
+
+
+def _tokenizer(name: str, config: dict, own: bool, length: int) -> Callable[[list[str]], Tensor]:
+    if not own:
+        return open_clip.get_tokenizer(name, context_length=length)
+    text = config["text_cfg"]
+    options = text.get("tokenizer_kwargs", {})
+    if text.get("hf_tokenizer_name"):
+        return HFTokenizer(text["hf_tokenizer_name"], context_length=length, **options)
+    return SimpleTokenizer(context_length=length, **options)

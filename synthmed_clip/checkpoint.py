@@ -1,0 +1,81 @@
+"""The state of an unfinished fit, so that an interrupted one goes on to the same result."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.head import Head
+from synthmed_clip.settings import Epoch
+
+_FORMAT = "synthmed-clip checkpoint 1"
+_ADAM = ("step", "exp_avg", "exp_avg_sq")
+
+
+def write(
+    path: str | Path, head: Head, optimiser: torch.optim.Adam, log: list[Epoch], identity: dict
+) -> None:
+    """Write head, optimiser and log after an epoch; `identity` is what a fit must share to go on from it."""
+    names = [name for name, _ in head.named_parameters()]
+    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
+    for index, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
+    data = {"format": _FORMAT, "identity": identity, "log": [asdict(epoch) for epoch in log]}
+    write_safetensors(path, tensors, data)
+
+
+def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Tensor], dict]:
+    """Read a checkpoint, and refuse that of another fit.
+
+    Parameters
+    ----------
+    path : str or Path
+    identity : dict
+        Of the fit that wants to go on.
+    free : set of str
+        Entries of it that may differ.
+
+    Returns
+    -------
+    tensors, data
+        For `restore`; `data["identity"]` is the checkpoint's.
+
+    Raises
+    ------
+    ValueError
+        That names the first setting that differs.
+    """
+    tensors, data = read_safetensors(path, _FORMAT)
+    theirs = data["identity"]
+    for key, ours in _plain(identity).items():
+        if key not in free and theirs.get(key) != ours:
+            name = "rng" if key == "entropy" else key
+            raise ValueError(
+                f"{path} belongs to another fit: {name} was {theirs.get(key)!r}, now {ours!r}; "
+                "remove it, or name another checkpoint"
+            )
+    return tensors, data
+
+
+def restore(head: Head, optimiser: torch.optim.Adam, tensors: dict[str, Tensor], data: dict) -> list[Epoch]:
+    """Bring head and optimiser to where the checkpoint was; return its log."""
+    head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
+    names = [name for name, parameter in head.named_parameters()]
+    state = {
+        index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
+        for index, name in enumerate(names)
+        if f"adam.{name}.step" in tensors
+    }
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    return [Epoch(**epoch) for epoch in data["log"]]
+
+
+def _plain(value: object) -> object:
+    """The value as JSON gives it back: lists for tuples."""
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,330 @@
+"""The fitted detector: predict, save, load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthmed_clip import weights as weight_files
+from synthmed_clip.backbone import Backbone, load_backbone
+from synthmed_clip.files import read_release, read_safetensors, write_safetensors
+from synthmed_clip.head import Head, anomaly_map
+from synthmed_clip.images import ImageLike, collect, resize_map, square
+from synthmed_clip.prompts import class_features, embed_prompts
+from synthmed_clip.settings import VARIANTS, Epoch, Settings
+
+_FORMAT = "synthmed-clip detector 1"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a detector says of one image.
+
+    Attributes
+    ----------
+    score : float
+        The map's maximum before it is resized; in [0, 1].
+    anomaly_map : ndarray
+        `(H, W)` float32, the image's own size: the probability of being abnormal at every pixel.
+    is_anomalous : bool
+        Whether the score is above the detector's threshold.
+    """
+
+    score: float
+    anomaly_map: np.ndarray = field(repr=False)
+    is_anomalous: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Detector:
+    """A backbone, a learnt head and the two class features that its prompts gave.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    head : Head
+        Adapters and context, float32.
+    classes : Tensor
+        `(2, D)`, f_n and f_a: constants once the context is learnt.
+    settings : Settings
+    threshold : float
+        Scores above it are anomalous. See `synthmed_clip.fit` for what it is calibrated on.
+    log : tuple of Epoch
+        Losses of every epoch.
+    """
+
+    backbone: Backbone = field(repr=False)
+    head: Head = field(repr=False)
+    classes: Tensor = field(repr=False)
+    settings: Settings
+    threshold: float
+    log: tuple[Epoch, ...] = field(default=(), repr=False)
+
+    def predict(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        batch_size: int = 16,
+    ) -> Prediction | list[Prediction]:
+        """Score images and map their anomalies.
+
+        Parameters
+        ----------
+        images : path, array, or iterable of them
+            One or many, of any size and channel count: see `synthmed_clip.images.collect` for what counts as
+            one, and `square` for how dtypes are read.
+        batch_size : int
+            Images through the backbone at a time.
+
+        Returns
+        -------
+        Prediction or list of Prediction
+            One for a single image, a list otherwise.
+
+        Raises
+        ------
+        MemoryError
+            If a batch does not fit; says which size to try.
+        """
+        items, single = collect(images)
+        predictions = [
+            Prediction(float(found.max()), resize_map(found, shape), bool(found.max() > self.threshold))
+            for found, shape in self._stream(items, batch_size)
+        ]
+        return predictions[0] if single else predictions
+
+    def maps(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 16) -> np.ndarray:
+        """Return the maps of many images before any resizing, `(N, S, S)` float32."""
+        items, _ = collect(images)
+        size = self.settings.image_size
+        found = [found for found, _ in self._stream(items, batch_size)]
+        return np.stack(found) if found else np.empty((0, size, size), np.float32)
+
+    def map_batch(self, pixels: Tensor) -> Tensor:
+        """Return the maps `(B, S, S)` of squared images, `(B, S, S)` or `(B, S, S, 3)` uint8."""
+        with torch.inference_mode():
+            settings = self.settings
+            features = self.backbone.features(pixels, settings.layers)
+            return anomaly_map(
+                self.head,
+                features,
+                self.classes,
+                size=settings.image_size,
+                temperature=settings.temperature,
+                softmax_first=VARIANTS[settings.variant].softmax_first,
+            )
+
+    def _stream(
+        self,
+        items: list[Path | np.ndarray],
+        batch_size: int,
+    ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
+        """Yield map and original shape of every image; the next batch is read while the backbone works."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        grey = VARIANTS[self.settings.variant].grey_test
+
+        def prepare(start: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
+            return [
+                square(item, self.settings.image_size, grey) for item in items[start : start + batch_size]
+            ]
+
+        with ThreadPoolExecutor(1) as reader:
+            ahead = reader.submit(prepare, 0)
+            for start in range(0, len(items), batch_size):
+                batch = ahead.result()
+                ahead = reader.submit(prepare, start + batch_size)
+                with explained_memory(batch_size):
+                    found = self.map_batch(torch.from_numpy(np.stack([pixels for pixels, _ in batch])))
+                    found = found.cpu().numpy()
+                yield from zip(found, (shape for _, shape in batch), strict=True)
+
+    def save(self, path: str | Path) -> None:
+        """Write all but the backbone to one safetensors file; the backbone goes by name, tag and hash."""
+        data = {
+            "format": _FORMAT,
+            "settings": self.settings.to_dict(),
+            "digest": self.backbone.digest,
+            "threshold": self.threshold,
+            "log": [asdict(epoch) for epoch in self.log],
+        }
+        tensors = {**self.head.state_dict(), "classes": self.classes}
+        write_safetensors(path, tensors, data)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        backbone: Backbone | None = None,
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+    ) -> Detector:
+        """Read a saved detector, and its backbone; no code is run from the file.
+
+        Parameters
+        ----------
+        path : str or Path
+        backbone : Backbone, optional
+            One that is loaded already, to be shared.
+        weights : str or Path, optional
+            Where the backbone's weights are now, if not where they were (a tag, or a file).
+        device, precision
+            As in `load_backbone`.
+
+        Raises
+        ------
+        ValueError
+            If the file is no detector, or the backbone's weights are not those that it was fitted on.
+        """
+        tensors, data = read_safetensors(path, _FORMAT)
+        settings = Settings.from_dict(data["settings"])
+        if backbone is None:
+            backbone = load_backbone(
+                settings.config or settings.backbone,
+                weights or settings.weights,
+                random_text=settings.random_text,
+                image_size=settings.image_size,
+                device=device,
+                precision=precision,
+            )
+        if backbone.digest != data["digest"]:
+            raise ValueError(
+                f"{path} was fitted on other weights: {settings.backbone} {settings.weights} with SHA-256 "
+                f"{data['digest'][:16]}..., not {backbone.name} {backbone.weights} "
+                f"with {backbone.digest[:16]}..."
+            )
+        classes = tensors.pop("classes")
+        head = build_head(backbone, settings, tensors, str(path))
+        return cls(
+            backbone,
+            head,
+            classes.to(backbone.device),
+            settings,
+            data["threshold"],
+            tuple(Epoch(**epoch) for epoch in data["log"]),
+        )
+
+    @classmethod
+    def import_release(
+        cls,
+        path: str | Path,
+        *,
+        backbone: str | Path | Backbone = "ViT-L-14-quickgelu",
+        weights: str | Path | None = "openai",
+        layers: tuple[int, ...] | None = None,
+        threshold: float = 0.5,
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+    ) -> Detector:
+        """Read a checkpoint that the MediCLIP authors' code wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            A `torch.save` of `adapter_state_dict` and `prompt_state_dict`; read with `weights_only=True`.
+        backbone, weights, device, precision
+            As in `load_backbone`; the checkpoint does not say on which backbone it was trained.
+        layers : tuple of int, optional
+            Which layers the adapters belong to, from 1; by default half, three quarters and all of the depth.
+        threshold : float
+            The checkpoint has none. At 0.5 a pixel is as similar to abnormal as to normal.
+
+        Raises
+        ------
+        ValueError
+            That names the first entry that is missing or does not fit the backbone.
+        """
+        tensors = read_release(Path(path))
+        if not isinstance(backbone, Backbone):
+            backbone = load_backbone(backbone, weights, device=device, precision=precision)
+        settings = Settings(
+            variant="release",
+            backbone=backbone.name,
+            config=backbone.config,
+            weights=backbone.weights,
+            random_text=backbone.random_text,
+            image_size=backbone.image_size,
+            layers=tuple(layers or backbone.default_layers()),
+            words=VARIANTS["release"].words,
+            tokens=tensors["context_normal"].shape[1],
+            temperature=VARIANTS["release"].temperature,
+            recipe={},
+            epochs=0,
+            batch_size=0,
+            lr=0.0,
+            betas=(0.0, 0.0),
+            entropy=(),
+            precision=precision_name(backbone),
+        )
+        head = build_head(backbone, settings, tensors, str(path))
+        return cls(backbone, head, encode_classes(backbone, settings, head), settings, threshold)
+
+
+def build_head(
+    backbone: Backbone,
+    settings: Settings,
+    state: dict[str, Tensor] | None = None,
+    source: str = "",
+    seed: int = 0,
+) -> Head:
+    """Make the head that settings and backbone ask for, new or from saved weights, on the same device."""
+    if not settings.layers or not set(settings.layers) <= set(range(1, backbone.depth + 1)):
+        raise ValueError(
+            f"layers must be among 1 to {backbone.depth} of {backbone.name}, not {settings.layers}"
+        )
+    head = Head(
+        [backbone.channels[layer - 1] for layer in settings.layers],
+        backbone.text_dim,
+        tuple(len(group) for group in settings.words),
+        settings.tokens,
+        backbone.text.width,
+        seed,
+    )
+    if state is not None:
+        problem = weight_files.first_mismatch(head.state_dict(), state)
+        if problem:
+            raise ValueError(
+                f"{source} does not fit {backbone.name} with layers {settings.layers}: {problem}"
+            )
+        head.load_state_dict(state)
+    return head.to(backbone.device)
+
+
+def encode_classes(backbone: Backbone, settings: Settings, head: Head) -> Tensor:
+    """Return the class features that the head's context gives, `(2, D)`, without gradient."""
+    prompts = embed_prompts(backbone.text, settings.words, settings.tokens, VARIANTS[settings.variant].causal)
+    with torch.no_grad():
+        return class_features(backbone.text, prompts, head.context)
+
+
+def precision_name(backbone: Backbone) -> str:
+    """Return 'float32' or 'bfloat16'."""
+    return str(backbone.dtype).removeprefix("torch.")
+
+
+@contextmanager
+def explained_memory(batch_size: int) -> Iterator[None]:
+    """Turn an out-of-memory error of any device into one that says what to do."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        text = str(error).lower()
+        if (
+            not isinstance(error, MemoryError)
+            and "out of memory" not in text
+            and "can't allocate" not in text
+        ):
+            raise
+        smaller = (
+            f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller image_size or another device"
+        )
+        raise MemoryError(f"out of memory with batch_size={batch_size}; try {smaller}") from error

@@ -1,0 +1,128 @@
+"""The learnt part of the detector, adapters and context, and the anomaly map they give (MediCLIP, 2024)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+CONTEXT_SIGMA = 0.02
+
+
+class Head(nn.Module):
+    """Adapters (one linear map per layer) and the context vectors of both classes; float32.
+
+    Parameters
+    ----------
+    channels : sequence of int
+        Channels of the chosen layers.
+    dim : int
+        Length of a text feature, to which the adapters map.
+    words : pair of int
+        Number of normal and abnormal words.
+    tokens : int
+        Context vectors per word.
+    width : int
+        Length of a context vector.
+    seed : int
+        Of the initial values: context normal with sigma 0.02, adapters uniform within +-1/sqrt(channels).
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        dim: int,
+        words: tuple[int, int],
+        tokens: int,
+        width: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.adapters = nn.ModuleList(nn.utils.skip_init(nn.Linear, c, dim) for c in channels)
+        self.context_normal = nn.Parameter(torch.empty(words[0], tokens, width))
+        self.context_abnormal = nn.Parameter(torch.empty(words[1], tokens, width))
+        with torch.no_grad():
+            for adapter in self.adapters:
+                bound = 1 / math.sqrt(adapter.in_features)
+                adapter.weight.uniform_(-bound, bound, generator=generator)
+                adapter.bias.uniform_(-bound, bound, generator=generator)
+            for context in (self.context_normal, self.context_abnormal):
+                context.normal_(0, CONTEXT_SIGMA, generator=generator)
+
+    @property
+    def context(self) -> Tensor:
+        """The context of all words, `(W, M, width)`, the normal ones first."""
+        return torch.cat([self.context_normal, self.context_abnormal])
+
+
+def anomaly_map(
+    head: Head,
+    features: Sequence[Tensor],
+    classes: Tensor,
+    *,
+    size: int,
+    temperature: float,
+    softmax_first: bool,
+) -> Tensor:
+    """Probability of being abnormal at every pixel (MediCLIP, eq. 2 to 4).
+
+    With two classes the softmax is the logistic function of the difference of the similarities, so that one
+    map does; and interpolation and mean, both linear, are done at the layers' own size first.
+
+    Parameters
+    ----------
+    head : Head
+    features : sequence of Tensor
+        One `(B, C, h, w)` per layer, in the backbone's precision; the adapters multiply in it.
+    classes : Tensor
+        `(2, D)`, the unit vectors f_n and f_a.
+    size : int
+        Side of the map.
+    temperature : float
+        What the similarities are divided by.
+    softmax_first : bool
+        True: softmax per layer, then upsampling and mean (the paper). False: mean and upsampling of the
+        similarities, then softmax (the release).
+
+    Returns
+    -------
+    Tensor
+        `(B, size, size)` float32.
+    """
+    direction = (classes[1] - classes[0]) / temperature
+    layers = []
+    for adapter, feature in zip(head.adapters, features, strict=True):
+        tokens = feature.flatten(2).transpose(1, 2)
+        z = linear(tokens, adapter.weight.to(tokens.dtype), adapter.bias.to(tokens.dtype)).float()
+        logit = (z @ direction) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-12)
+        layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
+    if softmax_first:
+        layers = [logit.sigmoid() for logit in layers]
+    largest = max((layer.shape[1:] for layer in layers), key=math.prod)
+    mean = torch.stack([resize(layer, largest) for layer in layers]).mean(0)
+    full = resize(mean, (size, size))
+    return full if softmax_first else full.sigmoid()
+
+
+def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation with aligned corners, `(B, h, w)` to `(B, *shape)`.
+
+    Two matrix products rather than torch's interpolation: its gradient is not deterministic on CUDA.
+    """
+    if tuple(maps.shape[1:]) == tuple(shape):
+        return maps
+    rows = _interpolation(maps.shape[1], shape[0]).to(maps)
+    columns = _interpolation(maps.shape[2], shape[1]).to(maps)
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=32)
+def _interpolation(n: int, m: int) -> Tensor:
+    """The matrix, `(m, n)` float64, that interpolates n samples linearly at m points, ends on ends."""
+    at = torch.linspace(0, n - 1, m, dtype=torch.float64)
+    return (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)
