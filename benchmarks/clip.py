@@ -1,0 +1,184 @@
+"""How fast the detector is beside the frozen visual tower that it cannot do without.
+
+    python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict precision memory]
+
+Random weights (speed does not depend on them), the paper's variant, chest-like random images. Every ratio is
+of medians over interleaved rounds in one process; memory is measured in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+import synthmed
+from synthmed_clip import Detector, fit, load_backbone
+from synthmed_clip.head import anomaly_map
+from synthmed_clip.prompts import class_features, embed_prompts
+from synthmed_clip.settings import Settings
+from synthmed_clip.synthesis import Steps, stream
+from synthmed_clip.training import train
+
+
+def support_images(count: int, size: int) -> np.ndarray:
+    """Smooth random images, `(count, size, size)` uint8."""
+    import cv2
+
+    noise = np.random.default_rng(0).random((count, size, size), np.float32)
+    smooth = np.stack([cv2.GaussianBlur(image, (0, 0), size / 20) for image in noise])
+    low, high = smooth.min((1, 2), keepdims=True), smooth.max((1, 2), keepdims=True)
+    return ((smooth - low) / (high - low) * 255).astype(np.uint8)
+
+
+def interleaved(rounds: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
+    """Seconds of every task in every round; one round to warm up is not counted."""
+    times: dict[str, list[float]] = {name: [] for name in tasks}
+    for turn in range(rounds + 1):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
+
+
+def report(name: str, times: dict[str, list[float]], limit: str) -> None:
+    """Print medians, spread, and their ratios to the first task."""
+    base = median(next(iter(times.values())))
+    for task, seconds in times.items():
+        print(f"{name:<10} {task:<28} {median(seconds):8.3f} s  (min {min(seconds):.3f}, max {max(seconds):.3f})"
+              f"  {median(seconds) / base:6.3f} x")
+    print(f"{'':<10} limit: {limit}", flush=True)
+
+
+def tower(backbone, images: np.ndarray) -> Callable[[], object]:
+    """The bare visual tower on normalised images, all its layers and its own pooled output."""
+    pixels = torch.from_numpy(images).to(backbone.device)[:, None].float()
+    pixels = torch.addcmul(backbone.offset, pixels, backbone.scale).to(backbone.dtype)
+
+    def run() -> None:
+        with torch.inference_mode():
+            backbone.visual(pixels)
+
+    return run
+
+
+def small_fit(backbone, images: np.ndarray, epochs: int, **options) -> Detector:
+    return fit(images, backbone=backbone, epochs=epochs, rng=0, progress=False, **options)
+
+
+def step(model: str, rounds: int, batch: int = 8) -> None:
+    """One training step, fresh synthetic images included, against the bare tower."""
+    backbone = load_backbone(model, None)
+    images = support_images(batch, backbone.image_size)
+    settings: Settings = small_fit(backbone, images, 1).settings
+    settings = Settings.from_dict(settings.to_dict() | {"epochs": 10**6})
+    from synthmed_clip.detector import build_head
+
+    runs = {}
+    for workers in (0, 1):
+        head = build_head(backbone, settings)
+        optimiser = torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
+        steps = Steps(synthmed.preset("paper"), images, batch, settings.entropy)
+        runs[f"step, workers={workers}"] = train(backbone, settings, head, optimiser, steps, workers=workers)
+    tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
+    steps = Steps(synthmed.preset("paper"), images, batch, settings.entropy)
+    made = stream(steps, 0, 10**6, 0)
+    prompts = embed_prompts(backbone.text, settings.words, settings.tokens)
+
+    def text() -> None:
+        head.zero_grad()
+        class_features(backbone.text, prompts, head.context).square().mean().backward()
+
+    times = interleaved(rounds, **{"bare tower": tower(backbone, images)}, **tasks,
+                        **{"text tower, both ways": text, "8 synthetic images": lambda: next(made)})
+    report("step", times, "step 1.25 x; text tower 10 % of a step")
+
+
+def predict(model: str, rounds: int) -> None:
+    """`predict` on arrays of the backbone's size, against the bare tower in one batch."""
+    backbone = load_backbone(model, None)
+    for count in (8, 64):
+        images = support_images(count, backbone.image_size)
+        detector = small_fit(backbone, images[:1], 1)
+        report(f"predict {count}", interleaved(rounds, **{
+            "bare tower": tower(backbone, images), "predict": lambda d=detector, i=images: d.predict(i)}), "1.1 x")
+
+
+def precision(model: str, rounds: int) -> None:
+    """Strict float32 against the default precision: predict and the bare tower."""
+    towers = {p: load_backbone(model, None, precision=p) for p in ("auto", "float32")}
+    images = support_images(8, towers["auto"].image_size)
+    detectors = {p: small_fit(b, images[:1], 1) for p, b in towers.items()}
+    report("precision", interleaved(rounds, **{
+        f"predict 8, {p} ({b.dtype})": lambda p=p: detectors[p].predict(images) for p, b in towers.items()}),
+        "float32 at least 3.5 x the default")
+
+
+def _resident() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def memory_child(model: str) -> None:
+    """Peak of `fit` above what is resident once the backbone is loaded; prints JSON."""
+    backbone = load_backbone(model, None)
+    parts = [*backbone.visual.parameters(), *backbone.text.transformer.parameters(),
+             backbone.text.token_embedding.weight]
+    weights = sum(p.numel() * p.element_size() for p in parts)
+    images = support_images(16, backbone.image_size)
+    loaded, peak, done = _resident(), 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.01):
+            peak = max(peak, _resident())
+
+    threading.Thread(target=watch, daemon=True).start()
+    small_fit(backbone, images, 2, batch_size=8)
+    done.set()
+    used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    print(json.dumps({"weights": weights, "loaded": loaded, "peak": peak, "worker_peak_with_shared": used}))
+
+
+def memory(model: str, rounds: int) -> None:
+    """Run `memory_child` in a process of its own."""
+    child = f"from benchmarks.clip import memory_child; memory_child({model!r})"
+    with tempfile.TemporaryFile("w+") as out:
+        subprocess.run([sys.executable, "-c", child], check=True, stdout=out, env=os.environ)
+        out.seek(0)
+        found = json.loads(out.read().splitlines()[-1])
+    giga = {key: value / 2**30 for key, value in found.items()}
+    print(f"memory     weights {giga['weights']:.2f} GiB; resident after loading {giga['loaded']:.2f} GiB; "
+          f"peak of fit {giga['peak']:.2f} GiB = weights + {giga['peak'] - giga['weights']:.2f} GiB "
+          f"(loaded + {giga['peak'] - giga['loaded']:.2f} GiB)\n{'':<10} limit: weights + 1.5 GB", flush=True)
+
+
+PARTS = {"step": step, "predict": predict, "precision": precision, "memory": memory}
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="ViT-L-14-quickgelu")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}")
+    for part in options.parts:
+        PARTS[part](options.model, options.rounds)
