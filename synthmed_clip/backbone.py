@@ -168,9 +168,7 @@ def load_backbone(
         path = weight_files.locate(name, weights)
         weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
         if random_text:
-            warnings.warn(
-                f"{name}: {path} gives the visual tower alone; the text tower is random", stacklevel=2
-            )
+            warnings.warn(f"{name}: {path} gives the visual tower alone; the text tower is random", stacklevel=2)
     size = image_size or _side(net.visual.image_size)
     if hasattr(net.visual, "set_input_size"):  # timm resamples its positions itself, once they are loaded
         net.visual.set_input_size(size)
@@ -220,9 +218,7 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        native = any(
-            getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16")
-        )
+        native = any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
     return torch.bfloat16 if native else torch.float32
 
 
@@ -261,9 +257,7 @@ def _build(config: dict, image_size: int | None) -> nn.Module:
 def _require_intermediates(visual: nn.Module, name: str) -> None:
     owner = getattr(visual, "trunk", visual)
     if not hasattr(owner, "forward_intermediates"):
-        raise ValueError(
-            f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates"
-        )
+        raise ValueError(f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates")
 
 
 def _intermediates(visual: nn.Module, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
@@ -284,9 +278,7 @@ def _side(size: int | Sequence[int]) -> int:
     return sides.pop()
 
 
-def _normalisation(
-    net: nn.Module, name: str, config: dict, weights: str | Path | None
-) -> tuple[Tensor, Tensor]:
+def _normalisation(net: nn.Module, name: str, config: dict, weights: str | Path | None) -> tuple[Tensor, Tensor]:
     """Mean and std of RGB in [0, 1]: the tag's, else the configuration's, else timm's own, else CLIP's."""
     trunk = getattr(getattr(net.visual, "trunk", None), "pretrained_cfg", None) or {}
     tag = open_clip.get_pretrained_cfg(name, str(weights)) or {}
@@ -304,9 +296,7 @@ def _text_tower(net: nn.Module, name: str, config: dict, own: bool) -> TextTower
             "learnable prompts cannot be put into it"
         )
     if getattr(owner, "cls_emb", None) is not None:
-        raise ValueError(
-            f"the text tower of {name!r} appends a class token, which learnable prompts do not support"
-        )
+        raise ValueError(f"the text tower of {name!r} appends a class token, which learnable prompts do not support")
     length = owner.positional_embedding.shape[0]
     mask = owner.attn_mask
     return TextTower(

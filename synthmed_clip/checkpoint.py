@@ -16,9 +16,7 @@ _FORMAT = "synthmed-clip checkpoint 1"
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
-def write(
-    path: str | Path, head: Head, optimiser: torch.optim.Adam, log: list[Epoch], identity: dict
-) -> None:
+def write(path: str | Path, head: Head, optimiser: torch.optim.Adam, log: list[Epoch], identity: dict) -> None:
     """Write head, optimiser and log after an epoch; `identity` is what a fit must share to go on from it."""
     names = [name for name, _ in head.named_parameters()]
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}

@@ -132,9 +132,7 @@ class Detector:
         grey = VARIANTS[self.settings.variant].grey_test
 
         def prepare(start: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-            return [
-                square(item, self.settings.image_size, grey) for item in items[start : start + batch_size]
-            ]
+            return [square(item, self.settings.image_size, grey) for item in items[start : start + batch_size]]
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(prepare, 0)
@@ -278,9 +276,7 @@ def build_head(
 ) -> Head:
     """Make the head that settings and backbone ask for, new or from saved weights, on the same device."""
     if not settings.layers or not set(settings.layers) <= set(range(1, backbone.depth + 1)):
-        raise ValueError(
-            f"layers must be among 1 to {backbone.depth} of {backbone.name}, not {settings.layers}"
-        )
+        raise ValueError(f"layers must be among 1 to {backbone.depth} of {backbone.name}, not {settings.layers}")
     head = Head(
         [backbone.channels[layer - 1] for layer in settings.layers],
         backbone.text_dim,
@@ -292,9 +288,7 @@ def build_head(
     if state is not None:
         problem = weight_files.first_mismatch(head.state_dict(), state)
         if problem:
-            raise ValueError(
-                f"{source} does not fit {backbone.name} with layers {settings.layers}: {problem}"
-            )
+            raise ValueError(f"{source} does not fit {backbone.name} with layers {settings.layers}: {problem}")
         head.load_state_dict(state)
     return head.to(backbone.device)
 
@@ -318,13 +312,7 @@ def explained_memory(batch_size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error).lower()
-        if (
-            not isinstance(error, MemoryError)
-            and "out of memory" not in text
-            and "can't allocate" not in text
-        ):
+        if not isinstance(error, MemoryError) and "out of memory" not in text and "can't allocate" not in text:
             raise
-        smaller = (
-            f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller image_size or another device"
-        )
+        smaller = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller image_size or another device"
         raise MemoryError(f"out of memory with batch_size={batch_size}; try {smaller}") from error

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from synthmed import io
+
 ImageLike = str | Path | np.ndarray
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}  # what synthmed.io reads
 
 
 def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.ndarray], bool]:
@@ -31,8 +33,7 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
         channels = images.ndim > 2 and images.shape[-1] <= 4
         if images.ndim not in (2, 3, 4) or (images.ndim == 4 and not channels):
             raise ValueError(
-                "an array must be (H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C at most 4, "
-                f"not {images.shape}"
+                f"an array must be (H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C at most 4, not {images.shape}"
             )
         single = images.ndim - channels == 2
         return ([images] if single else list(images)), single
@@ -61,27 +62,13 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def read(image: Path | np.ndarray) -> np.ndarray:
-    """Return the image as an array, `(H, W)` or `(H, W, C)`, in its own dtype."""
-    if isinstance(image, np.ndarray):
-        return image
-    try:
-        with Image.open(image) as opened:
-            if opened.mode in ("P", "CMYK", "YCbCr", "LAB", "HSV"):
-                return np.asarray(opened.convert("RGB"))
-            return np.asarray(opened)
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"{image} is not a readable image: {error}") from error
-
-
 def square(image: Path | np.ndarray, size: int, grey: bool = True) -> tuple[np.ndarray, tuple[int, int]]:
     """Bring an image to the backbone's size, as the method does: grey, then Pillow's bilinear resize.
 
     Parameters
     ----------
     image : path or array
-        `(H, W)` or `(H, W, C)`, C from 1 to 4 (an alpha channel is dropped). uint8 is taken as it is, bool as
-        0 and 255, every other dtype is stretched from its own minimum and maximum.
+        As `eight_bit` reads it.
     size : int
         Side of the result.
     grey : bool
@@ -94,24 +81,40 @@ def square(image: Path | np.ndarray, size: int, grey: bool = True) -> tuple[np.n
     shape : pair of int
         Height and width of the input.
     """
-    array = _eight_bit(read(image), image)
+    array = eight_bit(image)
     shape = array.shape[:2]
-    picture = Image.fromarray(array).convert("L" if grey else "RGB")
-    if picture.size != (size, size):
-        picture = picture.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(picture), shape
+    if grey:
+        array = io.grey(array)
+    elif array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    return io.resize(array, size), shape
 
 
-def _eight_bit(array: np.ndarray, source: object) -> np.ndarray:
-    name = str(source) if isinstance(source, Path) else f"an image of shape {array.shape}"
+def eight_bit(image: Path | np.ndarray) -> np.ndarray:
+    """Return an image as uint8, `(H, W)` or `(H, W, 3)`.
+
+    Parameters
+    ----------
+    image : path or array
+        `(H, W)` or `(H, W, C)`, C from 1 to 4 (an alpha channel is dropped). uint8 is taken as it is, bool as
+        0 and 255, every other dtype is stretched from its own minimum and maximum.
+
+    Raises
+    ------
+    TypeError
+        If it is not of real numbers.
+    ValueError
+        If the file cannot be read, or the array is empty, of another shape, or not finite.
+    """
+    name = str(image) if isinstance(image, Path) else f"an image of shape {image.shape}"
+    array = io.read_image(image) if isinstance(image, Path) else image
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
-        raise ValueError(f"{name}: expected (H, W) or (H, W, C) with C at most 4")
+        raise ValueError(f"{name}: expected (H, W) or (H, W, C) with C at most 4, not {array.shape}")
     if array.ndim == 3:
-        colours = 1 if array.shape[2] <= 2 else 3
-        array = array[..., 0] if colours == 1 else array[..., :3]
+        array = array[..., 0] if array.shape[2] <= 2 else array[..., :3]
     if array.dtype == bool:
-        array = array.astype(np.uint8) * np.uint8(255)
-    elif array.dtype != np.uint8:
+        return array.astype(np.uint8) * np.uint8(255)
+    if array.dtype != np.uint8:
         if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
             raise TypeError(f"{name}: expected real numbers, not {array.dtype}")
         if not np.isfinite(array).all():

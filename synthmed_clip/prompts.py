@@ -107,8 +107,7 @@ def embed_prompts(
     longest = int(end.max()) + 1 + tokens
     if longest > length:
         raise ValueError(
-            f"{tokens} context vectors and the longest prompt need {longest} positions; "
-            f"the text tower has {length}"
+            f"{tokens} context vectors and the longest prompt need {longest} positions; the text tower has {length}"
         )
     ids = torch.cat([ids[:, :start], ids.new_full((len(ids), tokens), pad), ids[:, start:]], 1)[:, :length]
     mask = text.causal_mask if causal else None

@@ -55,9 +55,7 @@ def synthesise(
             return image, mask
         except synthmed.NothingToSee as error:
             reason = error
-    raise synthmed.NothingToSee(
-        f"support image {index} (counted from 0) carries no visible anomaly: {reason}"
-    )
+    raise synthmed.NothingToSee(f"support image {index} (counted from 0) carries no visible anomaly: {reason}")
 
 
 @dataclass
@@ -77,9 +75,7 @@ class Steps(Dataset):
         epoch, place = divmod(step, self.per_epoch)
         order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
         chosen = order.permutation(len(self.images))[place * self.batch_size : (place + 1) * self.batch_size]
-        pairs = [
-            synthesise(self.recipe, self.images, int(i), self.entropy, (SYNTHETIC, epoch)) for i in chosen
-        ]
+        pairs = [synthesise(self.recipe, self.images, int(i), self.entropy, (SYNTHETIC, epoch)) for i in chosen]
         return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
 
 

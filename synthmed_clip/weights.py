@@ -206,9 +206,7 @@ def _same_width(state: State, targets: State, name: str, source: str) -> None:
     """Refuse another width before open_clip resamples positions, which would fail without naming it."""
     given, wanted = state.get(name), targets.get(name)
     if given is not None and wanted is not None and given.shape[-1] != wanted.shape[-1]:
-        raise ValueError(
-            f"{source} does not fit the model: {name} is {tuple(given.shape)}, not {tuple(wanted.shape)}"
-        )
+        raise ValueError(f"{source} does not fit the model: {name} is {tuple(given.shape)}, not {tuple(wanted.shape)}")
 
 
 def _visual_part(model: nn.Module, state: State) -> State:
@@ -221,11 +219,7 @@ def _visual_part(model: nn.Module, state: State) -> State:
     if trunk is not None:
         classifier = (getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or ()
         heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        state = {
-            k: v
-            for k, v in state.items()
-            if not k.startswith(tuple(f"visual.trunk.{h}." for h in heads) or ("\0",))
-        }
+        state = {k: v for k, v in state.items() if not k.startswith(tuple(f"visual.trunk.{h}." for h in heads) or ("\0",))}
     return state
 
 

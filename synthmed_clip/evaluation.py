@@ -1,0 +1,95 @@
+"""Evaluate a detector on labelled images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+from synthmed_clip.datasets import Item, read_mask
+from synthmed_clip.detector import Detector
+from synthmed_clip.metrics import Interval, image_metrics, pixel_metrics
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes
+    ----------
+    normal, abnormal, masked : int
+        Images of each kind, and abnormal images with a mask.
+    image : dict of Interval
+        AUROC, AP and F1-max of the scores.
+    pixel : dict of Interval
+        AUROC, AP and AUPRO of the maps at the backbone's size; empty where no abnormal image has a mask.
+    threshold, sensitivity, specificity : float
+        At the detector's own threshold.
+    scores : tuple of float
+        In the order of the items.
+    """
+
+    normal: int
+    abnormal: int
+    masked: int
+    image: dict[str, Interval]
+    pixel: dict[str, Interval]
+    threshold: float
+    sensitivity: float
+    specificity: float
+    scores: tuple[float, ...] = field(repr=False)
+
+    def to_dict(self) -> dict:
+        """Return JSON-ready data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        lines = [f"{self.normal} normal, {self.abnormal} abnormal images, {self.masked} with masks"]
+        for level, metrics in (("Image", self.image), ("Pixel", self.pixel)):
+            lines += [f"{level}-{name:<7} {interval}" for name, interval in metrics.items()]
+        lines.append(
+            f"at threshold {self.threshold:.4f}: sensitivity {self.sensitivity:.3f}, specificity {self.specificity:.3f}"
+        )
+        return "\n".join(lines)
+
+
+def evaluate(detector: Detector, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000) -> Evaluation:
+    """Score labelled images and say how well the detector tells them apart.
+
+    Parameters
+    ----------
+    detector : Detector
+    items : sequence of Item
+        As `read_dataset` lists them; of both kinds.
+    batch_size : int
+    resamples : int
+        Of the bootstrap over images.
+
+    Notes
+    -----
+    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour. Abnormal images
+    without a mask take no part in it.
+    """
+    maps = detector.maps([item.image for item in items], batch_size=batch_size)
+    abnormal = np.array([item.abnormal for item in items])
+    scores = maps.max((1, 2))
+    flagged = scores > detector.threshold
+    masked = np.array([item.abnormal and item.mask is not None for item in items])
+    pixel = {}
+    if masked.any():
+        known = masked | ~abnormal
+        size = detector.settings.image_size
+        masks = np.stack([read_mask(items[i].mask if masked[i] else None, size) for i in np.flatnonzero(known)])
+        pixel = pixel_metrics(maps[known], masks, abnormal[known], resamples)
+    return Evaluation(
+        normal=int((~abnormal).sum()),
+        abnormal=int(abnormal.sum()),
+        masked=int(masked.sum()),
+        image=image_metrics(scores, abnormal, resamples),
+        pixel=pixel,
+        threshold=detector.threshold,
+        sensitivity=float(flagged[abnormal].mean()),
+        specificity=float((~flagged[~abnormal]).mean()),
+        scores=tuple(scores.tolist()),
+    )
