@@ -26,7 +26,6 @@ import torch
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone
-from synthmed_clip.head import anomaly_map
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import Settings
 from synthmed_clip.synthesis import Steps, stream
@@ -61,8 +60,10 @@ def report(name: str, times: dict[str, list[float]], limit: str) -> None:
     """Print medians, spread, and their ratios to the first task."""
     base = median(next(iter(times.values())))
     for task, seconds in times.items():
-        print(f"{name:<10} {task:<28} {median(seconds):8.3f} s  (min {min(seconds):.3f}, max {max(seconds):.3f})"
-              f"  {median(seconds) / base:6.3f} x")
+        print(
+            f"{name:<10} {task:<28} {median(seconds):8.3f} s  (min {min(seconds):.3f}, max {max(seconds):.3f})"
+            f"  {median(seconds) / base:6.3f} x"
+        )
     print(f"{'':<10} limit: {limit}", flush=True)
 
 
@@ -105,8 +106,12 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
         head.zero_grad()
         class_features(backbone.text, prompts, head.context).square().mean().backward()
 
-    times = interleaved(rounds, **{"bare tower": tower(backbone, images)}, **tasks,
-                        **{"text tower, both ways": text, "8 synthetic images": lambda: next(made)})
+    times = interleaved(
+        rounds,
+        **{"bare tower": tower(backbone, images)},
+        **tasks,
+        **{"text tower, both ways": text, "8 synthetic images": lambda: next(made)},
+    )
     report("step", times, "step 1.25 x; text tower 10 % of a step")
 
 
@@ -116,8 +121,13 @@ def predict(model: str, rounds: int) -> None:
     for count in (8, 64):
         images = support_images(count, backbone.image_size)
         detector = small_fit(backbone, images[:1], 1)
-        report(f"predict {count}", interleaved(rounds, **{
-            "bare tower": tower(backbone, images), "predict": lambda d=detector, i=images: d.predict(i)}), "1.1 x")
+        report(
+            f"predict {count}",
+            interleaved(
+                rounds, **{"bare tower": tower(backbone, images), "predict": lambda d=detector, i=images: d.predict(i)}
+            ),
+            "1.1 x",
+        )
 
 
 def precision(model: str, rounds: int) -> None:
@@ -125,9 +135,13 @@ def precision(model: str, rounds: int) -> None:
     towers = {p: load_backbone(model, None, precision=p) for p in ("auto", "float32")}
     images = support_images(8, towers["auto"].image_size)
     detectors = {p: small_fit(b, images[:1], 1) for p, b in towers.items()}
-    report("precision", interleaved(rounds, **{
-        f"predict 8, {p} ({b.dtype})": lambda p=p: detectors[p].predict(images) for p, b in towers.items()}),
-        "float32 at least 3.5 x the default")
+    report(
+        "precision",
+        interleaved(
+            rounds, **{f"predict 8, {p} ({b.dtype})": lambda p=p: detectors[p].predict(images) for p, b in towers.items()}
+        ),
+        "float32 at least 3.5 x the default",
+    )
 
 
 def _resident() -> int:
@@ -140,8 +154,7 @@ def _resident() -> int:
 def memory_child(model: str) -> None:
     """Peak of `fit` above what is resident once the backbone is loaded; prints JSON."""
     backbone = load_backbone(model, None)
-    parts = [*backbone.visual.parameters(), *backbone.text.transformer.parameters(),
-             backbone.text.token_embedding.weight]
+    parts = [*backbone.visual.parameters(), *backbone.text.transformer.parameters(), backbone.text.token_embedding.weight]
     weights = sum(p.numel() * p.element_size() for p in parts)
     images = support_images(16, backbone.image_size)
     loaded, peak, done = _resident(), 0, threading.Event()
@@ -166,9 +179,12 @@ def memory(model: str, rounds: int) -> None:
         out.seek(0)
         found = json.loads(out.read().splitlines()[-1])
     giga = {key: value / 2**30 for key, value in found.items()}
-    print(f"memory     weights {giga['weights']:.2f} GiB; resident after loading {giga['loaded']:.2f} GiB; "
-          f"peak of fit {giga['peak']:.2f} GiB = weights + {giga['peak'] - giga['weights']:.2f} GiB "
-          f"(loaded + {giga['peak'] - giga['loaded']:.2f} GiB)\n{'':<10} limit: weights + 1.5 GB", flush=True)
+    print(
+        f"memory     weights {giga['weights']:.2f} GiB; resident after loading {giga['loaded']:.2f} GiB; "
+        f"peak of fit {giga['peak']:.2f} GiB = weights + {giga['peak'] - giga['weights']:.2f} GiB "
+        f"(loaded + {giga['peak'] - giga['loaded']:.2f} GiB)\n{'':<10} limit: weights + 1.5 GB",
+        flush=True,
+    )
 
 
 PARTS = {"step": step, "predict": predict, "precision": precision, "memory": memory}

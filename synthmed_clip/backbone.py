@@ -1,56 +1,19 @@
-"""A frozen open_clip model: its patch tokens, and its text tower taken apart for learnable prompts."""
+"""A frozen open_clip model in its working precision, and its patch tokens."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import open_clip
 import torch
-from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from torch import Tensor, nn
 
 from synthmed_clip import weights as weight_files
-
-
-@dataclass(eq=False)
-class TextTower:
-    """The parts of a CLIP text tower that a learnable prompt passes through.
-
-    Attributes
-    ----------
-    tokenize : callable
-        Texts to ids, `(N, context_length)` int64.
-    token_embedding, positional_embedding, transformer, ln_final, projection
-        As in open_clip's `TextTransformer`.
-    causal_mask : Tensor or None
-        Additive, `(context_length, context_length)`; None if the tower attends both ways by itself.
-    pool : str
-        Which position is read: 'argmax' (the largest id), 'eos', 'first' or 'last'.
-    eos_id : int
-        The end token's id where `pool` is 'eos'.
-    """
-
-    tokenize: Callable[[list[str]], Tensor]
-    token_embedding: nn.Embedding
-    positional_embedding: Tensor
-    transformer: nn.Module
-    ln_final: nn.Module
-    projection: Tensor | nn.Module | None
-    causal_mask: Tensor | None
-    pool: str
-    eos_id: int
-
-    @property
-    def context_length(self) -> int:
-        return self.positional_embedding.shape[0]
-
-    @property
-    def width(self) -> int:
-        return self.positional_embedding.shape[1]
+from synthmed_clip.text import TextTower, take_text_tower
 
 
 @dataclass(eq=False)
@@ -160,12 +123,12 @@ def load_backbone(
         If the model is unknown, or the file does not fit it (the first mismatch is named).
     """
     name, config, own = _read_config(model)
+    path = None if weights is None else weight_files.locate(name, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = _build(config, image_size).eval().requires_grad_(False)
     _require_intermediates(net.visual, name)
-    if weights is not None:
-        path = weight_files.locate(name, weights)
+    if path is not None:
         weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
         if random_text:
             warnings.warn(f"{name}: {path} gives the visual tower alone; the text tower is random", stacklevel=2)
@@ -188,7 +151,7 @@ def load_backbone(
         random_text=random_text,
         digest=digest,
         visual=net.visual,
-        text=_text_tower(net, name, config, own),
+        text=take_text_tower(net, name, config, own),
         image_size=size,
         depth=len(probe),
         channels=tuple(p.shape[1] for p in probe),
@@ -286,37 +249,3 @@ def _normalisation(net: nn.Module, name: str, config: dict, weights: str | Path 
     defaults = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
     mean, std = (next((s[key] for s in sources if s.get(key)), defaults[key]) for key in ("mean", "std"))
     return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
-
-
-def _text_tower(net: nn.Module, name: str, config: dict, own: bool) -> TextTower:
-    owner = getattr(net, "text", net)
-    if not hasattr(owner, "token_embedding"):
-        raise ValueError(
-            f"the text tower of {name!r} ({type(owner).__name__}) is not CLIP's transformer; "
-            "learnable prompts cannot be put into it"
-        )
-    if getattr(owner, "cls_emb", None) is not None:
-        raise ValueError(f"the text tower of {name!r} appends a class token, which learnable prompts do not support")
-    length = owner.positional_embedding.shape[0]
-    mask = owner.attn_mask
-    return TextTower(
-        tokenize=_tokenizer(name, config, own, length),
-        token_embedding=owner.token_embedding,
-        positional_embedding=owner.positional_embedding,
-        transformer=owner.transformer,
-        ln_final=owner.ln_final,
-        projection=owner.text_projection,
-        causal_mask=None if mask is None else mask[:length, :length],
-        pool=getattr(owner, "pool_type", None) or owner.text_pool_type,
-        eos_id=getattr(owner, "eos_id", getattr(owner, "text_eos_id", 2)),
-    )
-
-
-def _tokenizer(name: str, config: dict, own: bool, length: int) -> Callable[[list[str]], Tensor]:
-    if not own:
-        return open_clip.get_tokenizer(name, context_length=length)
-    text = config["text_cfg"]
-    options = text.get("tokenizer_kwargs", {})
-    if text.get("hf_tokenizer_name"):
-        return HFTokenizer(text["hf_tokenizer_name"], context_length=length, **options)
-    return SimpleTokenizer(context_length=length, **options)

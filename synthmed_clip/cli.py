@@ -76,8 +76,6 @@ class Fit:
 
     def run(self) -> int:
         """Fit, save, and write log and loss curve beside the detector."""
-        if self.normals.suffix.lower() not in SUFFIXES and not self.normals.is_dir():
-            raise FileNotFoundError(f"no folder of images at {self.normals}")
         rows: list[Epoch] = []
         detector = fit(
             self.normals,

@@ -140,8 +140,8 @@ class Detector:
                 batch = ahead.result()
                 ahead = reader.submit(prepare, start + batch_size)
                 with explained_memory(batch_size):
-                    found = self.map_batch(torch.from_numpy(np.stack([pixels for pixels, _ in batch])))
-                    found = found.cpu().numpy()
+                    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in batch]))
+                    found = self.map_batch(pixels).cpu().numpy()
                 yield from zip(found, (shape for _, shape in batch), strict=True)
 
     def save(self, path: str | Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 
-from synthmed_clip.backbone import TextTower
+from synthmed_clip.text import TextTower
 
 PAPER_WORDS = (("normal", "healthy"), ("disease",))
 RELEASE_WORDS = (

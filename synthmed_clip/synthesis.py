@@ -20,7 +20,7 @@ _TRIES = 5
 
 
 def synthesise(
-    recipe: object,
+    recipe: synthmed.Generator,
     images: np.ndarray,
     index: int,
     entropy: tuple[int, ...],
@@ -62,7 +62,7 @@ def synthesise(
 class Steps(Dataset):
     """Every training step's batch, by its number: one fresh synthetic image per support image and epoch."""
 
-    recipe: object
+    recipe: synthmed.Generator
     images: np.ndarray
     batch_size: int
     entropy: tuple[int, ...]

@@ -45,7 +45,7 @@ def fit(
     words: Words | None = None,
     tokens: int = 8,
     temperature: float | None = None,
-    recipe: object | str | dict | None = None,
+    recipe: synthmed.Generator | str | dict | None = None,
     image_size: int | None = None,
     epochs: int = 200,
     batch_size: int = 8,
@@ -158,7 +158,7 @@ def fit(
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        betas=tuple(betas),
+        betas=(betas[0], betas[1]),
         entropy=tuple(int(n) for n in np.random.default_rng(rng).integers(2**32, size=4)),
         precision=precision_name(backbone),
     )
@@ -247,7 +247,7 @@ def _default_workers() -> int:
     return min(8, max(1, (os.cpu_count() or 1) - 1)) if sys.platform == "linux" else 0
 
 
-def _generator(recipe: object) -> object:
+def _generator(recipe: synthmed.Generator | str | dict) -> synthmed.Generator:
     if isinstance(recipe, str):
         return synthmed.preset(recipe)
     return synthmed.from_dict(recipe) if isinstance(recipe, dict) else recipe

@@ -7,6 +7,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,7 +118,9 @@ def read(path: Path) -> State:
         if path.suffix == ".safetensors":
             state = load_file(path)
         elif _is_torchscript(path):
-            state = dict(torch.jit.load(path, map_location="cpu").state_dict())
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch.jit is deprecated, OpenAI's files remain
+                state = dict(torch.jit.load(path, map_location="cpu").state_dict())
             for entry in ("input_resolution", "context_length", "vocab_size"):
                 state.pop(entry, None)
         else:
@@ -160,6 +163,7 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
     ValueError
         That names the first missing, surplus or misshapen weight.
     """
+    tower_only = not visual_only and all(name.startswith("visual.") for name in state)
     if visual_only:
         state = _visual_part(model, state)
     else:
@@ -179,9 +183,7 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
         resize_text_pos_embed(state, model)
     problem = first_mismatch(targets, state)
     if problem:
-        hint = "; pass random_text=True if it covers the visual tower alone" * (
-            not visual_only and not any(not k.startswith("visual.") for k in state)
-        )
+        hint = "; pass random_text=True if the visual tower alone is meant" if tower_only else ""
         raise ValueError(f"{source} does not fit the model: {problem}{hint}")
     model.load_state_dict(state, strict=False)
 

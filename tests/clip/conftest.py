@@ -1,0 +1,88 @@
+"""Small random towers and images; no weights and no network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
+
+from scipy.ndimage import gaussian_filter  # noqa: E402
+
+from synthmed_clip import load_backbone  # noqa: E402
+
+TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
+CONFIGS = {
+    "vit": {
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "text_cfg": TEXT,
+        "vision_cfg": {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8},
+    },
+    "custom": {
+        "embed_dim": 20,
+        "custom_text": True,
+        "text_cfg": TEXT | {"ls_init_value": 0.5, "proj_bias": True},
+        "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 16},
+    },
+    "resnet": {
+        "embed_dim": 24,
+        "text_cfg": TEXT,
+        "vision_cfg": {"image_size": 64, "layers": [1, 1, 1, 1], "width": 8, "head_width": 16},
+    },
+    "timm-vit": {
+        "embed_dim": 24,
+        "text_cfg": TEXT,
+        "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear", "image_size": 48},
+    },
+    "timm-conv": {
+        "embed_dim": 24,
+        "text_cfg": TEXT,
+        "vision_cfg": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def configs(tmp_path_factory) -> dict[str, Path]:
+    """Paths of model configurations in open_clip's JSON form."""
+    folder = tmp_path_factory.mktemp("configs")
+    paths = {name: folder / f"{name}.json" for name in CONFIGS}
+    for name, path in paths.items():
+        path.write_text(json.dumps(CONFIGS[name]))
+    return paths
+
+
+@pytest.fixture(scope="session")
+def backbone(configs):
+    """The small vision transformer with random weights, strict float32."""
+    return load_backbone(configs["vit"], None, device="cpu", precision="float32")
+
+
+@pytest.fixture(scope="session")
+def normals() -> list[np.ndarray]:
+    """Six smooth grey images of 50 x 60, uint8."""
+    rng = np.random.default_rng(0)
+    smooth = [gaussian_filter(rng.random((50, 60)), 3) for _ in range(6)]
+    return [((s - s.min()) / np.ptp(s) * 255).astype(np.uint8) for s in smooth]
+
+
+@pytest.fixture(scope="session")
+def folder(normals, tmp_path_factory) -> Path:
+    """A data set in the plain layout: normal/, abnormal/ and masks/."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("plain")
+    for name in ("normal", "abnormal", "masks"):
+        (root / name).mkdir()
+    for i, image in enumerate(normals):
+        Image.fromarray(image).save(root / "normal" / f"n{i}.png")
+        mask = np.zeros(image.shape, bool)
+        mask[10 : 25 + i, 20:40] = True
+        Image.fromarray(np.where(mask, 255 - image, image).astype(np.uint8)).save(root / "abnormal" / f"a{i}.png")
+        Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"a{i}.png")
+    return root

@@ -1,0 +1,125 @@
+"""The command line from a folder of normal images to figures, on small random towers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+open_clip = pytest.importorskip("open_clip")
+pytest.importorskip("matplotlib")
+
+from PIL import Image  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from synthmed_clip.cli import main  # noqa: E402
+
+
+def rows_of(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))
+
+
+def picture(path):
+    with Image.open(path) as opened:
+        return np.asarray(opened)
+
+
+@pytest.fixture(scope="module")
+def weights(configs, tmp_path_factory):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        net = open_clip.CLIP(**json.loads(configs["vit"].read_text()))
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    save_file(net.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder, configs, weights, tmp_path_factory):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    assert (
+        main(
+            [
+                "fit",
+                str(folder / "normal"),
+                "-o",
+                str(path),
+                "--backbone",
+                str(configs["vit"]),
+                "--weights",
+                str(weights),
+                "--epochs",
+                "3",
+                "--batch-size",
+                "4",
+                "--seed",
+                "1",
+                "--layers",
+                "2",
+                "4",
+                "--normal-words",
+                "normal",
+                "in good health",
+                "--abnormal-words",
+                "lesion",
+                "--no-progress",
+                "--device",
+                "cpu",
+            ]
+        )
+        == 0
+    )
+    return path
+
+
+def test_fit_leaves_a_log_and_a_curve(model):
+    rows = rows_of(model.with_suffix(".csv"))
+    assert [row["number"] for row in rows] == ["1", "2", "3"] and float(rows[0]["loss"]) > 0
+    assert picture(model.with_suffix(".png")).shape[:2] == (480, 720)
+
+
+def test_predict_writes_scores_heat_maps_and_overlays(model, folder, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["predict", str(model), str(folder), "-o", str(out), "--no-progress"]) == 0
+    assert "18 images" in capsys.readouterr().out
+    rows = rows_of(out / "scores.csv")
+    report = json.loads((out / "scores.json").read_text())
+    assert [r["image"] for r in rows] == [r["image"] for r in report["images"]]
+    assert rows[0]["image"] == "abnormal/a0.png"
+    assert float(rows[0]["score"]) == report["images"][0]["score"]
+    heat = picture(out / "heatmaps/abnormal/a0.png.png")
+    assert heat.shape == (50, 60, 3) and np.ptp(heat) > 0
+    assert picture(out / "overlays/normal/n5.png.png").shape == (50, 60, 3)
+    one = tmp_path / "one"
+    assert main(["predict", str(model), str(folder / "normal/n0.png"), "-o", str(one), "--no-progress"]) == 0
+    assert len(rows_of(one / "scores.csv")) == 1
+
+
+def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
+    out = tmp_path / "figures.json"
+    assert main(["evaluate", str(model), str(folder), "-o", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for name in ("Image-AUROC", "Image-F1-max", "Pixel-AUPRO", "sensitivity"):
+        assert name in printed
+    found = json.loads(out.read_text())
+    assert len(found["scores"]) == 12 and 0 <= found["image"]["AUROC"]["value"] <= 1
+
+
+def test_weights_may_have_moved(model, weights, folder, tmp_path, capsys):
+    moved = tmp_path / "moved.safetensors"
+    moved.write_bytes(weights.read_bytes())
+    assert main(["evaluate", str(model), str(folder), "--weights", str(moved)]) == 0
+    assert main(["evaluate", str(model), str(folder), "--weights", str(tmp_path / "none")]) == 1
+    assert "neither a file nor a tag" in capsys.readouterr().err
+
+
+def test_errors_are_one_line(tmp_path, capsys, model):
+    assert main(["evaluate", str(model), str(tmp_path)]) == 1
+    assert "none of the known layouts" in capsys.readouterr().err
+    assert main(["fit", str(tmp_path / "none"), "-o", str(tmp_path / "m")]) == 1
+    assert capsys.readouterr().err.startswith("synthmed-clip: no ")
+    assert main(["predict", str(tmp_path / "none"), str(tmp_path), "-o", str(tmp_path)]) == 1

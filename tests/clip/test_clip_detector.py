@@ -1,0 +1,290 @@
+"""fit, predict, save and load on small random towers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+
+from PIL import Image  # noqa: E402
+
+import synthmed  # noqa: E402
+from synthmed_clip import Detector, Prediction, fit, load_backbone  # noqa: E402
+from synthmed_clip.detector import explained_memory  # noqa: E402
+from synthmed_clip.training import best_threshold  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def detector(backbone, normals):
+    return fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=0, progress=False)
+
+
+def saved(detector, path):
+    detector.save(path)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_number_of_workers_gives_the_same_detector(workers, detector, backbone, normals, tmp_path):
+    other = fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=workers, progress=False)
+    assert saved(other, tmp_path / "a") == saved(detector, tmp_path / "b")
+
+
+def test_another_seed_gives_another(detector, backbone, normals):
+    other = fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=8, workers=0, progress=False)
+    assert other.log != detector.log
+
+
+def test_rng_follows_spec_7(backbone, normals):
+    def losses(rng):
+        return fit(normals[:2], backbone=backbone, epochs=1, rng=rng, workers=0, progress=False).log
+
+    generator = np.random.default_rng(5)
+    assert losses(5) == losses(np.random.default_rng(5)) == losses(np.random.PCG64(5)) == losses(generator)
+    assert losses(generator) != losses(5)  # a generator moves on
+    assert losses(None) != losses(None)
+
+
+def test_it_learns(backbone, normals):
+    recipe = synthmed.GaussianIntensityChange(synthmed.PerlinMask())
+    log = fit(normals, backbone=backbone, epochs=60, rng=0, recipe=recipe, workers=0, progress=False).log
+    assert np.mean([e.loss for e in log[-10:]]) < 0.9 * np.mean([e.loss for e in log[:5]])
+
+
+def test_save_and_load_give_the_same_predictions(detector, normals, tmp_path):
+    detector.save(tmp_path / "d.safetensors")
+    loaded = Detector.load(tmp_path / "d.safetensors", device="cpu", precision="float32")
+    assert loaded.settings == detector.settings and loaded.log == detector.log
+    assert loaded.threshold == detector.threshold
+    for ours, theirs in zip(detector.predict(normals), loaded.predict(normals), strict=True):
+        assert ours.score == theirs.score and np.array_equal(ours.anomaly_map, theirs.anomaly_map)
+    assert synthmed.from_dict(loaded.settings.recipe) == synthmed.preset("paper")
+    assert list(tmp_path.iterdir()) == [tmp_path / "d.safetensors"]
+
+
+def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path):
+    path = tmp_path / "d.safetensors"
+    detector.save(path)
+    other = load_backbone(configs["custom"], None, device="cpu", precision="float32")
+    with pytest.raises(ValueError, match="was fitted on other weights: vit None with SHA-256"):
+        Detector.load(path, backbone=other)
+    (tmp_path / "cut.safetensors").write_bytes(path.read_bytes()[:500])
+    with pytest.raises(ValueError, match="not a readable safetensors file"):
+        Detector.load(tmp_path / "cut.safetensors")
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 1' file"):
+        Detector.load(tmp_path / "other.safetensors")
+    with pytest.raises(FileNotFoundError):
+        Detector.load(tmp_path / "none.safetensors")
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((7, 9), np.uint8),
+        np.full((40, 30, 3), 9, np.uint8),
+        np.zeros((33, 21, 4), np.uint8),
+        np.zeros((12, 10, 1), np.float32),
+        np.eye(20, dtype=bool),
+        np.arange(600, dtype=np.uint16).reshape(20, 30),
+        np.linspace(-3, 5, 500).reshape(25, 20),
+        np.zeros((300, 2), np.int32),
+    ],
+)
+def test_predicts_any_image(detector, image):
+    found = detector.predict(image)
+    assert isinstance(found, Prediction) and isinstance(found.score, float)
+    assert found.anomaly_map.shape == image.shape[:2] and found.anomaly_map.dtype == np.float32
+    assert isinstance(found.is_anomalous, bool) and found.is_anomalous == (found.score > detector.threshold)
+
+
+def test_score_is_the_maximum_before_resizing(detector, normals):
+    assert detector.predict(normals[0]).score == detector.maps(normals[:1]).max()
+
+
+def test_one_or_many_paths_or_arrays(detector, folder, normals, tmp_path):
+    files = sorted((folder / "normal").iterdir())
+    one = detector.predict(files[0])
+    assert one.score == detector.predict(str(files[0])).score == detector.predict(normals[0]).score
+    many = [p.score for p in detector.predict(files)]
+    assert many == [p.score for p in detector.predict(folder / "normal")]
+    assert many == [p.score for p in detector.predict(np.stack(normals))]
+    assert many == pytest.approx([p.score for p in detector.predict(normals, batch_size=4)], abs=1e-6)
+    assert detector.predict([]) == []
+    with pytest.raises(FileNotFoundError, match="no image in"):
+        detector.predict(tmp_path)
+    with pytest.raises(FileNotFoundError, match="it has the folders abnormal, masks, normal"):
+        detector.predict(folder)
+
+
+def test_bad_images_are_named(detector, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"bad\.png"):
+        detector.predict(tmp_path / "bad.png")
+    with pytest.raises(ValueError, match="NaN"):
+        detector.predict(np.array([[0.0, np.nan]]))
+    with pytest.raises(TypeError, match="complex"):
+        detector.predict(np.zeros((4, 4), complex))
+
+
+def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals, detector):
+    colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    luma = np.asarray(Image.fromarray(colour).convert("L"))
+    assert detector.predict(colour).score == detector.predict(luma).score
+    release = fit(normals[:2], backbone=backbone, variant="release", epochs=1, rng=0, workers=0, progress=False)
+    assert release.settings.temperature == 1 and len(release.settings.words[1]) == 11
+    assert release.predict(colour).score != release.predict(luma).score
+
+
+@pytest.mark.parametrize("k", [1, 5])
+def test_few_images_and_ragged_batches(k, backbone, normals):
+    assert len(fit(normals[:k], backbone=backbone, epochs=2, batch_size=4, rng=0, progress=False).log) == 2
+
+
+def test_bad_arguments_are_named(backbone, normals):
+    for options, message in (
+        ({"variant": "thesis"}, "variant must be one of paper, release"),
+        ({"epochs": 0}, "epochs must be"),
+        ({"batch_size": 0}, "batch_size must be"),
+        ({"recipe": "pie"}, "pie"),
+        ({"tokens": -1}, "tokens must be"),
+        ({"lr": 1e30, "epochs": 9}, "no longer finite"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            fit(normals, backbone=backbone, rng=0, workers=0, progress=False, **options)
+    with pytest.raises(ValueError, match="at least one normal image"):
+        fit([], backbone=backbone)
+    with pytest.raises(synthmed.NothingToSee, match="support image 0"):
+        fit([np.zeros((32, 32), np.uint8)], backbone=backbone, workers=0, progress=False)
+
+
+def test_callback_hears_every_epoch(backbone, normals):
+    heard = []
+    detector = fit(normals, backbone=backbone, epochs=3, rng=0, callback=heard.append, workers=0, progress=False)
+    assert tuple(heard) == detector.log and [e.number for e in heard] == [1, 2, 3]
+
+
+def test_resumes_from_a_checkpoint_of_fewer_epochs(detector, backbone, normals, tmp_path):
+    options = {
+        "backbone": backbone,
+        "batch_size": 4,
+        "workers": 0,
+        "progress": False,
+        "checkpoint": tmp_path / "c.safetensors",
+    }
+    fit(normals, epochs=1, rng=7, **options)
+    with pytest.raises(ValueError, match="belongs to another fit: rng was"):
+        fit(normals, epochs=3, rng=8, **options)
+    with pytest.raises(ValueError, match="belongs to another fit: lr was"):
+        fit(normals, epochs=3, rng=7, lr=0.5, **options)
+    with pytest.raises(ValueError, match="belongs to another fit: images"):
+        fit(normals[1:], epochs=3, rng=7, **options)
+    heard = []
+    resumed = fit(normals, epochs=3, rng=None, callback=heard.append, **options)
+    assert [e.number for e in heard] == [2, 3]
+    assert saved(resumed, tmp_path / "a") == saved(detector, tmp_path / "b")
+    with pytest.raises(ValueError, match="is at epoch 3, past epochs=2"):
+        fit(normals, epochs=2, rng=7, **options)
+
+
+KILLED = """
+import sys, time, numpy as np
+from synthmed_clip import fit, load_backbone
+if __name__ == "__main__":
+    images = np.load(sys.argv[1])
+    backbone = load_backbone(sys.argv[2], None, device="cpu", precision="float32")
+    fit(images, backbone=backbone, epochs=100000, batch_size=4, rng=7, workers=1, progress=False,
+        checkpoint=sys.argv[3])
+"""
+
+
+def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_path):
+    np.save(tmp_path / "images.npy", np.stack(normals))
+    checkpoint = tmp_path / "c.safetensors"
+    child = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "images.npy", configs["vit"], checkpoint])
+    limit = time.monotonic() + 60
+    while not checkpoint.exists():
+        assert child.poll() is None and time.monotonic() < limit
+        time.sleep(0.01)
+    time.sleep(0.2)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    from synthmed_clip.files import read_safetensors
+
+    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 1")[1]["log"])
+    options = {"backbone": backbone, "epochs": done + 3, "batch_size": 4, "rng": 7, "progress": False}
+    resumed = fit(normals, checkpoint=checkpoint, workers=0, **options)
+    straight = fit(normals, workers=0, **options)
+    assert len(resumed.log) == done + 3
+    assert saved(resumed, tmp_path / "a") == saved(straight, tmp_path / "b")
+
+
+def test_bfloat16_is_near_float32(configs, detector, normals, tmp_path):
+    detector.save(tmp_path / "d")
+    low = Detector.load(tmp_path / "d", device="cpu", precision="bfloat16")
+    assert low.backbone.dtype == torch.bfloat16
+    assert np.abs(low.maps(normals) - detector.maps(normals)).max() < 0.1
+
+
+def test_out_of_memory_says_what_to_try():
+    with pytest.raises(MemoryError, match="batch_size=8; try batch_size=4"), explained_memory(8):
+        torch.empty(2**60)
+    with pytest.raises(RuntimeError, match="something else"), explained_memory(8):
+        raise RuntimeError("something else")
+
+
+def test_best_threshold():
+    assert best_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.5)
+    assert best_threshold(np.array([0.1, 0.2]), np.zeros(2, bool)) == 0.2
+
+
+def release_checkpoint(path, dim=24, channels=32, width=16):
+    generator = torch.Generator().manual_seed(0)
+    adapters = {}
+    for i in range(3):
+        adapters[f"{i}_adapter.0.weight"] = torch.randn(dim, channels, 1, 1, generator=generator) * 0.1
+        adapters[f"{i}_adapter.0.bias"] = torch.randn(dim, generator=generator) * 0.1
+    prompts = {
+        f"ctx.{group}_end": torch.randn(count, 8, width, generator=generator) * 0.02
+        for group, count in (("normal", 10), ("abnormal", 11))
+    }
+    torch.save({"adapter_state_dict": adapters, "prompt_state_dict": prompts}, path)
+    return adapters, prompts
+
+
+def test_imports_a_checkpoint_of_the_release(backbone, normals, tmp_path):
+    path = tmp_path / "release.pth"
+    adapters, prompts = release_checkpoint(path)
+    detector = Detector.import_release(path, backbone=backbone, layers=(1, 2, 3))
+    assert torch.equal(detector.head.adapters[1].weight, adapters["1_adapter.0.weight"][:, :, 0, 0])
+    assert torch.equal(detector.head.context_abnormal, prompts["ctx.abnormal_end"])
+    assert detector.settings.variant == "release" and detector.threshold == 0.5
+    found = detector.predict(normals[0])
+    detector.save(tmp_path / "d")
+    assert Detector.load(tmp_path / "d", backbone=backbone).predict(normals[0]).score == found.score
+
+
+def test_refuses_what_is_no_checkpoint_of_the_release(backbone, tmp_path):
+    path = tmp_path / "release.pth"
+    release_checkpoint(path, channels=48)
+    with pytest.raises(ValueError, match=r"adapters.0.weight is \(24, 48\), not \(24, 32\)"):
+        Detector.import_release(path, backbone=backbone)
+    torch.save({"adapter_state_dict": {}}, path)
+    with pytest.raises(ValueError, match="prompt_state_dict is missing"):
+        Detector.import_release(path, backbone=backbone)
+    torch.save({"adapter_state_dict": {}, "prompt_state_dict": {}}, path)
+    with pytest.raises(ValueError, match=r"0_adapter.0.weight is missing"):
+        Detector.import_release(path, backbone=backbone)
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(ValueError, match="not a checkpoint of tensors"):
+        Detector.import_release(path, backbone=backbone)

@@ -1,0 +1,161 @@
+"""Metrics against scikit-learn and a plain AUPRO; data set layouts; evaluate."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+
+from PIL import Image
+from scipy.ndimage import label
+
+from synthmed_clip import fit
+from synthmed_clip.datasets import Item, read_dataset, read_mask
+from synthmed_clip.evaluation import evaluate
+from synthmed_clip.metrics import image_metrics, pixel_metrics
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+
+
+def plain_aupro(maps, masks, limit=0.3):
+    """One threshold at a time."""
+    curve = [(0.0, 0.0)]
+    for threshold in np.unique(maps)[::-1]:
+        flagged = maps >= threshold
+        overlaps = []
+        for found, mask in zip(flagged, masks, strict=True):
+            regions, count = label(mask, np.ones((3, 3)))
+            overlaps += [found[regions == i].mean() for i in range(1, count + 1)]
+        curve.append((flagged[~masks].mean(), np.mean(overlaps)))
+    x, y = np.array(curve).T
+    cut = np.interp(limit, x, y)
+    keep = x <= limit
+    return np.trapezoid(np.append(y[keep], cut), np.append(x[keep], limit)) / limit
+
+
+def example(ties):
+    rng = np.random.default_rng(0)
+    masks = np.zeros((6, 12, 12), bool)
+    masks[1, 2:5, 3:9] = masks[2, 7:, 7:] = masks[2, 0:2, 0:2] = masks[5, 4:6, 4:6] = True
+    maps = (rng.random(masks.shape) + 0.6 * masks - 0.3).astype(np.float32)
+    return (np.round(maps, 1) if ties else maps), masks
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_pixel_metrics_agree_with_the_plain_ones(ties):
+    sklearn = pytest.importorskip("sklearn.metrics")
+    maps, masks = example(ties)
+    found = pixel_metrics(maps, masks, masks.any((1, 2)))
+    assert found["AUROC"].value == pytest.approx(sklearn.roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-12)
+    assert found["AP"].value == pytest.approx(sklearn.average_precision_score(masks.ravel(), maps.ravel()), abs=1e-12)
+    assert found["AUPRO"].value == pytest.approx(plain_aupro(maps, masks), abs=1e-9)
+    assert all(i.low <= i.value <= i.high for i in found.values())
+
+
+def test_image_metrics_agree_with_scikit_learn():
+    sklearn = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(1)
+    abnormal = rng.random(200) < 0.6
+    scores = np.round(rng.normal(abnormal, 1), 1).astype(np.float32)
+    found = image_metrics(scores, abnormal)
+    precision, recall, _ = sklearn.precision_recall_curve(abnormal, scores)
+    assert found["AUROC"].value == pytest.approx(sklearn.roc_auc_score(abnormal, scores), abs=1e-12)
+    assert found["AP"].value == pytest.approx(sklearn.average_precision_score(abnormal, scores), abs=1e-12)
+    f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
+    assert found["F1-max"].value == pytest.approx(f1.max(), abs=1e-12)
+
+
+def test_intervals_cover_what_they_should():
+    """The AUROC of two unit normals one apart is 0.7602; 95 % intervals should hold it most of the time."""
+    rng = np.random.default_rng(2)
+    abnormal = np.arange(120) < 60
+    hits = 0
+    for _ in range(60):
+        interval = image_metrics(rng.normal(abnormal, 1), abnormal, resamples=300)["AUROC"]
+        hits += interval.low <= 0.7602 <= interval.high
+    assert hits >= 52
+
+
+def test_pixel_metrics_are_quick():
+    rng = np.random.default_rng(0)
+    maps = rng.random((60, 224, 224), np.float32)
+    masks = np.zeros(maps.shape, bool)
+    masks[20:, 50:90, 60:100] = True
+    start = time.perf_counter()
+    pixel_metrics(maps, masks, np.arange(60) >= 20)
+    assert time.perf_counter() - start < 15
+
+
+def write(path: Path, size=(20, 24), value=0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full(size, value, np.uint8)).save(path)
+
+
+def test_mvtec_layout(tmp_path):
+    write(tmp_path / "test/good/000.png")
+    write(tmp_path / "test/crack/000.png")
+    write(tmp_path / "test/crack/001.png")
+    write(tmp_path / "ground_truth/crack/000_mask.png", value=255)
+    assert read_dataset(tmp_path) == [
+        Item(tmp_path / "test/crack/000.png", True, tmp_path / "ground_truth/crack/000_mask.png"),
+        Item(tmp_path / "test/crack/001.png", True),
+        Item(tmp_path / "test/good/000.png", False),
+    ]
+
+
+def test_mediclip_layout(tmp_path):
+    write(tmp_path / "images/test/a.png")
+    write(tmp_path / "images/test/b.png")
+    rows = [{"filename": "test/a.png", "label": 0}, {"filename": "test/b.png", "label": 1, "mask": "m/b.png"}]
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/test.json").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(FileNotFoundError, match=r"m/b.png, which is not there"):
+        read_dataset(tmp_path)
+    write(tmp_path / "images/m/b.png")
+    items = read_dataset(tmp_path)
+    assert [i.abnormal for i in items] == [False, True] and items[1].mask == tmp_path / "images/m/b.png"
+
+
+def test_other_layouts_are_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        read_dataset(tmp_path / "x")
+    with pytest.raises(ValueError, match="none of the known layouts"):
+        read_dataset(tmp_path)
+    write(tmp_path / "test/good/0.png")
+    with pytest.raises(ValueError, match="all of one kind"):
+        read_dataset(tmp_path)
+
+
+def test_masks_of_zero_and_one_and_of_jpeg(tmp_path):
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "one.png")
+    assert np.array_equal(read_mask(tmp_path / "one.png", 8), np.eye(8, dtype=bool))
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 200 + 20).save(tmp_path / "grey.png")
+    assert np.array_equal(read_mask(tmp_path / "grey.png", 8), np.eye(8, dtype=bool))
+    assert not read_mask(None, 8).any()
+
+
+@pytest.fixture(scope="module")
+def detector(backbone, normals):
+    return fit(normals, backbone=backbone, epochs=2, rng=7, workers=0, progress=False)
+
+
+def test_evaluate(detector, folder):
+    found = evaluate(detector, read_dataset(folder), resamples=50)
+    assert (found.normal, found.abnormal, found.masked) == (6, 6, 6) and set(found.pixel) == {"AUROC", "AP", "AUPRO"}
+    assert "Image-AUROC" in str(found) and json.loads(json.dumps(found.to_dict()))
+    unmasked = [Item(i.image, i.abnormal) for i in read_dataset(folder)]
+    assert evaluate(detector, unmasked, resamples=50).pixel == {}
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
+@pytest.mark.parametrize(("name", "counts"), [("busi", (101, 647, 647)), ("chestxray", (234, 234, 0))])
+def test_layout_of_the_shared_data(name, counts):
+    items = read_dataset(SHARED / name)
+    found = (sum(not i.abnormal for i in items), sum(i.abnormal for i in items), sum(i.mask is not None for i in items))
+    assert found == counts
