@@ -1,0 +1,39 @@
+"""Fit a detector on 16 normal breast ultrasound images with DINOv2 features, and evaluate it.
+
+    python ../shared/tools/dinov2_vits14.py dinov2.safetensors
+    python examples/detector_dinov2.py dinov2.safetensors ../shared/data/busi --seed 0
+
+The features are those of a real pretrained transformer; the text tower is random. With CLIP's own weights, leave out
+`backbone`, `weights`, `random_text` and `layers`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+import synthmed_clip
+from synthmed_clip.datasets import read_dataset
+from synthmed_clip.evaluation import evaluate
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--shots", type=int, default=16)
+    parser.add_argument("--recipe", default="paper", help="a preset of synthmed's")
+    parser.add_argument("--precision", default="auto")
+    options = parser.parse_args()
+    rows = [json.loads(line) for line in (options.data / "samples" / "train.json").read_text().splitlines()]
+    normals = [options.data / "images" / row["filename"] for row in rows if row["label"] == 0]
+    chosen = np.random.default_rng(options.seed).choice(len(normals), options.shots, replace=False)
+    detector = synthmed_clip.fit(
+        [normals[i] for i in sorted(chosen)],
+        backbone=Path(__file__).with_name("detector_dinov2_vits14.json"), weights=options.weights, random_text=True,
+        layers=(4, 8, 12), recipe=options.recipe, rng=options.seed, precision=options.precision)
+    print(f"{options.data.name}, {options.shots} shots, seed {options.seed}, recipe {options.recipe}")
+    print(evaluate(detector, read_dataset(options.data)))
