@@ -60,12 +60,19 @@ class Detector:
         Losses of every epoch.
     """
 
-    backbone: Backbone = field(repr=False)
-    head: Head = field(repr=False)
-    classes: Tensor = field(repr=False)
+    backbone: Backbone
+    head: Head
+    classes: Tensor
     settings: Settings
     threshold: float
-    log: tuple[Epoch, ...] = field(default=(), repr=False)
+    log: tuple[Epoch, ...] = ()
+
+    def __repr__(self) -> str:
+        s = self.settings
+        return (
+            f"Detector({s.backbone} {s.weights or 'random'}, {s.variant}, layers {s.layers}, {s.image_size} px, "
+            f"{len(self.log)} epochs, threshold {self.threshold:.4f})"
+        )
 
     def predict(
         self,

@@ -116,13 +116,15 @@ def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     """
     if tuple(maps.shape[1:]) == tuple(shape):
         return maps
-    rows = _interpolation(maps.shape[1], shape[0]).to(maps)
-    columns = _interpolation(maps.shape[2], shape[1]).to(maps)
+    rows = _interpolation(maps.shape[1], shape[0], maps.device)
+    columns = _interpolation(maps.shape[2], shape[1], maps.device)
     return rows @ maps @ columns.T
 
 
 @lru_cache(maxsize=32)
-def _interpolation(n: int, m: int) -> Tensor:
-    """The matrix, `(m, n)` float64, that interpolates n samples linearly at m points, ends on ends."""
-    at = torch.linspace(0, n - 1, m, dtype=torch.float64)
-    return (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)
+def _interpolation(n: int, m: int, device: torch.device) -> Tensor:
+    """The matrix, `(m, n)` float32, that interpolates n samples linearly at m points, ends on ends."""
+    with torch.inference_mode(False):  # what is cached in inference must serve training, too
+        at = torch.linspace(0, n - 1, m, dtype=torch.float64)
+        weight = (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)
+        return weight.float().to(device)

@@ -55,7 +55,7 @@ def synthesise(
             return image, mask
         except synthmed.NothingToSee as error:
             reason = error
-    raise synthmed.NothingToSee(f"support image {index} (counted from 0) carries no visible anomaly: {reason}")
+    raise synthmed.NothingToSee(f"support image {index}, counted from 0: {reason}")
 
 
 @dataclass

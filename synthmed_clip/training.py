@@ -29,7 +29,7 @@ from synthmed_clip.images import ImageLike, collect, square
 from synthmed_clip.losses import dice_loss, focal_loss
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import VARIANTS, Epoch, Settings, Words
-from synthmed_clip.synthesis import CALIBRATION, INITIAL, Steps, stream, synthesise
+from synthmed_clip.synthesis import CALIBRATION, INITIAL, SYNTHETIC, Steps, stream, synthesise
 
 _CALIBRATION_ROUNDS = 4
 
@@ -179,6 +179,7 @@ def fit(
     if len(log) > epochs:
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     steps = Steps(generator, support, batch_size, settings.entropy)
+    _require_anomalies(steps, items)
     bar = tqdm(total=epochs, desc="fit", initial=len(log), disable=not progress, unit="epoch")
     for epoch in train(backbone, settings, head, optimiser, steps, len(log), workers):
         log.append(epoch)
@@ -236,6 +237,16 @@ def train(
         if not np.isfinite(focal + dice):
             raise ValueError(f"the loss is no longer finite in epoch {number}; a smaller lr may help")
         yield Epoch(number, focal + dice, focal, dice)
+
+
+def _require_anomalies(steps: Steps, items: list[Path | np.ndarray]) -> None:
+    """Draw once on every image, so that an empty one is named now and not by a worker in some epoch."""
+    for index, item in enumerate(items):
+        try:
+            synthesise(steps.recipe, steps.images, index, steps.entropy, (SYNTHETIC, 0))
+        except synthmed.NothingToSee as error:
+            name = f"{item}: " if isinstance(item, Path) else ""
+            raise synthmed.NothingToSee(f"{name}{error}") from None
 
 
 def _initial_seed(settings: Settings) -> int:
