@@ -7,13 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
-
-from scipy.ndimage import gaussian_filter  # noqa: E402
-
-from synthmed_clip import load_backbone  # noqa: E402
+from scipy.ndimage import gaussian_filter
 
 TEXT = {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
 CONFIGS = {
@@ -60,6 +54,8 @@ def configs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def backbone(configs):
     """The small vision transformer with random weights, strict float32."""
+    from synthmed_clip import load_backbone  # not above: without the extra `clip`, the tests beside are skipped
+
     return load_backbone(configs["vit"], None, device="cpu", precision="float32")
 
 

@@ -6,12 +6,11 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 open_clip = pytest.importorskip("open_clip")
 
 import timm  # noqa: E402
@@ -179,11 +178,13 @@ def test_unknown_names_say_what_is_known(configs):
 def test_missing_weights_and_no_network_are_said_at_once(offline, tmp_path):
     """In a process of its own: an address that never answers, and an empty cache."""
     code = """
-import synthmed_clip, numpy
+import time, synthmed_clip, numpy
+start = time.monotonic()
 try:
     synthmed_clip.fit([numpy.eye(9)], progress=False)
 except FileNotFoundError as error:
     print(error)
+assert time.monotonic() - start < 10
 """
     environment = os.environ | {
         "HF_HOME": str(tmp_path),
@@ -192,7 +193,6 @@ except FileNotFoundError as error:
         "HF_HUB_OFFLINE": "1" if offline else "0",
     }
     environment.pop("HF_HUB_CACHE", None)
-    start = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,
@@ -203,4 +203,3 @@ except FileNotFoundError as error:
     )
     assert "'openai' of 'ViT-L-14-quickgelu' are not on this machine" in done.stdout
     assert str(tmp_path) in done.stdout and "weights='path/to/file'" in done.stdout
-    assert time.monotonic() - start < 15  # the start of Python and torch included

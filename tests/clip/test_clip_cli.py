@@ -9,7 +9,7 @@ import json
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 open_clip = pytest.importorskip("open_clip")
 pytest.importorskip("matplotlib")
 

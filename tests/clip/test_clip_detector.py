@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip")
 
 from PIL import Image  # noqa: E402

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip")
 
 from PIL import Image

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 open_clip = pytest.importorskip("open_clip")
 
 from synthmed_clip import load_backbone  # noqa: E402
