@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -107,6 +108,26 @@ def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
         assert name in printed
     found = json.loads(out.read_text())
     assert len(found["scores"]) == 12 and 0 <= found["image"]["AUROC"]["value"] <= 1
+
+
+@pytest.mark.parametrize("layout", ["mvtec", "mediclip"])
+def test_evaluate_reads_other_layouts_alike(layout, model, folder, tmp_path, capsys):
+    root = tmp_path / "data"
+    if layout == "mvtec":
+        shutil.copytree(folder / "normal", root / "test" / "good")
+        shutil.copytree(folder / "abnormal", root / "test" / "spot")
+        shutil.copytree(folder / "masks", root / "ground_truth" / "spot")
+    else:
+        shutil.copytree(folder, root / "images")
+        rows = [{"filename": f"normal/n{i}.png", "label": 0} for i in range(6)]
+        rows += [{"filename": f"abnormal/a{i}.png", "label": 1, "mask": f"masks/a{i}.png"} for i in range(6)]
+        (root / "samples").mkdir()
+        (root / "samples" / "test.json").write_text("\n".join(map(json.dumps, rows)))
+    printed = []
+    for data in (folder, root):
+        assert main(["evaluate", str(model), str(data)]) == 0
+        printed.append([line.split("[")[0] for line in capsys.readouterr().out.splitlines()])
+    assert printed[0] == printed[1]
 
 
 def test_weights_may_have_moved(model, weights, folder, tmp_path, capsys):
