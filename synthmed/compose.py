@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from synthmed.generator import Generator, Outcome, Parameters
+from synthmed.sample import NothingToSee
 from synthmed.scene import Scene
+
+_TRIES = 20
 
 
 @dataclass(frozen=True, repr=False, init=False)
@@ -97,7 +100,7 @@ class Sequence(Generator):
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """Run the members in order."""
-        return _run_all(iter(self.members), rng, scene)
+        return _run_all(self.members, rng, scene, self)
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply what was drawn, in order."""
@@ -136,21 +139,27 @@ class Repeat(Generator):
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """Draw the number, then run the member that often."""
         times = self.times[_draw_index(rng, self.weights, len(self.times))]
-        return _run_all(iter([self.member] * times), rng, scene)
+        return _run_all((self.member,) * times, rng, scene, self)
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply what was drawn, in order."""
         return _apply_all(iter([self.member] * len(parameters["members"])), parameters, scene)
 
 
-def _run_all(members: Iterator[Generator], rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
-    drawn = []
-    total = Outcome(scene, np.zeros(scene.shape, bool))
-    for member in members:
-        parameters, outcome = member.run(rng, total.scene)
-        drawn.append(parameters)
-        total = _then(total, outcome)
-    return {"members": drawn}, total
+def _run_all(
+    members: tuple[Generator, ...], rng: np.random.Generator, scene: Scene, owner: Generator
+) -> tuple[Parameters, Outcome]:
+    for _ in range(_TRIES):
+        drawn = []
+        total = Outcome(scene, np.zeros(scene.shape, bool))
+        for member in members:
+            parameters, outcome = member.run(rng, total.scene)
+            drawn.append(parameters)
+            total = _then(total, outcome)
+        # Each can be seen on the result of the one before, but a second may undo a first.
+        if len(total.anomalies) < 2 or scene.visibly_differs(total.scene):
+            return {"members": drawn}, total
+    raise NothingToSee(f"{type(owner).__name__} undid its own changes in {_TRIES} draws")
 
 
 def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scene) -> Outcome:

@@ -167,15 +167,21 @@ class Scene:
         """
         before, where = self.image[region.box], inside[..., None]
         after = np.where(where, self._in_range(values), before)
-        with np.errstate(over="ignore"):
-            step = np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max()
-        if not step >= self._half_span / 255:
+        if not self._is_visible(before, after):
             return None
         image = np.array(self.image)
         image[region.box] = after
         mask = np.zeros(self.shape, bool)
         mask[region.box] = inside
         return replace(self, image=image, is_own=True), mask
+
+    def visibly_differs(self, other: Scene) -> bool:
+        """Whether some pixel differs from another scene's by at least 1/255 of the value range."""
+        return self._is_visible(self.image, other.image)
+
+    def _is_visible(self, before: NDArray[Any], after: NDArray[Any]) -> bool:
+        with np.errstate(over="ignore"):
+            return bool(np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max() >= self._half_span / 255)
 
     def _in_range(self, values: NDArray[np.float64]) -> NDArray[Any]:
         with np.errstate(over="ignore"):

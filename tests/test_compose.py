@@ -1,13 +1,19 @@
 """Compositions: their shares, their order, their operators."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 import scipy
 
 import synthmed
 from synthmed import (
+    Anomaly,
+    CutPaste,
     EllipseMask,
     Identity,
+    Mask,
+    NothingToSee,
     OneOf,
     PerlinMask,
     RectangleMask,
@@ -17,7 +23,7 @@ from synthmed import (
     SmoothIntensityChange,
     Source,
 )
-from synthmed.testing import picture
+from synthmed.testing import Trial, invariants, picture, region
 
 IMAGE = picture("smooth", (40, 48))
 
@@ -71,3 +77,28 @@ def test_operators():
     assert Repeat(a, times=2) == Repeat(a, times=(2,))
     with pytest.raises(TypeError):
         a + EllipseMask()
+
+
+def test_a_second_anomaly_does_not_undo_the_first():
+    """Found by check_anomaly: what both left was below 1/255 of the value range, under a mask of six pixels."""
+    trial = Trial(Source() + CutPaste(), picture("gradient", (18, 5), "int16"), seed=479001600,
+                  roi=region("ragged", (18, 5), seed=18))
+    invariants.visible_inside_mask(trial)
+
+
+def test_what_always_undoes_itself_is_rejected():
+    with pytest.raises(NothingToSee, match="undid its own changes"):
+        (Inverted() + Inverted())(IMAGE, rng=0)
+
+
+@dataclass(frozen=True, repr=False)
+class Inverted(Anomaly):
+    """The whole image, inverted: done twice, nothing."""
+
+    mask: Mask = RectangleMask(box=(1.0, 1.0), shear=0.0, rotation=(0.0, 0.0), side_offset=1.0)
+
+    def draw(self, rng, scene, region):
+        return {}
+
+    def change(self, parameters, scene, region):
+        return 1 - scene.patch(region.box), region.inside

@@ -205,7 +205,7 @@ def _ranges(image: NDArray[Any]) -> SearchStrategy[tuple[float, float]]:
     low, high = image.min().item(), image.max().item()
     if image.dtype.kind == "f":
         if not 0 < high * 0.5 - low * 0.5 < 1e300:
-            return st.just((-1.0, 1.0))
+            return st.just((low / 2, high / 2) if high > low else (-1.0, 1.0))
         return st.sampled_from([(low - 1.0, high + 1.0), (low, low + (high - low) / 2)])
     limits = np.iinfo(image.dtype)
     choices: list[tuple[float, float]] = [(int(limits.min), int(limits.max)), (low, high)]
