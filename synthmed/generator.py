@@ -45,8 +45,13 @@ class Generator(abc.ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the class known by its name to `from_dict`."""
         super().__init_subclass__(**kwargs)
-        if cls.__name__ not in ("Mask", "Anomaly") and not cls.__name__.startswith("_"):
-            Generator._known[cls.__name__] = cls
+        name = cls.__name__
+        if name in ("Mask", "Anomaly") or name.startswith("_"):
+            return
+        before = Generator._known.get(name)
+        if before is not None and before.__module__.startswith("synthmed.") and before.__module__ != cls.__module__:
+            raise TypeError(f"synthmed has a generator named {name!r}; records go by names, choose another")
+        Generator._known[name] = cls
 
     @abc.abstractmethod
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy
 
-from synthmed import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, Scene, UnionMask
+from synthmed import EllipseMask, IntersectionMask, Mask, NothingToSee, PerlinMask, RectangleMask, Scene, UnionMask
 from synthmed.kernels import edge_ratio
 from synthmed.testing import picture
 
@@ -124,3 +124,18 @@ def _cut(mask):
     inside = np.argwhere(mask)
     (a, b), (c, d) = inside.min(axis=0), inside.max(axis=0) + 1
     return mask[a:c, b:d]
+
+
+def test_why_there_is_no_mask_is_told():
+    image = np.zeros((40, 40))
+    with pytest.raises(NothingToSee, match="accepted none"):
+        PerlinMask(least_cover=1.0)(image, rng=0)
+    roi = np.zeros((40, 40), bool)
+    roi[3, 5] = True
+    with pytest.raises(NothingToSee, match="no place in the region of interest"):
+        PerlinMask(roi_overlap=1.0)(image, rng=0, roi=roi)
+
+
+def test_names_of_the_library_are_taken():
+    with pytest.raises(TypeError, match="named 'Source'"):
+        type("Source", (Mask,), {})

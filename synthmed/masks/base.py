@@ -57,16 +57,19 @@ class Mask(Generator):
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region]:
         """Draw shapes until one is accepted and has a place."""
+        accepted = 0
         for _ in range(_TRIES):
             parameters = self.draw(rng, scene)
             shape = self.render(parameters, scene)
             if not self.accepts(shape):
                 continue
+            accepted += 1
             corner = self._place(rng, shape.inside, scene)
             if corner is not None:
                 return {"shape": parameters, "corner": list(corner)}, Region(corner, shape.inside, shape.figure)
-        where = "the region of interest" if scene.roi is not None else f"an image of shape {scene.shape}"
-        raise NothingToSee(f"no place for a {type(self).__name__} was found in {where} in {_TRIES} tries")
+        if not accepted:
+            raise NothingToSee(f"{self!r} drew {_TRIES} shapes for an image of shape {scene.shape} and accepted none")
+        raise NothingToSee(f"no place in the region of interest was found for {accepted} shapes of {self!r}")
 
     def apply(self, parameters: Parameters, scene: Scene) -> Region:
         """Render a shape at the place that was found for it."""
