@@ -18,7 +18,7 @@ from synthmed.compose import OneOf, Repeat, Sequence
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
 from synthmed.masks import EllipseMask, IntersectionMask, Mask, PerlinMask, RectangleMask, Shape, UnionMask
-from synthmed.presets import preset
+from synthmed.presets import preset, read_recipe
 from synthmed.replay import replay
 from synthmed.sample import NothingToSee, Sample
 from synthmed.scene import Region, Scene
@@ -51,5 +51,6 @@ __all__ = [
     "foreground",
     "from_dict",
     "preset",
+    "read_recipe",
     "replay",
 ]

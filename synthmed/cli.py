@@ -15,8 +15,8 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 import synthmed.generate as generation
-from synthmed.generate.plan import recipe_of
 from synthmed.io import write_atomically
+from synthmed.presets import read_recipe
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SourceAndOut = Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...] OUT")]
@@ -58,7 +58,7 @@ class Generate:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
         settings = generation.Settings(
-            recipe_of(self.recipe), self.per_image, self.seed, _size(self.size), self.channels, self.roi, self.layout,
+            read_recipe(self.recipe), self.per_image, self.seed, _size(self.size), self.channels, self.roi, self.layout,
             self.train_share)
         with tqdm(unit=" samples", disable=None, dynamic_ncols=True) as bar:
 
@@ -97,7 +97,7 @@ class Preview:
         from synthmed.preview import draw_recipe
 
         source, out = _source_and_out(self.paths)
-        settings = generation.Settings(recipe_of(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi)
+        settings = generation.Settings(read_recipe(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi)
         plan = generation.make_plan(source, settings)
         if out.resolve() in {i.path.resolve() for i in plan.inputs}:
             raise generation.Refused(f"{out} is one of the inputs; choose another file")

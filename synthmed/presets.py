@@ -1,10 +1,14 @@
-"""The two recipes of MediCLIP: as the paper states it, and as the authors' code does it."""
+"""Recipes by name: the two of MediCLIP, as the paper states it and as the authors' code does it; and from files."""
 
 from __future__ import annotations
 
+import json
+import tomllib
+from pathlib import Path
+
 from synthmed.anomalies import CutPaste, GaussianIntensityChange, Identity, Source
 from synthmed.compose import OneOf, Repeat
-from synthmed.generator import Generator
+from synthmed.generator import Generator, from_dict
 
 _RECIPES: dict[str, Generator] = {
     "paper": OneOf(CutPaste(), GaussianIntensityChange(), Source()),
@@ -44,3 +48,29 @@ def preset(name: str) -> Generator:
     if name not in _RECIPES:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(_RECIPES)}")
     return _RECIPES[name]
+
+
+def read_recipe(name: str) -> Generator:
+    """A recipe by the name of a preset, or from a JSON or TOML file.
+
+    The file holds what `Generator.to_dict` gives, parameters left out having their defaults, or the ``recipe.json`` of a
+    run.
+
+    Raises
+    ------
+    ValueError
+        If there is neither such a preset nor such a file, or the file is not a recipe; the message names what is wrong.
+    """
+    if name in _RECIPES:
+        return preset(name)
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"recipe {name!r} is neither a preset ({', '.join(_RECIPES)}) nor a file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
+        if not isinstance(data, dict):
+            raise ValueError("a table with the key 'type' is expected")
+        return from_dict(data["recipe"] if "recipe" in data and "type" not in data else data)
+    except (ValueError, TypeError) as error:  # both parsers' errors are ValueErrors
+        raise ValueError(f"{path}: {error}") from None

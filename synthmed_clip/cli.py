@@ -14,7 +14,7 @@ import tyro
 from PIL import Image
 from tqdm import tqdm
 
-from synthmed import io
+from synthmed import io, read_recipe
 from synthmed_clip.datasets import read_dataset
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation import evaluate
@@ -55,7 +55,7 @@ class Fit:
     temperature: float | None = None
     """By default 0.07 (paper) or 1 (release)."""
     recipe: str | None = None
-    """A preset of synthmed's, or a generator's JSON file; by default the variant's preset."""
+    """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset."""
     image_size: int | None = None
     """By default the model's own."""
     epochs: int = 200
@@ -87,7 +87,7 @@ class Fit:
             words=self._words(),
             tokens=self.tokens,
             temperature=self.temperature,
-            recipe=self._recipe(),
+            recipe=None if self.recipe is None else read_recipe(self.recipe),
             image_size=self.image_size,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -114,11 +114,6 @@ class Fit:
         if (self.normal_words is None) != (self.abnormal_words is None):
             raise ValueError("--normal-words and --abnormal-words come together")
         return None if self.normal_words is None else (self.normal_words, self.abnormal_words)
-
-    def _recipe(self) -> str | dict | None:
-        if self.recipe and Path(self.recipe).is_file():
-            return json.loads(Path(self.recipe).read_text())
-        return self.recipe
 
 
 @dataclass

@@ -13,7 +13,7 @@ import numpy as np
 from synthmed.generate.prepare import prepare, roi_digest
 from synthmed.generator import Generator, from_dict
 from synthmed.io import Input, Unreadable, find_inputs
-from synthmed.presets import PRESETS, preset
+from synthmed.presets import preset
 from synthmed.version import __version__
 
 RECIPE_FILE = "recipe.json"
@@ -182,31 +182,3 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
         raise ValueError(bad[0])
     skipped = tuple(Examined(s["name"], "", problem=s["reason"]) for s in data["skipped"])
     return Plan(tuple(data["source"]), settings, tuple(inputs[e.name] for e in found), tuple(found), skipped)
-
-
-def recipe_of(name: str) -> Generator:
-    """A recipe by the name of a preset, or from a JSON or TOML file.
-
-    The file holds what `Generator.to_dict` gives, parameters left out having their defaults, or the ``recipe.json`` of a
-    run.
-
-    Raises
-    ------
-    ValueError
-        If there is neither such a preset nor such a file, or the file is not a recipe; the message names what is wrong.
-    """
-    if name in PRESETS:
-        return preset(name)
-    path = Path(name)
-    if not path.is_file():
-        raise ValueError(f"recipe {name!r} is neither a preset ({', '.join(PRESETS)}) nor a file")
-    import tomllib
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        data = tomllib.loads(text) if path.suffix.lower() == ".toml" else json.loads(text)
-        if not isinstance(data, dict):
-            raise ValueError("a table with the key 'type' is expected")
-        return from_dict(data["recipe"] if "recipe" in data and "type" not in data else data)
-    except (ValueError, TypeError) as error:  # both parsers' errors are ValueErrors
-        raise ValueError(f"{path}: {error}") from None
