@@ -10,6 +10,7 @@ from pathlib import Path
 
 import open_clip
 import torch
+from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from synthmed_clip import weights as weight_files
@@ -127,6 +128,7 @@ def load_backbone(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         net = _build(config, image_size).eval().requires_grad_(False)
+    _replace_activations(net.visual)
     _require_intermediates(net.visual, name)
     if path is not None:
         weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
@@ -215,6 +217,21 @@ def _build(config: dict, image_size: int | None) -> nn.Module:
     if "multimodal_cfg" in config:
         return open_clip.CoCa(**config)
     return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
+
+
+class _FrozenQuickGELU(nn.Module):
+    """open_clip's QuickGELU to the bit, without its temporaries: a third of the time, but no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 1.702).sigmoid_().mul_(x)
+
+
+def _replace_activations(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, QuickGELU):
+            setattr(module, name, _FrozenQuickGELU())
+        else:
+            _replace_activations(child)
 
 
 def _require_intermediates(visual: nn.Module, name: str) -> None:

@@ -56,6 +56,16 @@ def test_layers_are_counted_from_one(backbone):
         fit([np.eye(9)], backbone=backbone, layers=(0, 4), progress=False)
 
 
+def test_frozen_tower_is_open_clips_to_the_bit(configs, tmp_path):
+    net = build(configs, "vit").eval()
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    for precision in ("float32", "bfloat16"):
+        backbone = load_backbone(configs["vit"], tmp_path / "w.safetensors", device="cpu", precision=precision)
+        pixels = torch.randn(2, 3, 32, 32, dtype=backbone.dtype)
+        with torch.no_grad():
+            assert torch.equal(backbone.visual(pixels), net.to(backbone.dtype).visual(pixels))
+
+
 def test_tower_brings_its_own_normalisation(configs, tmp_path):
     config = json.loads(configs["vit"].read_text()) | {"preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
     path = tmp_path / "own.json"
