@@ -254,7 +254,7 @@ def test_full_disk(normals, tmp_path):
     command = ["generate", normals, out, "--size", 256, "--per-image", 3, "--workers", 1]
     failed = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)))
     assert failed.returncode == 2
-    assert "File too large" in failed.stderr and "goes on from here" in failed.stderr
+    assert "File too large" in failed.stderr and str(out) in failed.stderr and "goes on from here" in failed.stderr
     assert "Traceback" not in failed.stderr
     assert not list(out.rglob(".tmp-*"))
     for path in out.rglob("*.png"):

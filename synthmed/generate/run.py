@@ -21,7 +21,7 @@ from typing import Any
 from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, Settings, examine, make_plan
 from synthmed.generate.producer import Producer
 from synthmed.io import Input, write_atomically
-from synthmed.io.files import TEMPORARY, remove_temporary
+from synthmed.io.files import TEMPORARY, naming, remove_temporary
 
 MANIFEST, JOURNAL, SKIPPED, PREVIEW = "manifest.jsonl", ".journal.jsonl", "skipped.json", "preview.png"
 _CHUNK = 16
@@ -157,8 +157,9 @@ def _produce(
                 if strict and "rejected" in line:
                     raise ValueError(f"{line['source']}, sample {line['index']}: {line['rejected']}")
                 summary.count(line)
-            file.writelines(lines)
-            file.flush()
+            with naming(journal):
+                file.writelines(lines)
+                file.flush()
             done += len(lines)
             if progress:
                 progress(done, len(producer))
@@ -194,8 +195,9 @@ def _finish(plan: Plan, producer: Producer, out: Path) -> None:
                    "samples": [{"index": r["index"], "source": r["source"], "reason": r["rejected"]} for r in rejected]}
         write_atomically(out / SKIPPED, (json.dumps(skipped, indent=1) + "\n").encode())
     temporary = out / f"{TEMPORARY}{MANIFEST}"
-    with temporary.open("w", encoding="utf-8") as manifest, (out / JOURNAL).open(encoding="utf-8") as journal:
-        manifest.writelines(text for text in journal if "rejected" not in json.loads(text))
+    with naming(out / MANIFEST), temporary.open("w", encoding="utf-8") as manifest:
+        manifest.writelines(json.dumps(line, separators=(",", ":")) + "\n"
+                            for line in _lines(out / JOURNAL) if "rejected" not in line)
     temporary.replace(out / MANIFEST)
     write_atomically(out / PREVIEW, draw_dataset(producer, out, _lines(out / MANIFEST)))
     (out / JOURNAL).unlink()

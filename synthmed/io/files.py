@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
@@ -13,11 +14,22 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write beside the place and rename into it; on any error nothing is left behind."""
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{path.name}"
     try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        with naming(path):
+            temporary.write_bytes(data)
+            temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in an error that does not: a write to a full disk knows no path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
         raise
 
 
