@@ -66,20 +66,18 @@ def poisson_blend(
 
     box = _grown_box(mask)
     inside = np.ascontiguousarray(mask[box])
-    shape = (1,) * (3 - mask.ndim) + inside.shape
     near, texture = result[box], source[box].astype(np.float64)
     if not (np.isfinite(near).all() and np.isfinite(texture).all()):
         raise ValueError("target and source must be finite in and next to the mask")
-    inside3 = inside.reshape(shape)
-    near, texture = near.reshape(*shape, -1), texture.reshape(*shape, -1)
-    blended = near.copy()
-    hierarchy = multigrid.assemble(inside3)
+    planes, channels = (None,) * (3 - mask.ndim), (None,) * (mask.ndim + 1 - target.ndim)
+    inside, near, texture = inside[planes], near[(*planes, ..., *channels)], texture[(*planes, ..., *channels)]
+    hierarchy = multigrid.assemble(inside)
     for channel in range(near.shape[-1]):
         t, s = np.ascontiguousarray(near[..., channel]), np.ascontiguousarray(texture[..., channel])
         spread = max(np.ptp(t), np.ptp(s))
-        correction = _correction(t, s, inside3, hierarchy, mixed, tolerance * spread)
-        blended[..., channel] = np.where(inside3, s + correction, t)
-    result[box] = blended.reshape(result[box].shape)
+        blended = _correction(t, s, inside, hierarchy, mixed, tolerance * spread)
+        blended += s
+        np.copyto(near[..., channel], blended, where=inside)
     return result
 
 
@@ -104,7 +102,8 @@ def _correction(
     right /= scale
     solution = multigrid.solve(hierarchy, right, tolerance / scale)
     solution *= scale
-    return solution.reshape(inside.shape) + offset
+    solution += offset
+    return solution.reshape(inside.shape)
 
 
 @compiled
