@@ -104,7 +104,7 @@ def fit(
     callback : callable, optional
         Called with an `Epoch` after each.
     progress : bool
-        Whether to show a bar.
+        Whether to show a bar; there is none where there is no terminal.
 
     Returns
     -------
@@ -180,7 +180,7 @@ def fit(
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     steps = Steps(generator, support, batch_size, settings.entropy)
     _require_anomalies(steps, items)
-    bar = tqdm(total=epochs, desc="fit", initial=len(log), disable=not progress, unit="epoch")
+    bar = tqdm(total=epochs, desc="fit", initial=len(log), disable=None if progress else True, unit="epoch")
     for epoch in train(backbone, settings, head, optimiser, steps, len(log), workers):
         log.append(epoch)
         bar.update()

@@ -21,7 +21,7 @@ RECIPE_FILE = "recipe.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """How to generate a dataset; every field but none else decides what the files hold.
+    """How to generate a dataset: all that, beside the inputs, decides what the files hold.
 
     Attributes
     ----------
