@@ -151,7 +151,7 @@ class Predict:
         root, paths = _images_under(self.images)
         detector = self.loading.load(self.model)
         rows = []
-        with tqdm(total=len(paths), desc="predict", unit="image", disable=not self.progress) as bar:
+        with tqdm(total=len(paths), desc="predict", unit="image", disable=None if self.progress else True) as bar:
             for start in range(0, len(paths), _CHUNK):
                 chunk = paths[start : start + _CHUNK]
                 for path, found in zip(chunk, detector.predict(chunk, batch_size=self.batch_size), strict=True):
