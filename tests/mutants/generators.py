@@ -189,12 +189,11 @@ class IgnoresItsRng(SmoothIntensityChange):
 
 @dataclass(frozen=True, repr=False)
 class HangsOnHashes(SmoothIntensityChange):
-    """Which way the step goes is decided by the order of a set of words."""
+    """How far the step goes is decided by the hash of a word, which each process salts anew."""
 
     def draw(self, rng, scene, region):
         drawn = super().draw(rng, scene, region)
-        words = list({"brighter", "darker", "hyperdense", "hypodense", "lucent", "opaque", "echoic", "anechoic"})
-        return drawn | {"step": 20.0 * (1 + words.index("darker"))}
+        return drawn | {"step": 20 + hash("darker") % 10**6 / 10**4}  # no two processes agree by chance
 
 
 @dataclass(frozen=True, repr=False)
