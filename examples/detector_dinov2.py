@@ -10,7 +10,6 @@ The features are those of a real pretrained transformer; the text tower is rando
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +27,17 @@ if __name__ == "__main__":
     parser.add_argument("--recipe", default="paper", help="a preset of synthmed's")
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
-    rows = [json.loads(line) for line in (options.data / "samples" / "train.json").read_text().splitlines()]
-    normals = [options.data / "images" / row["filename"] for row in rows if row["label"] == 0]
-    chosen = np.random.default_rng(options.seed).choice(len(normals), options.shots, replace=False)
+    dataset = read_dataset(options.data)
+    chosen = np.random.default_rng(options.seed).choice(len(dataset.train), options.shots, replace=False)
     detector = synthmed_clip.fit(
-        [normals[i] for i in sorted(chosen)],
-        backbone=Path(__file__).with_name("detector_dinov2_vits14.json"), weights=options.weights, random_text=True,
-        layers=(4, 8, 12), recipe=options.recipe, rng=options.seed, precision=options.precision)
+        [dataset.train[i] for i in sorted(chosen)],
+        backbone=Path(__file__).with_name("detector_dinov2_vits14.json"),
+        weights=options.weights,
+        random_text=True,
+        layers=(4, 8, 12),
+        recipe=options.recipe,
+        rng=options.seed,
+        precision=options.precision,
+    )
     print(f"{options.data.name}, {options.shots} shots, seed {options.seed}, recipe {options.recipe}")
-    print(evaluate(detector, read_dataset(options.data)))
+    print(evaluate(detector, dataset.test))

@@ -51,11 +51,9 @@ def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Te
     theirs = data["identity"]
     for key, ours in _plain(identity).items():
         if key not in free and theirs.get(key) != ours:
-            name = "rng" if key == "entropy" else key
-            raise ValueError(
-                f"{path} belongs to another fit: {name} was {theirs.get(key)!r}, now {ours!r}; "
-                "remove it, or name another checkpoint"
-            )
+            name = {"entropy": "rng", "support": "images"}.get(key, key)
+            was = " were others" if key == "support" else f" was {theirs.get(key)!r}, now {ours!r}"
+            raise ValueError(f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint")
     return tensors, data
 
 

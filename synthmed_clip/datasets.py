@@ -1,4 +1,4 @@
-"""Labelled test images in the layouts that people have."""
+"""Normal training images and labelled test images in the layouts that people have."""
 
 from __future__ import annotations
 
@@ -14,19 +14,44 @@ from synthmed_clip.images import SUFFIXES, image_files
 
 @dataclass(frozen=True)
 class Item:
-    """One test image; `mask` is None where none is known (a normal image needs none)."""
+    """One test image; `mask` is None where none is known (a normal image needs none), `kind` its class's name."""
 
     image: Path
     abnormal: bool
     mask: Path | None = None
+    kind: str = ""
 
 
-def read_dataset(folder: str | Path) -> list[Item]:
-    """List the test images of a dataset, whichever of three layouts it has.
+@dataclass(frozen=True)
+class Dataset:
+    """A folder's images.
 
-    - MediCLIP's: `samples/test.json`, a JSON object a line, and `images/`;
-    - MVTec's: `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
-    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal images.
+    Attributes
+    ----------
+    root : Path
+    train : tuple of Path
+        Normal images, from which support sets are drawn; may be empty.
+    test : tuple of Item
+        Of both kinds.
+    """
+
+    root: Path
+    train: tuple[Path, ...]
+    test: tuple[Item, ...]
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.resolve().name
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """List the images of a dataset, whichever of three layouts it has.
+
+    - MediCLIP's: `samples/train.json` and `samples/test.json`, a JSON object a line, and `images/`;
+    - MVTec's: `train/good/`, `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
+    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal images; normal
+      images to train with, if there are any, in `train/`.
 
     Raises
     ------
@@ -39,50 +64,66 @@ def read_dataset(folder: str | Path) -> list[Item]:
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}")
     if (root / "samples" / "test.json").is_file():
-        items = _mediclip(root)
+        found = Dataset(root, _mediclip_train(root), _mediclip_test(root))
     elif (root / "test" / "good").is_dir():
-        items = _mvtec(root)
+        found = Dataset(root, _images_in(root / "train" / "good"), _mvtec_test(root))
     elif (root / "normal").is_dir() and (root / "abnormal").is_dir():
-        items = _plain(root)
+        found = Dataset(root, _images_in(root / "train"), _plain_test(root))
     else:
         raise ValueError(
             f"{root} has none of the known layouts: samples/test.json with images/; test/good with "
             "test/DEFECT and ground_truth/; or normal/ with abnormal/ (and masks/)"
         )
-    if len({item.abnormal for item in items}) < 2:
+    if len({item.abnormal for item in found.test}) < 2:
         raise ValueError(f"{root}: the test images are all of one kind; normal and abnormal ones are needed")
-    for item in items:
-        for path in (item.image, item.mask):
-            if path is not None and not path.is_file():
-                raise FileNotFoundError(f"{root} names {path}, which is not there")
-    return items
+    for path in (*found.train, *(path for item in found.test for path in (item.image, item.mask))):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{root} names {path}, which is not there")
+    return found
 
 
-def _mediclip(root: Path) -> list[Item]:
-    lines = (root / "samples" / "test.json").read_text().splitlines()
-    rows = [json.loads(line) for line in lines if line.strip()]
+def _rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+
+
+def _mediclip_train(root: Path) -> tuple[Path, ...]:
+    listed = root / "samples" / "train.json"
+    rows = _rows(listed) if listed.is_file() else []
+    return tuple(root / "images" / row["filename"] for row in rows if not row["label"])
+
+
+def _mediclip_test(root: Path) -> tuple[Item, ...]:
     images = root / "images"
-    return [
-        Item(images / row["filename"], bool(row["label"]), images / row["mask"] if row.get("mask") else None)
-        for row in rows
-    ]
+    return tuple(
+        Item(
+            images / row["filename"],
+            bool(row["label"]),
+            images / row["mask"] if row.get("mask") else None,
+            row.get("clsname") or row.get("label_name", ""),
+        )
+        for row in _rows(root / "samples" / "test.json")
+    )
 
 
-def _mvtec(root: Path) -> list[Item]:
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(image_files(folder)) if folder.is_dir() else ()
+
+
+def _mvtec_test(root: Path) -> tuple[Item, ...]:
     items = []
     for kind in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
         truth = root / "ground_truth" / kind.name
         for image in image_files(kind):
             mask = _partner(truth, image.stem, ("_mask", "")) if kind.name != "good" else None
-            items.append(Item(image, kind.name != "good", mask))
-    return items
+            items.append(Item(image, kind.name != "good", mask, kind.name))
+    return tuple(items)
 
 
-def _plain(root: Path) -> list[Item]:
-    items = [Item(image, False) for image in image_files(root / "normal")]
+def _plain_test(root: Path) -> tuple[Item, ...]:
+    items = [Item(image, False, None, "normal") for image in image_files(root / "normal")]
     for image in image_files(root / "abnormal"):
-        items.append(Item(image, True, _partner(root / "masks", image.stem, ("", "_mask"))))
-    return items
+        items.append(Item(image, True, _partner(root / "masks", image.stem, ("", "_mask")), "abnormal"))
+    return tuple(items)
 
 
 def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:

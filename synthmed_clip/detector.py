@@ -291,6 +291,7 @@ def build_head(
         settings.tokens,
         backbone.text.width,
         seed,
+        settings.adapters,
     )
     if state is not None:
         problem = weight_files.first_mismatch(head.state_dict(), state)

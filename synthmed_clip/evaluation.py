@@ -72,14 +72,38 @@ def evaluate(detector: Detector, items: Sequence[Item], *, batch_size: int = 16,
     without a mask take no part in it.
     """
     maps = detector.maps([item.image for item in items], batch_size=batch_size)
+    return evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold, resamples=resamples)
+
+
+def evaluate_maps(
+    maps: np.ndarray,
+    scores: np.ndarray,
+    items: Sequence[Item],
+    threshold: float,
+    *,
+    resamples: int = 1000,
+) -> Evaluation:
+    """Say how well scores and maps, of whatever method, tell labelled images apart.
+
+    Parameters
+    ----------
+    maps : ndarray
+        `(N, S, S)` float32, in the order of the items.
+    scores : ndarray
+        `(N,)`.
+    items : sequence of Item
+    threshold : float
+        Scores above it count as anomalous.
+    resamples : int
+        Of the bootstrap over images.
+    """
     abnormal = np.array([item.abnormal for item in items])
-    scores = maps.max((1, 2))
-    flagged = scores > detector.threshold
+    flagged = scores > threshold
     masked = np.array([item.abnormal and item.mask is not None for item in items])
     pixel = {}
     if masked.any():
         known = masked | ~abnormal
-        size = detector.settings.image_size
+        size = maps.shape[-1]
         masks = np.stack([read_mask(items[i].mask if masked[i] else None, size) for i in np.flatnonzero(known)])
         pixel = pixel_metrics(maps[known], masks, abnormal[known], resamples)
     return Evaluation(
@@ -88,7 +112,7 @@ def evaluate(detector: Detector, items: Sequence[Item], *, batch_size: int = 16,
         masked=int(masked.sum()),
         image=image_metrics(scores, abnormal, resamples),
         pixel=pixel,
-        threshold=detector.threshold,
+        threshold=threshold,
         sensitivity=float(flagged[abnormal].mean()),
         specificity=float((~flagged[~abnormal]).mean()),
         scores=tuple(scores.tolist()),

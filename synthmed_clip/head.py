@@ -8,9 +8,27 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
+from torch.nn.functional import adaptive_avg_pool1d, linear
 
 CONTEXT_SIGMA = 0.02
+
+
+class Adapter(nn.Linear):
+    """One linear map with bias in the precision of its input; its own weights stay float32."""
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return linear(tokens, self.weight.to(tokens.dtype), self.bias.to(tokens.dtype))
+
+
+class AveragePool(nn.Module):
+    """In place of an adapter: neighbouring channels averaged, so that `dim` of them are left."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return adaptive_avg_pool1d(tokens, self.dim)
 
 
 class Head(nn.Module):
@@ -30,6 +48,8 @@ class Head(nn.Module):
         Length of a context vector.
     seed : int
         Of the initial values: context normal with sigma 0.02, adapters uniform within +-1/sqrt(channels).
+    adapters : bool
+        False: average pooling over channels in their place, which learns nothing.
     """
 
     def __init__(
@@ -40,14 +60,17 @@ class Head(nn.Module):
         tokens: int,
         width: int,
         seed: int = 0,
+        adapters: bool = True,
     ) -> None:
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
-        self.adapters = nn.ModuleList(nn.utils.skip_init(nn.Linear, c, dim) for c in channels)
+        self.adapters = nn.ModuleList(
+            nn.utils.skip_init(Adapter, c, dim) if adapters else AveragePool(dim) for c in channels
+        )
         self.context_normal = nn.Parameter(torch.empty(words[0], tokens, width))
         self.context_abnormal = nn.Parameter(torch.empty(words[1], tokens, width))
         with torch.no_grad():
-            for adapter in self.adapters:
+            for adapter in self.adapters if adapters else ():
                 bound = 1 / math.sqrt(adapter.in_features)
                 adapter.weight.uniform_(-bound, bound, generator=generator)
                 adapter.bias.uniform_(-bound, bound, generator=generator)
@@ -98,7 +121,7 @@ def anomaly_map(
     layers = []
     for adapter, feature in zip(head.adapters, features, strict=True):
         tokens = feature.flatten(2).transpose(1, 2)
-        z = linear(tokens, adapter.weight.to(tokens.dtype), adapter.bias.to(tokens.dtype)).float()
+        z = adapter(tokens).float()
         logit = (z @ direction) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-12)
         layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
     if softmax_first:

@@ -70,6 +70,10 @@ class Settings:
         From which all random numbers of the fit are derived.
     precision : str
         In which it was fitted, 'float32' or 'bfloat16'.
+    adapters : bool
+        Whether adapters are learnt; otherwise channels are average-pooled (the paper's ablation).
+    support : tuple of str
+        Digest of each support image as the backbone sees it (`images.digest`): which they were, without showing them.
     """
 
     variant: str
@@ -89,6 +93,8 @@ class Settings:
     betas: tuple[float, float]
     entropy: tuple[int, ...]
     precision: str
+    adapters: bool = True
+    support: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
         """Return JSON-ready data."""
@@ -98,7 +104,7 @@ class Settings:
     def from_dict(cls, data: dict) -> Settings:
         """Rebuild from what `to_dict` gave, through JSON or not."""
         words = tuple(tuple(group) for group in data["words"])
-        lists = {key: tuple(data[key]) for key in ("layers", "betas", "entropy")}
+        lists = {key: tuple(data[key]) for key in ("layers", "betas", "entropy", "support")}
         return cls(**{**data, **lists, "words": words})
 
 

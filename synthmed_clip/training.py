@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from synthmed_clip.detector import (
     precision_name,
 )
 from synthmed_clip.head import Head, anomaly_map
-from synthmed_clip.images import ImageLike, collect, square
+from synthmed_clip.images import ImageLike, collect, digest, square
 from synthmed_clip.losses import dice_loss, focal_loss
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import VARIANTS, Epoch, Settings, Words
@@ -45,6 +44,7 @@ def fit(
     words: Words | None = None,
     tokens: int = 8,
     temperature: float | None = None,
+    adapters: bool = True,
     recipe: synthmed.Generator | str | dict | None = None,
     image_size: int | None = None,
     epochs: int = 200,
@@ -86,6 +86,9 @@ def fit(
         Learnable context vectors before each word.
     temperature : float, optional
         What similarities are divided by; 0.07 (paper) or 1 (release).
+    adapters : bool
+        Whether to learn adapters; without them the channels of the patch tokens are average-pooled to the length
+        of a text feature (an ablation of the paper).
     recipe : synthmed generator, str or dict, optional
         What to draw anomalies with: a generator, a preset's name or a generator's `to_dict`. By default the
         preset of the variant's name.
@@ -161,9 +164,10 @@ def fit(
         betas=(betas[0], betas[1]),
         entropy=tuple(int(n) for n in np.random.default_rng(rng).integers(2**32, size=4)),
         precision=precision_name(backbone),
+        adapters=adapters,
+        support=tuple(digest(pixels) for pixels in support),
     )
     identity = {
-        "images": sha256(support.tobytes()).hexdigest(),
         "digest": backbone.digest,
         "device": backbone.device.type,
     }

@@ -102,11 +102,14 @@ def test_mvtec_layout(tmp_path):
     write(tmp_path / "test/crack/000.png")
     write(tmp_path / "test/crack/001.png")
     write(tmp_path / "ground_truth/crack/000_mask.png", value=255)
-    assert read_dataset(tmp_path) == [
-        Item(tmp_path / "test/crack/000.png", True, tmp_path / "ground_truth/crack/000_mask.png"),
-        Item(tmp_path / "test/crack/001.png", True),
-        Item(tmp_path / "test/good/000.png", False),
-    ]
+    write(tmp_path / "train/good/000.png")
+    found = read_dataset(tmp_path)
+    assert found.test == (
+        Item(tmp_path / "test/crack/000.png", True, tmp_path / "ground_truth/crack/000_mask.png", "crack"),
+        Item(tmp_path / "test/crack/001.png", True, None, "crack"),
+        Item(tmp_path / "test/good/000.png", False, None, "good"),
+    )
+    assert found.train == (tmp_path / "train/good/000.png",)
 
 
 def test_mediclip_layout(tmp_path):
@@ -118,7 +121,7 @@ def test_mediclip_layout(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"m/b.png, which is not there"):
         read_dataset(tmp_path)
     write(tmp_path / "images/m/b.png")
-    items = read_dataset(tmp_path)
+    items = read_dataset(tmp_path).test
     assert [i.abnormal for i in items] == [False, True] and items[1].mask == tmp_path / "images/m/b.png"
 
 
@@ -146,16 +149,18 @@ def detector(backbone, normals):
 
 
 def test_evaluate(detector, folder):
-    found = evaluate(detector, read_dataset(folder), resamples=50)
+    found = evaluate(detector, read_dataset(folder).test, resamples=50)
     assert (found.normal, found.abnormal, found.masked) == (6, 6, 6) and set(found.pixel) == {"AUROC", "AP", "AUPRO"}
     assert "Image-AUROC" in str(found) and json.loads(json.dumps(found.to_dict()))
-    unmasked = [Item(i.image, i.abnormal) for i in read_dataset(folder)]
+    unmasked = [Item(i.image, i.abnormal) for i in read_dataset(folder).test]
     assert evaluate(detector, unmasked, resamples=50).pixel == {}
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
 @pytest.mark.parametrize(("name", "counts"), [("busi", (101, 647, 647)), ("chestxray", (234, 234, 0))])
 def test_layout_of_the_shared_data(name, counts):
-    items = read_dataset(SHARED / name)
+    dataset = read_dataset(SHARED / name)
+    items = dataset.test
+    assert len(dataset.train) == 32
     found = (sum(not i.abnormal for i in items), sum(i.abnormal for i in items), sum(i.mask is not None for i in items))
     assert found == counts

@@ -1,0 +1,1 @@
+"""The commands of `synthmed-clip`, a module each."""
