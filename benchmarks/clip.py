@@ -26,10 +26,10 @@ import torch
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone
+from synthmed_clip.optimisation import train
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import Settings
-from synthmed_clip.synthesis import Steps, stream
-from synthmed_clip.training import train
+from synthmed_clip.synthesis import SyntheticSteps, stream
 
 
 def support_images(count: int, size: int) -> np.ndarray:
@@ -95,10 +95,10 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     for workers in (0, 1):
         head = build_head(backbone, settings)
         optimiser = torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
-        steps = Steps(synthmed.preset("paper"), images, batch, settings.entropy)
+        steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
         runs[f"step, workers={workers}"] = train(backbone, settings, head, optimiser, steps, workers=workers)
     tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
-    steps = Steps(synthmed.preset("paper"), images, batch, settings.entropy)
+    steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
     made = stream(steps, 0, 10**6, 0)
     prompts = embed_prompts(backbone.text, settings.words, settings.tokens)
 

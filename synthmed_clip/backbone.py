@@ -83,10 +83,13 @@ class Backbone:
         list of Tensor
             One `(B, channels, h, w)` per layer in the working precision.
         """
+        return _intermediates(self.visual, self.normalise(images), [layer - 1 for layer in layers])
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring images, as `features` takes them, to what the visual tower takes: `(B, 3, S, S)`."""
         images = images.to(self.device)
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        pixels = torch.addcmul(self.offset, images.to(self.scale.dtype), self.scale).to(self.dtype)
-        return _intermediates(self.visual, pixels, [layer - 1 for layer in layers])
+        return torch.addcmul(self.offset, images.to(self.scale.dtype), self.scale).to(self.dtype)
 
 
 def load_backbone(

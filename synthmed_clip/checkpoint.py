@@ -10,18 +10,28 @@ from torch import Tensor
 
 from synthmed_clip.files import read_safetensors, write_safetensors
 from synthmed_clip.head import Head
+from synthmed_clip.selection import Selection
 from synthmed_clip.settings import Epoch
 
 _FORMAT = "synthmed-clip checkpoint 1"
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
-def write(path: str | Path, head: Head, optimiser: torch.optim.Adam, log: list[Epoch], identity: dict) -> None:
-    """Write head, optimiser and log after an epoch; `identity` is what a fit must share to go on from it."""
+def write(
+    path: str | Path,
+    head: Head,
+    optimiser: torch.optim.Adam,
+    selection: Selection | None,
+    log: list[Epoch],
+    identity: dict,
+) -> None:
+    """Write a fit's state after an epoch; `identity` is what a fit must share to go on from it."""
     names = [name for name, _ in head.named_parameters()]
     tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
     for index, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
+    if selection is not None:
+        tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
     data = {"format": _FORMAT, "identity": identity, "log": [asdict(epoch) for epoch in log]}
     write_safetensors(path, tensors, data)
 
@@ -57,8 +67,14 @@ def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Te
     return tensors, data
 
 
-def restore(head: Head, optimiser: torch.optim.Adam, tensors: dict[str, Tensor], data: dict) -> list[Epoch]:
-    """Bring head and optimiser to where the checkpoint was; return its log."""
+def restore(
+    head: Head,
+    optimiser: torch.optim.Adam,
+    selection: Selection | None,
+    tensors: dict[str, Tensor],
+    data: dict,
+) -> list[Epoch]:
+    """Bring head, optimiser and selection to where the checkpoint was; return its log."""
     head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
     names = [name for name, parameter in head.named_parameters()]
     state = {
@@ -67,7 +83,11 @@ def restore(head: Head, optimiser: torch.optim.Adam, tensors: dict[str, Tensor],
         if f"adam.{name}.step" in tensors
     }
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
-    return [Epoch(**epoch) for epoch in data["log"]]
+    log = [Epoch(**epoch) for epoch in data["log"]]
+    if selection is not None:
+        selection.best = {name: tensors[f"best.{name}"] for name in head.state_dict()}
+        selection.highest = max(epoch.validation for epoch in log)
+    return log
 
 
 def _plain(value: object) -> object:

@@ -151,6 +151,10 @@ class Detector:
                     found = self.map_batch(pixels).cpu().numpy()
                 yield from zip(found, (shape for _, shape in batch), strict=True)
 
+    def head_digest(self) -> str:
+        """Return the SHA-256 of what was learnt."""
+        return weight_files.digest(self.head)
+
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and hash."""
         data = {

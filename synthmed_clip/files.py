@@ -85,3 +85,14 @@ def read_release(path: Path) -> dict[str, Tensor]:
     for group in ("normal", "abnormal"):
         out[f"context_{group}"] = take(context, f"ctx.{group}_end")
     return out
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that is either whole or as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        beside.write_text(text)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

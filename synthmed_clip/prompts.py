@@ -39,6 +39,17 @@ RELEASE_WORDS = (
         "pathological abnormality",
     ),
 )
+HARD_WORDS = (  # for prompts without learnable context: the paper's words in plain sentences
+    (
+        "a medical image of normal tissue",
+        "a medical image of healthy tissue",
+        "a scan showing normal tissue",
+        "a scan showing healthy tissue",
+        "a photo of normal tissue",
+        "a photo of healthy tissue",
+    ),
+    ("a medical image of disease", "a scan showing disease", "a photo of disease"),
+)
 
 
 @dataclass(frozen=True, eq=False)

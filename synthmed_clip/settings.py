@@ -110,9 +110,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Mean losses over one epoch; `number` counts from 1."""
+    """Mean losses over one epoch; `number` counts from 1, `validation` is Image-AUROC where there is such a set."""
 
     number: int
     loss: float
     focal: float
     dice: float
+    validation: float | None = None

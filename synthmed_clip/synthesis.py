@@ -58,9 +58,32 @@ def synthesise(
     raise synthmed.NothingToSee(f"support image {index}, counted from 0: {reason}")
 
 
-@dataclass
 class Steps(Dataset):
-    """Every training step's batch, by its number: one fresh synthetic image per support image and epoch."""
+    """Every training step's batch, by its number; an epoch shows each of `count` images once, in a new order."""
+
+    count: int
+    batch_size: int
+    entropy: tuple[int, ...]
+
+    def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return what an epoch shows of an image: `(S, S)` uint8, and its mask, bool."""
+        raise NotImplementedError
+
+    @property
+    def per_epoch(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, place = divmod(step, self.per_epoch)
+        order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
+        chosen = order.permutation(self.count)[place * self.batch_size : (place + 1) * self.batch_size]
+        pairs = [self.pair(epoch, int(index)) for index in chosen]
+        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+
+
+@dataclass
+class SyntheticSteps(Steps):
+    """One fresh synthetic image per support image and epoch."""
 
     recipe: synthmed.Generator
     images: np.ndarray
@@ -68,15 +91,11 @@ class Steps(Dataset):
     entropy: tuple[int, ...]
 
     @property
-    def per_epoch(self) -> int:
-        return -(-len(self.images) // self.batch_size)
+    def count(self) -> int:
+        return len(self.images)
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(step, self.per_epoch)
-        order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
-        chosen = order.permutation(len(self.images))[place * self.batch_size : (place + 1) * self.batch_size]
-        pairs = [synthesise(self.recipe, self.images, int(i), self.entropy, (SYNTHETIC, epoch)) for i in chosen]
-        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+    def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return synthesise(self.recipe, self.images, index, self.entropy, (SYNTHETIC, epoch))
 
 
 def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +14,14 @@ from tqdm import tqdm
 import synthmed
 from synthmed_clip import checkpoint as checkpoints
 from synthmed_clip.backbone import Backbone, load_backbone
-from synthmed_clip.detector import (
-    Detector,
-    build_head,
-    encode_classes,
-    explained_memory,
-    precision_name,
-)
-from synthmed_clip.head import Head, anomaly_map
+from synthmed_clip.calibration import calibrate
+from synthmed_clip.datasets import Item
+from synthmed_clip.detector import Detector
 from synthmed_clip.images import ImageLike, collect, digest, square
-from synthmed_clip.losses import dice_loss, focal_loss
-from synthmed_clip.prompts import class_features, embed_prompts
-from synthmed_clip.settings import VARIANTS, Epoch, Settings, Words
-from synthmed_clip.synthesis import CALIBRATION, INITIAL, SYNTHETIC, Steps, stream, synthesise
-
-_CALIBRATION_ROUNDS = 4
+from synthmed_clip.optimisation import finished, make_optimiser, new_head, require_valid, resolve, train
+from synthmed_clip.selection import Selection
+from synthmed_clip.settings import Epoch, Words
+from synthmed_clip.synthesis import SYNTHETIC, SyntheticSteps, synthesise
 
 
 def fit(
@@ -55,6 +46,8 @@ def fit(
     device: str | torch.device = "auto",
     precision: str = "auto",
     workers: int | None = None,
+    start: Detector | None = None,
+    validation: Sequence[Item] = (),
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
     progress: bool = True,
@@ -62,7 +55,7 @@ def fit(
     """Adapt a frozen CLIP model to a handful of normal images (MediCLIP, Zhang et al. 2024).
 
     Every epoch draws one fresh synthetic anomaly on each image; adapters and prompt context learn to map it,
-    by focal plus Dice loss with Adam. The detector is that of the last epoch.
+    by focal plus Dice loss with Adam. The detector is that of the last epoch, unless there is a validation set.
 
     Parameters
     ----------
@@ -102,6 +95,11 @@ def fit(
         As in `load_backbone`.
     workers : int, optional
         Processes that draw synthetic images ahead of the backbone; the result does not depend on it.
+    start : Detector, optional
+        One whose adapters and context the fit begins with, instead of random ones: see `pretrain`.
+    validation : sequence of Item
+        Labelled images (`synthmed_clip.datasets.read_dataset`) of both kinds, which must not be test images. With
+        them the epoch of highest Image-AUROC on them is kept, not the last, and the log holds that figure.
     checkpoint : path, optional
         Written after every epoch. If it is there already, the fit goes on from it, to the same result.
     callback : callable, optional
@@ -119,7 +117,8 @@ def fit(
     Raises
     ------
     ValueError
-        For an argument out of its range, a checkpoint of another fit, or a loss that is no longer finite.
+        For an argument out of its range, a checkpoint of another fit, a start that does not fit, or a loss that is
+        no longer finite.
     synthmed.NothingToSee
         If an image is too empty to carry an anomaly.
     FileNotFoundError
@@ -127,11 +126,7 @@ def fit(
     MemoryError
         If a batch does not fit; says which size to try.
     """
-    if variant not in VARIANTS:
-        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("tokens", tokens, 0)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, not {value}")
+    require_valid(variant, epochs=epochs, batch_size=batch_size, tokens=tokens)
     items, _ = collect(images)
     if not items:
         raise ValueError("images is empty: a detector needs at least one normal image")
@@ -146,30 +141,28 @@ def fit(
             precision=precision,
         )
     support = np.stack([square(item, backbone.image_size)[0] for item in items])
-    settings = Settings(
+    settings = resolve(
+        backbone,
         variant=variant,
-        backbone=backbone.name,
-        config=backbone.config,
-        weights=backbone.weights,
-        random_text=backbone.random_text,
-        image_size=backbone.image_size,
-        layers=tuple(layers or backbone.default_layers()),
-        words=VARIANTS[variant].words if words is None else tuple(tuple(group) for group in words),
+        layers=layers,
+        words=words,
         tokens=tokens,
-        temperature=VARIANTS[variant].temperature if temperature is None else temperature,
+        temperature=temperature,
+        adapters=adapters,
         recipe=generator.to_dict(),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        betas=(betas[0], betas[1]),
-        entropy=tuple(int(n) for n in np.random.default_rng(rng).integers(2**32, size=4)),
-        precision=precision_name(backbone),
-        adapters=adapters,
+        betas=betas,
+        rng=rng,
         support=tuple(digest(pixels) for pixels in support),
     )
+    selection = Selection(backbone, settings, validation) if validation else None
     identity = {
         "digest": backbone.digest,
         "device": backbone.device.type,
+        "start": None if start is None else start.head_digest(),
+        "validation": None if selection is None else selection.digest,
     }
     saved = None
     if checkpoint is not None and Path(checkpoint).exists():
@@ -177,73 +170,30 @@ def fit(
         free = {"epochs"} | ({"entropy"} if rng is None else set())
         saved = checkpoints.read(checkpoint, settings.to_dict() | identity, free)
         settings = replace(settings, entropy=tuple(saved[1]["identity"]["entropy"]))
-    head = build_head(backbone, settings, seed=_initial_seed(settings))
-    optimiser = torch.optim.Adam(head.parameters(), lr=lr, betas=settings.betas)
-    log = checkpoints.restore(head, optimiser, *saved) if saved else []
+    head = new_head(backbone, settings, start)
+    optimiser = make_optimiser(head, settings)
+    log = checkpoints.restore(head, optimiser, selection, *saved) if saved else []
     if len(log) > epochs:
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
-    steps = Steps(generator, support, batch_size, settings.entropy)
+    steps = SyntheticSteps(generator, support, batch_size, settings.entropy)
     _require_anomalies(steps, items)
     bar = tqdm(total=epochs, desc="fit", initial=len(log), disable=None if progress else True, unit="epoch")
     for epoch in train(backbone, settings, head, optimiser, steps, len(log), workers):
-        log.append(epoch)
+        log.append(epoch if selection is None else replace(epoch, validation=selection.consider(head)))
         bar.update()
         bar.set_postfix(loss=f"{epoch.loss:.4f}")
         if checkpoint is not None:
-            checkpoints.write(checkpoint, head, optimiser, log, settings.to_dict() | identity)
+            checkpoints.write(checkpoint, head, optimiser, selection, log, settings.to_dict() | identity)
         if callback is not None:
-            callback(epoch)
+            callback(log[-1])
     bar.close()
-    detector = Detector(backbone, head, encode_classes(backbone, settings, head), settings, 0.5, tuple(log))
-    return replace(detector, threshold=_calibrate(detector, steps))
+    if selection is not None:
+        head.load_state_dict(selection.best)
+    detector = finished(backbone, settings, head, log)
+    return replace(detector, threshold=calibrate(detector, steps))
 
 
-def train(
-    backbone: Backbone,
-    settings: Settings,
-    head: Head,
-    optimiser: torch.optim.Optimizer,
-    steps: Steps,
-    done: int = 0,
-    workers: int | None = None,
-) -> Iterator[Epoch]:
-    """Train the head in place, yielding after every epoch; `done` epochs are taken as done."""
-    variant = VARIANTS[settings.variant]
-    prompts = embed_prompts(backbone.text, settings.words, settings.tokens, variant.causal)
-    batches = stream(
-        steps,
-        done * steps.per_epoch,
-        settings.epochs * steps.per_epoch,
-        _default_workers() if workers is None else workers,
-    )
-    for number in range(done + 1, settings.epochs + 1):
-        sums = torch.zeros(2, device=backbone.device)
-        for _ in range(steps.per_epoch):
-            images, masks = next(batches)
-            with explained_memory(settings.batch_size):
-                features = backbone.features(images, settings.layers)
-                classes = class_features(backbone.text, prompts, head.context)
-                probability = anomaly_map(
-                    head,
-                    features,
-                    classes,
-                    size=settings.image_size,
-                    temperature=settings.temperature,
-                    softmax_first=variant.softmax_first,
-                )
-                masks = masks.to(backbone.device)
-                losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
-                optimiser.zero_grad()
-                losses.sum().backward()
-                optimiser.step()
-            sums += losses.detach() * (len(images) / len(steps.images))
-        focal, dice = sums.tolist()
-        if not np.isfinite(focal + dice):
-            raise ValueError(f"the loss is no longer finite in epoch {number}; a smaller lr may help")
-        yield Epoch(number, focal + dice, focal, dice)
-
-
-def _require_anomalies(steps: Steps, items: list[Path | np.ndarray]) -> None:
+def _require_anomalies(steps: SyntheticSteps, items: list[Path | np.ndarray]) -> None:
     """Draw once on every image, so that an empty one is named now and not by a worker in some epoch."""
     for index, item in enumerate(items):
         try:
@@ -253,50 +203,7 @@ def _require_anomalies(steps: Steps, items: list[Path | np.ndarray]) -> None:
             raise synthmed.NothingToSee(f"{name}{error}") from None
 
 
-def _initial_seed(settings: Settings) -> int:
-    return int(SeedSequence(settings.entropy, spawn_key=(INITIAL,)).generate_state(1)[0])
-
-
-def _default_workers() -> int:
-    """Leave a core to the process that drives the backbone; without fork, starting workers costs seconds."""
-    return min(8, max(1, (os.cpu_count() or 1) - 1)) if sys.platform == "linux" else 0
-
-
 def _generator(recipe: synthmed.Generator | str | dict) -> synthmed.Generator:
     if isinstance(recipe, str):
         return synthmed.preset(recipe)
     return synthmed.from_dict(recipe) if isinstance(recipe, dict) else recipe
-
-
-def _calibrate(detector: Detector, steps: Steps) -> float:
-    """Return the score that best separates the support images from synthetic anomalies on them."""
-    support, size = steps.images, steps.batch_size
-    pairs = [(image, np.zeros(image.shape, bool)) for image in support]
-    for turn in range(_CALIBRATION_ROUNDS):
-        key = (CALIBRATION, turn)
-        pairs += [synthesise(steps.recipe, support, i, steps.entropy, key) for i in range(len(support))]
-    images = torch.from_numpy(np.stack([image for image, _ in pairs]))
-    scores = torch.cat([detector.map_batch(batch).amax((1, 2)).cpu() for batch in images.split(size)])
-    return best_threshold(scores.numpy(), np.array([mask.any() for _, mask in pairs]))
-
-
-def best_threshold(scores: np.ndarray, abnormal: np.ndarray) -> float:
-    """Return the threshold of highest balanced accuracy, in the middle of the widest gap that attains it.
-
-    Parameters
-    ----------
-    scores : ndarray
-        `(n,)`, higher is more abnormal.
-    abnormal : ndarray
-        `(n,)` bool; without any abnormal one the largest score is returned.
-    """
-    if not abnormal.any():
-        return float(scores.max())
-    levels = np.unique(scores.astype(np.float64))
-    middle = (levels[1:] + levels[:-1]) / 2
-    if not len(middle):
-        return float(levels[0])
-    hits = (scores[abnormal] > middle[:, None]).mean(1)
-    passes = (scores[~abnormal] <= middle[:, None]).mean(1)
-    best = np.flatnonzero(hits + passes >= (hits + passes).max() - 1e-12)
-    return float(middle[best[np.argmax(np.diff(levels)[best])]])

@@ -18,8 +18,8 @@ from PIL import Image  # noqa: E402
 
 import synthmed  # noqa: E402
 from synthmed_clip import Detector, Prediction, fit, load_backbone  # noqa: E402
+from synthmed_clip.calibration import best_threshold  # noqa: E402
 from synthmed_clip.detector import explained_memory  # noqa: E402
-from synthmed_clip.training import best_threshold  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,138 @@
+"""What every kind of training shares: settings, a head to begin with, and the loop that teaches it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from numpy.random import SeedSequence
+
+from synthmed_clip.backbone import Backbone
+from synthmed_clip.detector import Detector, build_head, encode_classes, explained_memory, precision_name
+from synthmed_clip.head import Head, anomaly_map
+from synthmed_clip.losses import dice_loss, focal_loss
+from synthmed_clip.prompts import class_features, embed_prompts
+from synthmed_clip.settings import VARIANTS, Epoch, Settings, Words
+from synthmed_clip.synthesis import INITIAL, Steps, stream
+
+
+def require_valid(variant: str, *, epochs: int, batch_size: int, tokens: int) -> None:
+    """Raise ValueError for an unknown variant, or a number out of its range."""
+    if variant not in VARIANTS:
+        raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
+    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("tokens", tokens, 0)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, not {value}")
+
+
+def resolve(
+    backbone: Backbone,
+    *,
+    variant: str = "paper",
+    layers: Iterable[int] | None = None,
+    words: Words | None = None,
+    tokens: int = 8,
+    temperature: float | None = None,
+    adapters: bool = True,
+    recipe: dict,
+    epochs: int,
+    batch_size: int = 8,
+    lr: float = 1e-3,
+    betas: tuple[float, float] = (0.5, 0.999),
+    rng: int | SeedSequence | np.random.BitGenerator | np.random.Generator | None = None,
+    support: tuple[str, ...] = (),
+) -> Settings:
+    """Fill in the variant's and the backbone's defaults; the arguments are those of `fit`."""
+    require_valid(variant, epochs=epochs, batch_size=batch_size, tokens=tokens)
+    return Settings(
+        variant=variant,
+        backbone=backbone.name,
+        config=backbone.config,
+        weights=backbone.weights,
+        random_text=backbone.random_text,
+        image_size=backbone.image_size,
+        layers=tuple(layers or backbone.default_layers()),
+        words=VARIANTS[variant].words if words is None else tuple(tuple(group) for group in words),
+        tokens=tokens,
+        temperature=VARIANTS[variant].temperature if temperature is None else temperature,
+        recipe=recipe,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        betas=(betas[0], betas[1]),
+        entropy=tuple(int(n) for n in np.random.default_rng(rng).integers(2**32, size=4)),
+        precision=precision_name(backbone),
+        adapters=adapters,
+        support=support,
+    )
+
+
+def new_head(backbone: Backbone, settings: Settings, start: Detector | None = None) -> Head:
+    """Make the head that a training begins with: random, by the settings' entropy, or that of another detector."""
+    if start is not None:
+        return build_head(backbone, settings, start.head.state_dict(), "start")
+    seed = int(SeedSequence(settings.entropy, spawn_key=(INITIAL,)).generate_state(1)[0])
+    return build_head(backbone, settings, seed=seed)
+
+
+def make_optimiser(head: Head, settings: Settings) -> torch.optim.Adam:
+    """Adam over what the head learns."""
+    return torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
+
+
+def finished(backbone: Backbone, settings: Settings, head: Head, log: list[Epoch]) -> Detector:
+    """Make a detector of a trained head; its threshold is not calibrated."""
+    return Detector(backbone, head, encode_classes(backbone, settings, head), settings, 0.5, tuple(log))
+
+
+def train(
+    backbone: Backbone,
+    settings: Settings,
+    head: Head,
+    optimiser: torch.optim.Optimizer,
+    steps: Steps,
+    done: int = 0,
+    workers: int | None = None,
+) -> Iterator[Epoch]:
+    """Train the head in place, yielding after every epoch; `done` epochs are taken as done."""
+    variant = VARIANTS[settings.variant]
+    prompts = embed_prompts(backbone.text, settings.words, settings.tokens, variant.causal)
+    batches = stream(
+        steps,
+        done * steps.per_epoch,
+        settings.epochs * steps.per_epoch,
+        _default_workers() if workers is None else workers,
+    )
+    for number in range(done + 1, settings.epochs + 1):
+        sums = torch.zeros(2, device=backbone.device)
+        for _ in range(steps.per_epoch):
+            images, masks = next(batches)
+            with explained_memory(settings.batch_size):
+                features = backbone.features(images, settings.layers)
+                classes = class_features(backbone.text, prompts, head.context)
+                probability = anomaly_map(
+                    head,
+                    features,
+                    classes,
+                    size=settings.image_size,
+                    temperature=settings.temperature,
+                    softmax_first=variant.softmax_first,
+                )
+                masks = masks.to(backbone.device)
+                losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
+                optimiser.zero_grad()
+                losses.sum().backward()
+                optimiser.step()
+            sums += losses.detach() * (len(images) / steps.count)
+        focal, dice = sums.tolist()
+        if not np.isfinite(focal + dice):
+            raise ValueError(f"the loss is no longer finite in epoch {number}; a smaller lr may help")
+        yield Epoch(number, focal + dice, focal, dice)
+
+
+def _default_workers() -> int:
+    """Leave a core to the process that drives the backbone; without fork, starting workers costs seconds."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1)) if sys.platform == "linux" else 0

@@ -1,0 +1,135 @@
+"""What the protocol found: one result per run and test set, and their summary over repeats."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+from synthmed_clip.files import write_text
+
+FIGURES = ("Image-AUROC", "Image-AP", "Image-F1-max", "Pixel-AUROC", "Pixel-AP", "Pixel-AUPRO")
+
+# MediCLIP, ablation over tasks: Image-AUROC and its deviation; the k behind them is not stated.
+PAPER_FIGURES = {"chexpert": (0.725, 0.017), "brainmri": (0.948, 0.005), "busi": (0.908, 0.004)}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A method on a support set; `shots` is 0 where the method needs none."""
+
+    dataset: str
+    method: str
+    shots: int
+    repeat: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept, relative to the protocol's output."""
+        method = re.sub(r"[^a-z0-9]+", "-", self.method.lower()).strip("-")
+        return Path("runs", self.dataset, method, f"k{self.shots}-r{self.repeat}")
+
+    def __str__(self) -> str:
+        return f"{self.dataset}, {self.method}, k = {self.shots}, repeat {self.repeat}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run gave on a test set.
+
+    Attributes
+    ----------
+    run : Run
+    test : str
+        Name of the test set; another than the run's for transfer.
+    figures : dict of float
+        Those of `FIGURES` that there are; of pixels only where there are masks.
+    apart : dict of float
+        The same without the test images that nearly repeat a training image.
+    threshold, sensitivity, specificity : float or None
+        None for baselines, which have no threshold.
+    seconds : float
+        That the run took, test included.
+    scores : tuple of float
+        In the order of the test set.
+    """
+
+    run: Run
+    test: str
+    figures: dict[str, float]
+    apart: dict[str, float]
+    threshold: float | None
+    sensitivity: float | None
+    specificity: float | None
+    seconds: float
+    scores: tuple[float, ...]
+
+    def write(self, output: Path) -> None:
+        """Write it as JSON into the run's folder."""
+        write_text(output / self.run.folder / f"on-{self.test}.json", json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, output: Path, run: Run, test: str) -> Result | None:
+        """Read it back; None where it is not there."""
+        path = output / run.folder / f"on-{test}.json"
+        if not path.is_file():
+            return None
+        data = json.loads(path.read_text())
+        return cls(**data | {"run": Run(**data["run"]), "scores": tuple(data["scores"])})
+
+
+@dataclass(frozen=True)
+class Row:
+    """Mean and standard deviation over the repeats of a method.
+
+    Attributes
+    ----------
+    dataset, test, method : str
+    shots : int
+    repeats : int
+    figures, apart : dict
+        Pairs of mean and standard deviation (0 for one repeat) by figure.
+    published : pair of float or None
+        The paper's Image-AUROC for its method on this data.
+    """
+
+    dataset: str
+    test: str
+    method: str
+    shots: int
+    repeats: int
+    figures: dict[str, tuple[float, float]]
+    apart: dict[str, tuple[float, float]]
+    published: tuple[float, float] | None
+
+
+def summarise(results: Iterable[Result]) -> list[Row]:
+    """Group results over repeats, in the order of first appearance."""
+    groups: dict[tuple, list[Result]] = {}
+    for result in results:
+        key = replace(result.run, repeat=0), result.test
+        groups.setdefault(key, []).append(result)
+    rows = []
+    for (run, test), members in groups.items():
+        own = run.method == "paper" and run.dataset == test
+        rows.append(
+            Row(
+                dataset=run.dataset,
+                test=test,
+                method=run.method,
+                shots=run.shots,
+                repeats=len(members),
+                figures=_spread([member.figures for member in members]),
+                apart=_spread([member.apart for member in members]),
+                published=PAPER_FIGURES.get(test.lower()) if own else None,
+            )
+        )
+    return rows
+
+
+def _spread(figures: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    values = {name: [found[name] for found in figures] for name in figures[0]}
+    return {name: (mean(v), stdev(v) if len(v) > 1 else 0.0) for name, v in values.items()}
