@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from scipy.ndimage import label
 from synthmed_clip import fit
 from synthmed_clip.datasets import Item, read_dataset, read_mask
 from synthmed_clip.evaluation import evaluate
-from synthmed_clip.metrics import image_metrics, pixel_metrics
+from synthmed_clip.metrics import _resamples, image_metrics, image_resamples, pixel_metrics, pixel_resamples
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -82,14 +81,59 @@ def test_intervals_cover_what_they_should():
     assert hits >= 52
 
 
-def test_pixel_metrics_are_quick():
-    rng = np.random.default_rng(0)
-    maps = rng.random((60, 224, 224), np.float32)
-    masks = np.zeros(maps.shape, bool)
-    masks[20:, 50:90, 60:100] = True
-    start = time.perf_counter()
-    pixel_metrics(maps, masks, np.arange(60) >= 20)
-    assert time.perf_counter() - start < 15
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_resampled_metrics_are_those_of_the_images_drawn(ties):
+    """So few pixels have a bin each: the histograms are exact, too."""
+    maps, masks = example(ties)
+    abnormal = masks.any((1, 2))
+    found = pixel_resamples(maps, masks, abnormal, 20) | {
+        f"image {name}": image for name, image in image_resamples(maps.max((1, 2)), abnormal, 20).items()
+    }
+    for turn, counts in enumerate(_resamples(abnormal, 20).astype(int)):
+        again = np.repeat(np.arange(6), counts)
+        values = pixel_resamples(maps[again], masks[again], abnormal[again], 0) | {
+            f"image {name}": image for name, image in image_resamples(maps[again].max((1, 2)), abnormal[again], 0).items()
+        }
+        for name, resampled in found.items():
+            assert resampled.drawn[turn] == pytest.approx(values[name].value, abs=1e-9), name
+
+
+def test_intervals_can_be_left_out():
+    maps, masks = example(True)
+    abnormal = masks.any((1, 2))
+    for with_, without in (
+        (pixel_metrics(maps, masks, abnormal), pixel_metrics(maps, masks, abnormal, 0)),
+        (image_metrics(maps.max((1, 2)), abnormal), image_metrics(maps.max((1, 2)), abnormal, 0)),
+    ):
+        for name, interval in without.items():
+            assert interval.value == with_[name].value and np.isnan([interval.low, interval.high]).all()
+            assert str(interval) == f"{interval.value:.4f}"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_nan_is_refused(inside):
+    maps, masks = example(False)
+    maps[1, 2, 3 if inside else 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        pixel_metrics(maps, masks, masks.any((1, 2)))
+    with pytest.raises(ValueError, match="NaN"):
+        image_metrics(maps.max((1, 2)), masks.any((1, 2)))
+
+
+def test_coarse_bins_are_close(monkeypatch):
+    """With 40 bins for 20 000 distinct values, intervals still hold the exact value and are near the fine ones."""
+    rng = np.random.default_rng(3)
+    masks = np.zeros((20, 32, 32), bool)
+    masks[10:, 8:20, 8:20] = True
+    maps = (rng.random(masks.shape) + rng.random((20, 1, 1)) + 0.5 * masks).astype(np.float32)
+    fine = pixel_metrics(maps, masks, masks.any((1, 2)))
+    monkeypatch.setattr("synthmed_clip.metrics._BINS", 40)
+    for name, interval in pixel_metrics(maps, masks, masks.any((1, 2))).items():
+        assert interval.value == fine[name].value
+        assert interval.low == pytest.approx(fine[name].low, abs=0.02)
+        assert interval.high == pytest.approx(fine[name].high, abs=0.02)
 
 
 def write(path: Path, size=(20, 24), value=0) -> None:
