@@ -210,7 +210,7 @@ def metrics(model: str, rounds: int) -> None:
 
 
 def maps_with_masks(count: int, normal: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth float32 maps of a few per cent saturated pixels, and masks of ellipses, in which they are higher."""
+    """Smooth float32 maps, a per cent of whose pixels is saturated, and masks of ellipses, in which they are higher."""
     import cv2
 
     rng = np.random.default_rng(0)
