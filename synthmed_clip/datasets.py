@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,8 +120,8 @@ def _reader(root: Path) -> _Read | None:
     return None
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Read a CSV file with a header.
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Read a CSV file with a header, row by row.
 
     Raises
     ------
@@ -137,11 +137,10 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         lacking = [name for name in columns if name not in (reader.fieldnames or ())]
         if lacking:
             raise ValueError(f"{path} lacks the column {lacking[0]!r}; it has {', '.join(reader.fieldnames or ())}")
-        rows = list(reader)
-    for number, row in enumerate(rows, 1):
-        if any(row[name] is None for name in columns):
-            raise ValueError(f"{path}, row {number}: too few fields")
-    return rows
+        for number, row in enumerate(reader, 1):
+            if any(row[name] is None for name in columns):
+                raise ValueError(f"{path}, row {number}: too few fields")
+            yield row
 
 
 def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
