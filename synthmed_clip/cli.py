@@ -1,4 +1,4 @@
-"""The command line: synthmed-clip fit | predict | evaluate | prepare."""
+"""The command line: synthmed-clip fit | predict | evaluate | prepare | duplicates."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import tyro
 
+from synthmed_clip.commands.duplicates import Duplicates
 from synthmed_clip.commands.evaluate import Evaluate
 from synthmed_clip.commands.fit import Fit
 from synthmed_clip.commands.predict import Predict
@@ -15,7 +16,7 @@ from synthmed_clip.commands.prepare import Prepare
 def main(args: list[str] | None = None) -> int:
     """Run the command line; a foreseeable error is one line on stderr and exit status 1."""
     command = tyro.extras.subcommand_cli_from_dict(
-        {"fit": Fit, "predict": Predict, "evaluate": Evaluate, "prepare": Prepare},
+        {"fit": Fit, "predict": Predict, "evaluate": Evaluate, "prepare": Prepare, "duplicates": Duplicates},
         prog="synthmed-clip",
         args=args,
         description="Few-shot anomaly detection on medical images.",
