@@ -1,6 +1,7 @@
 """How fast the detector is beside the frozen visual tower that it cannot do without.
 
-    python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict precision memory] [--cpu-time]
+    python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict precision memory metrics]
+                            [--cpu-time]
 
 Random weights (speed does not depend on them), the paper's variant, chest-like random images. Every ratio is
 of medians over interleaved rounds in one process; memory is measured in a process of its own.
@@ -26,6 +27,7 @@ import torch
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone
+from synthmed_clip.metrics import pixel_metrics
 from synthmed_clip.optimisation import train
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import Settings
@@ -187,9 +189,46 @@ def memory(model: str, rounds: int) -> None:
     )
 
 
+def metrics(model: str, rounds: int) -> None:
+    """Every pixel metric at the size of BUSI's test set, against two of them by scikit-learn."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    maps, masks = maps_with_masks(748, 101, 224)
+    abnormal = masks.any((1, 2))
+
+    def peer() -> None:
+        for score in (roc_auc_score, average_precision_score):
+            score(masks.ravel(), maps.ravel())
+
+    times = interleaved(
+        rounds,
+        **{"scikit-learn, AUROC and AP": peer},
+        **{"AUROC, AP, AUPRO": lambda: pixel_metrics(maps, masks, abnormal, 0)},
+        **{"the same with intervals": lambda: pixel_metrics(maps, masks, abnormal)},
+    )
+    report("metrics", times, "5 s with intervals; 748 maps of 224 x 224, 1000 resamples")
+
+
+def maps_with_masks(count: int, normal: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Smooth float32 maps, a per cent of whose pixels is saturated, and masks of ellipses, in which they are higher."""
+    import cv2
+
+    rng = np.random.default_rng(0)
+    masks = np.zeros((count, size, size), np.uint8)
+    maps = np.empty(masks.shape, np.float32)
+    for i, (out, mask) in enumerate(zip(maps, masks, strict=True)):
+        noise = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), size / 20)
+        if i >= normal:
+            axes = rng.uniform(size / 18, size / 5, 2).astype(int).tolist()
+            cv2.ellipse(mask, rng.integers(size // 4, size - size // 4, 2).tolist(), axes, 0, 0, 360, 1, -1)
+        signal = noise / noise.std() + 1.5 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), size / 30)
+        out[:] = 1 / (1 + np.exp(-8 * (signal + rng.normal(0, 0.3) - 0.5)))
+    return maps, masks.astype(bool)
+
+
 COUNTS = (8, 64)
 CLOCK = time.perf_counter
-PARTS = {"step": step, "predict": predict, "precision": precision, "memory": memory}
+PARTS = {"step": step, "predict": predict, "precision": precision, "memory": memory, "metrics": metrics}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

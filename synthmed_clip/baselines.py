@@ -142,7 +142,9 @@ def join(detector: Found, distance: Found, on_support: tuple[Found, Found]) -> F
     on_support : pair of Found
         Both methods on the support images: the distances with each image left out of the memory.
     """
-    maps = sum(_standardised(found.maps, support.maps) for found, support in zip((detector, distance), on_support, strict=True))
+    maps = sum(
+        _standardised(found.maps, support.maps) for found, support in zip((detector, distance), on_support, strict=True)
+    )
     return Found(maps.max((1, 2)), maps)
 
 

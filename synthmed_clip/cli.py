@@ -1,4 +1,4 @@
-"""The command line: synthmed-clip fit | predict | evaluate."""
+"""The command line: synthmed-clip fit | predict | evaluate | protocol | prepare | duplicates."""
 
 from __future__ import annotations
 
@@ -6,22 +6,32 @@ import sys
 
 import tyro
 
+from synthmed_clip.commands.duplicates import Duplicates
 from synthmed_clip.commands.evaluate import Evaluate
 from synthmed_clip.commands.fit import Fit
 from synthmed_clip.commands.predict import Predict
+from synthmed_clip.commands.prepare import Prepare
+from synthmed_clip.commands.protocol import RunProtocol
 
 
 def main(args: list[str] | None = None) -> int:
     """Run the command line; a foreseeable error is one line on stderr and exit status 1."""
     command = tyro.extras.subcommand_cli_from_dict(
-        {"fit": Fit, "predict": Predict, "evaluate": Evaluate},
+        {
+            "fit": Fit,
+            "predict": Predict,
+            "evaluate": Evaluate,
+            "protocol": RunProtocol,
+            "prepare": Prepare,
+            "duplicates": Duplicates,
+        },
         prog="synthmed-clip",
         args=args,
         description="Few-shot anomaly detection on medical images.",
     )
     try:
         return command.run()
-    except (FileNotFoundError, MemoryError, TypeError, ValueError) as error:
+    except (MemoryError, OSError, TypeError, ValueError) as error:
         print(f"synthmed-clip: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,11 +35,14 @@ class Dataset:
         Normal images, from which support sets are drawn; may be empty.
     test : tuple of Item
         Of both kinds.
+    validation : tuple of Item
+        To choose an epoch by; usually there are none.
     """
 
     root: Path
     train: tuple[Path, ...]
     test: tuple[Item, ...]
+    validation: tuple[Item, ...] = ()
 
     @property
     def name(self) -> str:
@@ -46,9 +51,10 @@ class Dataset:
 
 
 def read_dataset(folder: str | Path) -> Dataset:
-    """List the images of a dataset, whichever of three layouts it has.
+    """List the images of a dataset, whichever of four layouts it has.
 
-    - MediCLIP's: `samples/train.json` and `samples/test.json`, a JSON object a line, and `images/`;
+    - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a line, and `images/`;
+    - VisA's: `split_csv/1cls.csv` with the columns object, split, label, image and mask; an item's kind is its object;
     - MVTec's: `train/good/`, `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
     - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal images; normal
       images to train with, if there are any, in `train/`.
@@ -58,32 +64,117 @@ def read_dataset(folder: str | Path) -> Dataset:
     FileNotFoundError
         If there is no such folder, or an image that a list names is not there.
     ValueError
-        If it has none of the layouts, or one kind of image only.
+        If it has none of the layouts, one kind of image only, or a list that lacks a column or has an unknown word.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder at {root}")
-    if (root / "samples" / "test.json").is_file():
-        found = Dataset(root, _mediclip_train(root), _mediclip_test(root))
-    elif (root / "test" / "good").is_dir():
-        found = Dataset(root, _images_in(root / "train" / "good"), _mvtec_test(root))
-    elif (root / "normal").is_dir() and (root / "abnormal").is_dir():
-        found = Dataset(root, _images_in(root / "train"), _plain_test(root))
-    else:
-        raise ValueError(
-            f"{root} has none of the known layouts: samples/test.json with images/; test/good with "
-            "test/DEFECT and ground_truth/; or normal/ with abnormal/ (and masks/)"
-        )
+    read = _reader(root)
+    if read is None:
+        raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
+    found = Dataset(root, *read(root), _listed(root, "valid.json"))
     if len({item.abnormal for item in found.test}) < 2:
         raise ValueError(f"{root}: the test images are all of one kind; normal and abnormal ones are needed")
-    for path in (*found.train, *(path for item in found.test for path in (item.image, item.mask))):
+    labelled = (path for item in (*found.test, *found.validation) for path in (item.image, item.mask))
+    for path in (*found.train, *labelled):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{root} names {path}, which is not there")
     return found
 
 
+def read_datasets(folder: str | Path) -> list[Dataset]:
+    """List a dataset, or every dataset directly in a folder, as MVTec-AD's 15 categories are.
+
+    Returns
+    -------
+    list of Dataset
+        In the order of their names. Other folders, those of none of the layouts, are passed over.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_dataset`; and if neither the folder nor one directly in it has a layout.
+    """
+    root = Path(folder)
+    if _reader(root) is not None:
+        return [read_dataset(root)]
+    found = [read_dataset(inner) for inner in sorted(root.iterdir()) if inner.is_dir() and _reader(inner) is not None]
+    if not found:
+        raise ValueError(f"neither {root} nor a folder directly in it has one of the known layouts: {_LAYOUTS}")
+    return found
+
+
+_LAYOUTS = (
+    "samples/test.json with images/; split_csv/1cls.csv; test/good with test/DEFECT and ground_truth/; "
+    "or normal/ with abnormal/ (and masks/)"
+)
+_Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
+
+
+def _reader(root: Path) -> _Read | None:
+    """Return what lists the train and test images of the layout that a folder has."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder at {root}")
+    if (root / "samples" / "test.json").is_file():
+        return lambda root: (_mediclip_train(root), _listed(root, "test.json"))
+    if (root / "split_csv" / "1cls.csv").is_file():
+        return _visa
+    if (root / "test" / "good").is_dir():
+        return lambda root: (_images_in(root / "train" / "good"), _mvtec_test(root))
+    if (root / "normal").is_dir() and (root / "abnormal").is_dir():
+        return lambda root: (_images_in(root / "train"), _plain_test(root))
+    return None
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Read a CSV file with a header, row by row.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it lacks one of the columns (it is named), or a row is cut short.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ValueError(f"{path} lacks the column {lacking[0]!r}; it has {', '.join(reader.fieldnames or ())}")
+        for number, row in enumerate(reader, 1):
+            if any(row[name] is None for name in columns):
+                raise ValueError(f"{path}, row {number}: too few fields")
+            yield row
+
+
+def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
+    table = root / "split_csv" / "1cls.csv"
+    known = {"split": ("train", "test"), "label": ("normal", "anomaly")}
+    train: list[Path] = []
+    test: list[Item] = []
+    for number, row in enumerate(read_table(table, ("object", "split", "label", "image", "mask")), 1):
+        for column, words in known.items():
+            if row[column] not in words:
+                raise ValueError(f"{table}, row {number}: {column} is {row[column]!r}, not {' or '.join(words)}")
+        abnormal = row["label"] == "anomaly"
+        if row["split"] == "test":
+            mask = root / row["mask"] if row["mask"] and abnormal else None
+            test.append(Item(root / row["image"], abnormal, mask, row["object"]))
+        elif not abnormal:
+            train.append(root / row["image"])
+    return tuple(train), tuple(test)
+
+
 def _rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines() if line.strip()]
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                rows.append(row | {name: row[name] for name in ("filename", "label")})
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number}: {error!r} (an object with filename and label is due)") from None
+    return rows
 
 
 def _mediclip_train(root: Path) -> tuple[Path, ...]:
@@ -92,8 +183,8 @@ def _mediclip_train(root: Path) -> tuple[Path, ...]:
     return tuple(root / "images" / row["filename"] for row in rows if not row["label"])
 
 
-def _mediclip_test(root: Path) -> tuple[Item, ...]:
-    images = root / "images"
+def _listed(root: Path, name: str) -> tuple[Item, ...]:
+    listed, images = root / "samples" / name, root / "images"
     return tuple(
         Item(
             images / row["filename"],
@@ -101,7 +192,7 @@ def _mediclip_test(root: Path) -> tuple[Item, ...]:
             images / row["mask"] if row.get("mask") else None,
             row.get("clsname") or row.get("label_name", ""),
         )
-        for row in _rows(root / "samples" / "test.json")
+        for row in (_rows(listed) if listed.is_file() else [])
     )
 
 
@@ -133,13 +224,30 @@ def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
 
 
 def read_mask(path: Path | None, size: int) -> np.ndarray:
-    """Return a mask `(size, size)` bool, nearest neighbour; all False without a path.
-
-    Grey levels above 127 are inside, or above 0 where the file has none above 1.
-    """
+    """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False without a path."""
     if path is None:
         return np.zeros((size, size), bool)
-    with Image.open(path) as opened:
-        values = np.asarray(opened.convert("L"))
-    inside = values > (127 if values.max() > 1 else 0)
-    return np.asarray(Image.fromarray(inside).resize((size, size), Image.Resampling.NEAREST))
+    inside = Image.fromarray(full_mask(path))
+    return np.asarray(inside.resize((size, size), Image.Resampling.NEAREST))
+
+
+def full_mask(path: Path) -> np.ndarray:
+    """Return a mask `(H, W)` bool in its own size.
+
+    Grey levels above 127 are inside. Where a file has none, its levels are numbers of classes (0 and 1; VisA's 0, 1,
+    2, ...) and all above 0 are inside, but for JPEG, whose low levels are traces of compression.
+
+    Raises
+    ------
+    ValueError
+        If the file is no image (it is named).
+    """
+    try:
+        with Image.open(path) as opened:
+            lossy = opened.format == "JPEG"
+            values = np.asarray(opened.convert("L"))
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for a damaged file
+        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
+    return values > (127 if lossy or values.max() > 127 else 0)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,15 @@ from torch import Tensor
 from synthmed_clip.auxiliary import pretrain
 from synthmed_clip.backbone import Backbone
 from synthmed_clip.baselines import Found, PatchMemory, join, zero_shot
-from synthmed_clip.datasets import Dataset, Item
+from synthmed_clip.datasets import Dataset
 from synthmed_clip.detector import Detector, precision_name
-from synthmed_clip.duplicates import near_duplicates
+from synthmed_clip.duplicates import Duplicate, duplicates_between
 from synthmed_clip.evaluation import evaluate_maps
 from synthmed_clip.features import remembering, remembering_for_now
 from synthmed_clip.files import write_text
 from synthmed_clip.images import square
 from synthmed_clip.methods import JOINED, PATCHES, ZERO_SHOT, Method
+from synthmed_clip.protocol import Protocol
 from synthmed_clip.results import Result, Run
 from synthmed_clip.settings import VARIANTS
 from synthmed_clip.training import fit
@@ -50,14 +50,14 @@ class TestSet:
         return self._read(False)
 
     @cached_property
-    def repeated(self) -> list[tuple[Path, Path, float]]:
-        """Training image, test image and their correlation."""
-        return near_duplicates(self._train, [item.image for item in self.items])
+    def repeated(self) -> list[Duplicate]:
+        """Pairs of a training image and a test image."""
+        return duplicates_between(self._train, [item.image for item in self.items])
 
     @cached_property
     def apart(self) -> np.ndarray:
         """Which items repeat no training image, bool."""
-        seen = {test for _, test, _ in self.repeated}
+        seen = {pair.second for pair in self.repeated}
         return np.array([item.image not in seen for item in self.items])
 
     def _read(self, grey: bool) -> Tensor:
@@ -108,7 +108,7 @@ class Engine:
         sentences = []
         for test in self._tests.values():
             if test.repeated:
-                names = ", ".join(f"{b.name} ({a.name}, {c:.3f})" for a, b, c in test.repeated)
+                names = ", ".join(f"{p.second.name} ({p.first.name}, {p.correlation:.3f})" for p in test.repeated)
                 sentences.append(
                     f"{test.name}: {(~test.apart).sum()} of {len(test.items)} test images nearly repeat a training image "
                     f"(correlation at 48 x 48): {names}."
@@ -156,9 +156,7 @@ class Engine:
             results += self._compared(dataset, shots, repeat, support)
         return results
 
-    def _fitted(
-        self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone
-    ) -> list[Result]:
+    def _fitted(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> list[Result]:
         tests = [self._tests[run.dataset]]
         if self.protocol.transfer and run.shots == self.protocol.ablation_shots and method in self.protocol.variants:
             tests += [test for name, test in self._tests.items() if name != run.dataset]
@@ -169,9 +167,7 @@ class Engine:
 
         return self._results(run, tests, find)
 
-    def _detector(
-        self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone
-    ) -> Detector:
+    def _detector(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> Detector:
         """The run's detector: fitted now, or read back."""
         folder = self.output / run.folder
         path, checkpoint = folder / "detector.safetensors", folder / "checkpoint.safetensors"

@@ -44,6 +44,11 @@ class Evaluation:
         """Return JSON-ready data."""
         return asdict(self)
 
+    def figures(self) -> dict[str, float]:
+        """Return every metric's value, by names as 'Image-AUROC'."""
+        levels = (("Image", self.image), ("Pixel", self.pixel))
+        return {f"{level}-{name}": found.value for level, metrics in levels for name, found in metrics.items()}
+
     def __str__(self) -> str:
         lines = [f"{self.normal} normal, {self.abnormal} abnormal images, {self.masked} with masks"]
         for level, metrics in (("Image", self.image), ("Pixel", self.pixel)):

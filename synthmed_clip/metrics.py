@@ -13,20 +13,43 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import label
 
-_BINS = 2000
+_BINS = 2000  # of the resampled pixel metrics, whose values stay exact
+_CHUNK = 100  # resamples of images at a time
 _EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and its 95 % bootstrap interval over images."""
+    """A metric and its 95 % bootstrap interval over images, NaN without resamples."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        return f"{self.value:.4f}" + ("" if np.isnan(self.low) else f" [{self.low:.4f}, {self.high:.4f}]")
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A metric and what it is on resamples of the images.
+
+    Attributes
+    ----------
+    value : float
+    drawn : ndarray
+        `(resamples,)`. The resamples depend on which images are abnormal alone: those of two methods on the same
+        images pair up.
+    """
+
+    value: float
+    drawn: np.ndarray
+
+    @property
+    def interval(self) -> Interval:
+        """The value with the 2.5 and 97.5 percentiles."""
+        low, high = np.percentile(self.drawn, [2.5, 97.5]) if self.drawn.size else (np.nan, np.nan)
+        return Interval(self.value, float(low), float(high))
 
 
 def auroc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
@@ -81,58 +104,92 @@ def aupro(regions: np.ndarray, negative: np.ndarray, limit: float = 0.3) -> np.n
 
 
 def image_metrics(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Interval]:
-    """AUROC, AP and F1-max of image scores, with intervals.
+    """AUROC, AP and F1-max of image scores, with intervals. Parameters as `image_resamples`."""
+    return {name: found.interval for name, found in image_resamples(scores, abnormal, resamples).items()}
+
+
+def pixel_metrics(maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Interval]:
+    """AUROC, AP and AUPRO of all pixels, with intervals over images. Parameters as `pixel_resamples`."""
+    return {name: found.interval for name, found in pixel_resamples(maps, masks, abnormal, resamples).items()}
+
+
+def image_resamples(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Resampled]:
+    """AUROC, AP and F1-max of image scores, and of their bootstrap.
 
     Parameters
     ----------
     scores : ndarray
-        `(N,)`.
+        `(N,)`, without NaN.
     abnormal : ndarray
         `(N,)` bool, with both kinds.
     resamples : int
-        Of the bootstrap (normal and abnormal images drawn separately, seed 0).
+        Of the bootstrap (normal and abnormal images drawn separately, seed 0); 0 leaves it out.
+
+    Raises
+    ------
+    ValueError
+        If a score is NaN.
     """
-    levels, place = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
-    steps = np.zeros((2, len(scores), len(levels)))
-    steps[abnormal.astype(int), np.arange(len(scores)), place] = 1
-    exact = steps[1].sum(0), steps[0].sum(0)
-    counts = _resamples(abnormal, resamples)
-    drawn = counts @ steps[1], counts @ steps[0]
+    scores = np.asarray(scores, np.float64)
+    if np.isnan(scores).any():
+        raise ValueError("the scores hold NaN")
+    order = np.argsort(-scores, kind="stable")
+    falling, kind = scores[order], np.asarray(abnormal, bool)[order]
+    starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]]))
     metrics = {"AUROC": auroc, "AP": average_precision, "F1-max": f1_max}
-    return {name: _interval(metric(*exact), metric(*drawn)) for name, metric in metrics.items()}
+
+    def steps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.add.reduceat(counts * kind, starts, -1), np.add.reduceat(counts * ~kind, starts, -1)
+
+    exact = steps(np.ones(len(scores)))
+    drawn: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in metrics}
+    counts = _resamples(abnormal, resamples)[:, order]
+    for start in range(0, resamples, _CHUNK):
+        part = steps(counts[start : start + _CHUNK])
+        for name, metric in metrics.items():
+            drawn[name].append(metric(*part))
+    return {name: Resampled(float(metric(*exact)), np.concatenate(drawn[name])) for name, metric in metrics.items()}
 
 
-def pixel_metrics(maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Interval]:
-    """AUROC, AP and AUPRO of all pixels, with intervals over images.
+def pixel_resamples(
+    maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, resamples: int = 1000
+) -> dict[str, Resampled]:
+    """AUROC, AP and AUPRO of all pixels, and of a bootstrap over images.
 
     Parameters
     ----------
     maps : ndarray
-        `(N, H, W)` float32.
+        `(N, H, W)` float32, without NaN.
     masks : ndarray
-        `(N, H, W)` bool, not all empty.
+        `(N, H, W)` bool, neither all empty nor all full.
     abnormal : ndarray
         `(N,)` bool, for the bootstrap: the two kinds are drawn separately.
     resamples : int
-        The intervals are from histograms of some 2000 bins; the values are exact.
+        Their metrics are from histograms of some 2000 bins and shifted by what this changes in the value, which is
+        exact; 0 leaves them out.
+
+    Raises
+    ------
+    ValueError
+        If a map holds NaN.
     """
-    regions, sizes = _regions(masks)
-    weight = np.concatenate([[0.0], 1 / sizes])
-    exact = _exact_steps(maps, regions, weight)
-    binned = _binned_steps(maps, masks, regions, weight)
-    counts = _resamples(abnormal, resamples)
-    drawn = [counts @ part for part in binned]
+    pixels = _pixels(maps, masks)
+    exact = _exact_steps(pixels)
     metrics: dict[str, Callable] = {
         "AUROC": lambda positive, negative, _: auroc(positive, negative),
         "AP": lambda positive, negative, _: average_precision(positive, negative),
         "AUPRO": lambda _, negative, regions: aupro(regions, negative),
     }
-    return {name: _interval(metric(*exact), metric(*drawn)) for name, metric in metrics.items()}
-
-
-def _interval(value: np.ndarray, resampled: np.ndarray) -> Interval:
-    low, high = np.percentile(resampled, [2.5, 97.5])
-    return Interval(float(value), float(low), float(high))
+    values = {name: float(metric(*exact)) for name, metric in metrics.items()}
+    if not resamples:
+        return {name: Resampled(value, np.empty(0)) for name, value in values.items()}
+    counts = _resamples(abnormal, resamples)
+    binned = _binned_steps(pixels)
+    drawn = [counts @ part for part in binned]
+    whole = [part.sum(0) for part in binned]  # what the bins cost here they cost every resample
+    return {
+        name: Resampled(values[name], metric(*drawn) + values[name] - metric(*whole)) for name, metric in metrics.items()
+    }
 
 
 def _resamples(abnormal: np.ndarray, resamples: int) -> np.ndarray:
@@ -146,48 +203,68 @@ def _resamples(abnormal: np.ndarray, resamples: int) -> np.ndarray:
     return counts
 
 
-def _regions(masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the 8-connected regions of all masks from 1, and give their sizes in this order."""
-    numbered, total = np.zeros(masks.shape, np.uint32), 0
-    for out, mask in zip(numbered, masks, strict=True):
-        if mask.any():
-            found, count = label(mask, _EIGHT_NEIGHBOURS)
-            out[mask] = found[mask] + total
-            total += count
-    return numbered, np.bincount(numbered.ravel(), minlength=total + 1)[1:]
+@dataclass(frozen=True)
+class _Pixels:
+    """All pixels in rising order, and those of every image in rising order.
+
+    `inside` are the abnormal values, each with the `weight` one over the size of its 8-connected region.
+    """
+
+    outside: np.ndarray
+    inside: np.ndarray
+    weight: np.ndarray
+    outside_of: list[np.ndarray]
+    inside_of: list[np.ndarray]
+    weight_of: list[np.ndarray]
 
 
-def _exact_steps(maps: np.ndarray, regions: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
-    """One step per distinct score. A single sort of integers carries score and region together."""
-    bits = np.ascontiguousarray(maps, np.float32).ravel().view(np.uint32)
-    order = bits ^ np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))  # sorts as the floats do
-    keys = (~order).astype(np.uint64) << np.uint64(32) | regions.ravel()
-    keys.sort()
-    region, score = keys.astype(np.uint32), (keys >> np.uint64(32)).astype(np.uint32)
-    starts = np.flatnonzero(np.concatenate([[True], score[1:] != score[:-1]]))
-    inside = region > 0
-    positive = np.add.reduceat(inside, starts, dtype=np.int64)
-    total = np.diff(np.append(starts, len(keys)))
-    return positive.astype(float), (total - positive).astype(float), np.add.reduceat(weight[region], starts)
+def _pixels(maps: np.ndarray, masks: np.ndarray) -> _Pixels:
+    outside_of, inside_of, weight_of = [], [], []
+    for values, mask in zip(np.asarray(maps, np.float32), masks, strict=True):
+        outside_of.append(np.sort(values[~mask]))
+        numbers = label(mask, _EIGHT_NEIGHBOURS)[0][mask]
+        order = np.argsort(values[mask])
+        inside_of.append(values[mask][order])
+        weight_of.append(1 / np.bincount(numbers)[numbers[order]])
+    outside, inside = np.concatenate(outside_of), np.concatenate(inside_of)
+    outside.sort()
+    order = np.argsort(inside)
+    inside = inside[order]
+    if any(len(part) and np.isnan(part[-1]) for part in (outside, inside)):  # NaN sorts last
+        raise ValueError("the maps hold NaN")
+    return _Pixels(outside, inside, np.concatenate(weight_of)[order], outside_of, inside_of, weight_of)
 
 
-def _binned_steps(maps: np.ndarray, masks: np.ndarray, regions: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+def _exact_steps(pixels: _Pixels) -> tuple[np.ndarray, ...]:
+    """A step per distinct abnormal value, and between two of them one of all the normal pixels there.
+
+    No metric here tells such normal pixels apart: hits and overlap do not change between them. So the many normal
+    pixels need no more than a sort of bare values.
+    """
+    inside = pixels.inside
+    starts = np.flatnonzero(np.concatenate([[True], inside[1:] != inside[:-1]]))
+    below = np.searchsorted(pixels.outside, inside[starts], "left")
+    upto = np.searchsorted(pixels.outside, inside[starts], "right")
+    steps = np.zeros((3, 2 * len(starts) + 1))
+    steps[0, 1::2] = np.diff(np.append(starts, len(inside)))
+    steps[1, 0::2] = np.append(below, len(pixels.outside)) - np.insert(upto, 0, 0)
+    steps[1, 1::2] = upto - below
+    steps[2, 1::2] = np.add.reduceat(pixels.weight, starts)
+    return tuple(steps[:, ::-1])
+
+
+def _binned_steps(pixels: _Pixels) -> tuple[np.ndarray, ...]:
     """The steps of every image, `(N, T)`, between quantiles of abnormal and of normal pixels."""
-    quantiles = np.linspace(0, 1, _BINS // 2)
-    sample = slice(None, None, max(1, maps.size // 2_000_000))
-    flat, inside = maps.ravel(), masks.ravel()
-    edges = np.unique(
-        np.concatenate(
-            [np.quantile(flat[sample][~inside[sample]], quantiles), np.quantile(flat[inside], quantiles)]
-        ).astype(np.float32)
-    )
-    steps = np.zeros((3, len(maps), len(edges) + 1))
-    for i, (found, mask, region) in enumerate(zip(maps, masks, regions, strict=True)):
-        place = len(edges) - np.searchsorted(edges, found.ravel(), "right")
-        outside = np.bincount(place, minlength=len(edges) + 1)
-        if mask.any():
-            chosen = mask.ravel()
-            steps[0, i] = np.bincount(place[chosen], minlength=len(edges) + 1)
-            steps[2, i] = np.bincount(place[chosen], weight[region.ravel()[chosen]], len(edges) + 1)
-        steps[1, i] = outside - steps[0, i]
-    return tuple(steps)
+    ranks = np.linspace(0, 1, _BINS // 2)
+    parts = (pixels.outside, pixels.inside)
+    edges = np.unique(np.concatenate([part[np.rint(ranks * (len(part) - 1)).astype(int)] for part in parts]))
+    steps = np.zeros((3, len(pixels.outside_of), len(edges) + 1))
+    for i, (outside, inside, weight) in enumerate(zip(pixels.outside_of, pixels.inside_of, pixels.weight_of, strict=True)):
+        # What is below each edge in turn: a few searches in sorted pixels, not one for every pixel.
+        steps[1, i] = np.diff(np.searchsorted(outside, edges), prepend=0, append=len(outside))
+        if len(inside):
+            place = np.searchsorted(inside, edges)
+            steps[0, i] = np.diff(place, prepend=0, append=len(inside))
+            sums = np.insert(np.cumsum(weight), 0, 0)
+            steps[2, i] = np.diff(sums[place], prepend=0, append=sums[-1])
+    return tuple(steps[:, :, ::-1])

@@ -21,7 +21,7 @@ class Evaluate:
     model: tyro.conf.Positional[Path]
     """A detector that fit wrote."""
     dataset: tyro.conf.Positional[Path]
-    """normal/ and abnormal/ (and masks/), MVTec's layout, or samples/test.json with images/."""
+    """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with images/."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the figures and every score to this JSON file, too."""
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)

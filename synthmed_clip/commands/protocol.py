@@ -100,5 +100,7 @@ class RunProtocol:
 
 def _print_result(result: Result) -> None:
     where = "" if result.test == result.run.dataset else f" on {result.test}"
-    figures = ", ".join(f"{name} {result.figures[name]:.3f}" for name in ("Image-AUROC", "Pixel-AUROC") if name in result.figures)
+    figures = ", ".join(
+        f"{name} {result.figures[name]:.3f}" for name in ("Image-AUROC", "Pixel-AUROC") if name in result.figures
+    )
     print(f"{result.run}{where}: {figures} ({result.seconds:.0f} s)", flush=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +15,9 @@ from PIL import Image
 from scipy.ndimage import label
 
 from synthmed_clip import fit
-from synthmed_clip.datasets import Item, read_dataset, read_mask
+from synthmed_clip.datasets import Item, read_dataset, read_datasets, read_mask
 from synthmed_clip.evaluation import evaluate
-from synthmed_clip.metrics import image_metrics, pixel_metrics
+from synthmed_clip.metrics import _resamples, image_metrics, image_resamples, pixel_metrics, pixel_resamples
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -82,14 +81,59 @@ def test_intervals_cover_what_they_should():
     assert hits >= 52
 
 
-def test_pixel_metrics_are_quick():
-    rng = np.random.default_rng(0)
-    maps = rng.random((60, 224, 224), np.float32)
-    masks = np.zeros(maps.shape, bool)
-    masks[20:, 50:90, 60:100] = True
-    start = time.perf_counter()
-    pixel_metrics(maps, masks, np.arange(60) >= 20)
-    assert time.perf_counter() - start < 15
+
+
+@pytest.mark.parametrize("ties", [True, False])
+def test_resampled_metrics_are_those_of_the_images_drawn(ties):
+    """So few pixels have a bin each: the histograms are exact, too."""
+    maps, masks = example(ties)
+    abnormal = masks.any((1, 2))
+    found = pixel_resamples(maps, masks, abnormal, 20) | {
+        f"image {name}": image for name, image in image_resamples(maps.max((1, 2)), abnormal, 20).items()
+    }
+    for turn, counts in enumerate(_resamples(abnormal, 20).astype(int)):
+        again = np.repeat(np.arange(6), counts)
+        values = pixel_resamples(maps[again], masks[again], abnormal[again], 0) | {
+            f"image {name}": image for name, image in image_resamples(maps[again].max((1, 2)), abnormal[again], 0).items()
+        }
+        for name, resampled in found.items():
+            assert resampled.drawn[turn] == pytest.approx(values[name].value, abs=1e-9), name
+
+
+def test_intervals_can_be_left_out():
+    maps, masks = example(True)
+    abnormal = masks.any((1, 2))
+    for with_, without in (
+        (pixel_metrics(maps, masks, abnormal), pixel_metrics(maps, masks, abnormal, 0)),
+        (image_metrics(maps.max((1, 2)), abnormal), image_metrics(maps.max((1, 2)), abnormal, 0)),
+    ):
+        for name, interval in without.items():
+            assert interval.value == with_[name].value and np.isnan([interval.low, interval.high]).all()
+            assert str(interval) == f"{interval.value:.4f}"
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_nan_is_refused(inside):
+    maps, masks = example(False)
+    maps[1, 2, 3 if inside else 0] = np.nan
+    with pytest.raises(ValueError, match="NaN"):
+        pixel_metrics(maps, masks, masks.any((1, 2)))
+    with pytest.raises(ValueError, match="NaN"):
+        image_metrics(maps.max((1, 2)), masks.any((1, 2)))
+
+
+def test_coarse_bins_are_close(monkeypatch):
+    """With 40 bins for 20 000 distinct values, intervals still hold the exact value and are near the fine ones."""
+    rng = np.random.default_rng(3)
+    masks = np.zeros((20, 32, 32), bool)
+    masks[10:, 8:20, 8:20] = True
+    maps = (rng.random(masks.shape) + rng.random((20, 1, 1)) + 0.5 * masks).astype(np.float32)
+    fine = pixel_metrics(maps, masks, masks.any((1, 2)))
+    monkeypatch.setattr("synthmed_clip.metrics._BINS", 40)
+    for name, interval in pixel_metrics(maps, masks, masks.any((1, 2))).items():
+        assert interval.value == fine[name].value
+        assert interval.low == pytest.approx(fine[name].low, abs=0.02)
+        assert interval.high == pytest.approx(fine[name].high, abs=0.02)
 
 
 def write(path: Path, size=(20, 24), value=0) -> None:
@@ -125,6 +169,74 @@ def test_mediclip_layout(tmp_path):
     assert [i.abnormal for i in items] == [False, True] and items[1].mask == tmp_path / "images/m/b.png"
 
 
+@pytest.mark.parametrize("line", ['{"filename": "a.png"}', "[1]", "{"])
+def test_a_bad_line_is_named(tmp_path, line):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/test.json").write_text(f"\n{line}\n")
+    with pytest.raises(ValueError, match=r"test\.json, line 2"):
+        read_dataset(tmp_path)
+
+
+VISA = """object,split,label,image,mask
+candle,train,normal,candle/Data/Images/Normal/0.JPG,
+candle,test,normal,candle/Data/Images/Normal/1.JPG,
+candle,test,anomaly,candle/Data/Images/Anomaly/0.JPG,candle/Data/Masks/Anomaly/0.png
+pcb1,test,anomaly,pcb1/Data/Images/Anomaly/0.JPG,
+"""
+
+
+def visa(root: Path, table: str = VISA) -> Path:
+    for row in VISA.splitlines()[1:]:
+        write(root / row.split(",")[3])
+    write(root / "candle/Data/Masks/Anomaly/0.png", value=3)
+    (root / "split_csv").mkdir()
+    (root / "split_csv/1cls.csv").write_text(table)
+    return root
+
+
+def test_visa_layout(tmp_path):
+    found = read_dataset(visa(tmp_path))
+    assert found.train == (tmp_path / "candle/Data/Images/Normal/0.JPG",)
+    assert found.test == (
+        Item(tmp_path / "candle/Data/Images/Normal/1.JPG", False, None, "candle"),
+        Item(
+            tmp_path / "candle/Data/Images/Anomaly/0.JPG", True, tmp_path / "candle/Data/Masks/Anomaly/0.png", "candle"
+        ),
+        Item(tmp_path / "pcb1/Data/Images/Anomaly/0.JPG", True, None, "pcb1"),
+    )
+    assert read_mask(found.test[1].mask, 8).all()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error"),
+    [
+        ("label,image", "kind,image", "lacks the column 'label'"),
+        ("test,normal", "valid,normal", "row 2: split is 'valid'"),
+        ("test,normal", "test,good", "row 2: label is 'good'"),
+        ("pcb1,test,anomaly,", "pcb1,", "row 4: too few fields"),
+        ("/1.JPG", "/7.JPG", "which is not there"),
+    ],
+)
+def test_faults_of_a_table_are_named(tmp_path, old, new, error):
+    with pytest.raises((ValueError, FileNotFoundError), match=error):
+        read_dataset(visa(tmp_path, VISA.replace(old, new)))
+
+
+def test_folders_of_datasets(tmp_path):
+    for name in ("screw", "bottle"):
+        write(tmp_path / name / "test/good/0.png")
+        write(tmp_path / name / "test/crack/0.png")
+    visa(tmp_path / "visa")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "license.txt").write_text("")
+    assert [found.name for found in read_datasets(tmp_path)] == ["bottle", "screw", "visa"]
+    assert [found.name for found in read_datasets(tmp_path / "screw")] == ["screw"]
+    with pytest.raises(ValueError, match=f"neither {tmp_path}/figures nor a folder"):
+        read_datasets(tmp_path / "figures")
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        read_datasets(tmp_path / "x")
+
+
 def test_other_layouts_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         read_dataset(tmp_path / "x")
@@ -135,12 +247,25 @@ def test_other_layouts_are_refused(tmp_path):
         read_dataset(tmp_path)
 
 
-def test_masks_of_zero_and_one_and_of_jpeg(tmp_path):
-    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "one.png")
-    assert np.array_equal(read_mask(tmp_path / "one.png", 8), np.eye(8, dtype=bool))
-    Image.fromarray(np.eye(8, dtype=np.uint8) * 200 + 20).save(tmp_path / "grey.png")
-    assert np.array_equal(read_mask(tmp_path / "grey.png", 8), np.eye(8, dtype=bool))
+@pytest.mark.parametrize(
+    ("name", "outside", "inside"),
+    [("0/1.png", 0, 1), ("VisA.png", 0, 5), ("grey.png", 20, 220), ("full.png", 0, 255), ("lossy.jpg", 60, 200)],
+)
+def test_levels_of_masks(tmp_path, name, outside, inside):
+    square = np.kron(np.eye(2, dtype=bool), np.ones((16, 16), bool))
+    path = tmp_path / name.replace("/", "")
+    Image.fromarray(np.where(square, inside, outside).astype(np.uint8)).save(path)
+    assert np.array_equal(read_mask(path, 32), square)
     assert not read_mask(None, 8).any()
+
+
+def test_masks_without_anything_inside(tmp_path):
+    Image.fromarray(np.full((8, 8), 3, np.uint8)).save(tmp_path / "traces.jpg")
+    write(tmp_path / "empty.png")
+    assert not read_mask(tmp_path / "traces.jpg", 8).any() and not read_mask(tmp_path / "empty.png", 8).any()
+    (tmp_path / "no.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"no\.png cannot be read as a mask"):
+        read_mask(tmp_path / "no.png", 8)
 
 
 @pytest.fixture(scope="module")
