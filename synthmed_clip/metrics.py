@@ -96,7 +96,7 @@ def image_metrics(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 100
     steps = np.zeros((2, len(scores), len(levels)))
     steps[abnormal.astype(int), np.arange(len(scores)), place] = 1
     exact = steps[1].sum(0), steps[0].sum(0)
-    counts = _resamples(abnormal, resamples)
+    counts = bootstrap_counts(abnormal, resamples)
     drawn = counts @ steps[1], counts @ steps[0]
     metrics = {"AUROC": auroc, "AP": average_precision, "F1-max": f1_max}
     return {name: _interval(metric(*exact), metric(*drawn)) for name, metric in metrics.items()}
@@ -120,7 +120,7 @@ def pixel_metrics(maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, res
     weight = np.concatenate([[0.0], 1 / sizes])
     exact = _exact_steps(maps, regions, weight)
     binned = _binned_steps(maps, masks, regions, weight)
-    counts = _resamples(abnormal, resamples)
+    counts = bootstrap_counts(abnormal, resamples)
     drawn = [counts @ part for part in binned]
     metrics: dict[str, Callable] = {
         "AUROC": lambda positive, negative, _: auroc(positive, negative),
@@ -135,7 +135,7 @@ def _interval(value: np.ndarray, resampled: np.ndarray) -> Interval:
     return Interval(float(value), float(low), float(high))
 
 
-def _resamples(abnormal: np.ndarray, resamples: int) -> np.ndarray:
+def bootstrap_counts(abnormal: np.ndarray, resamples: int) -> np.ndarray:
     """How often each image is drawn in each resample, `(resamples, N)` float64."""
     rng = np.random.default_rng(0)
     counts = np.zeros((resamples, len(abnormal)))
