@@ -23,7 +23,7 @@ function picture(image, mapped = true) {
 
 /** Grey levels become colours, the more opaque the higher: as `predict` draws its overlays. */
 function colour(canvas, map) {
-  const context = canvas.getContext("2d");
+  const context = canvas.getContext("2d", { willReadFrequently: true }); // small, and read at once: no GPU
   context.drawImage(map, 0, 0);
   const pixels = context.getImageData(0, 0, canvas.width, canvas.height);
   for (let i = 0; i < pixels.data.length; i += 4) {
@@ -39,7 +39,7 @@ function cardOf(image) {
   if (!card) {
     const caption = element("span", { class: "caption" },
       element("span", { class: "badge" }), element("span", { class: "score" }, showScore(image.score)),
-      element("span", { class: "name" }, image.name), element("span", { class: "class" }, image.kind));
+      element("span", { class: "name" }, image.name.split("/").at(-1)), element("span", { class: "class" }, image.kind));
     const button = element("button", { type: "button" }, picture(image), caption);
     button.addEventListener("click", () => openViewer(image));
     card = element("li", {}, button);
@@ -162,8 +162,8 @@ function startGallery() {
   byId("next").addEventListener("click", () => step(1));
   byId("close").addEventListener("click", () => byId("viewer").close());
   byId("viewer").addEventListener("close", leaveViewer);
-  byId("viewer").addEventListener("keydown", (event) => {
-    if (event.target.matches("input")) return; // there the arrows move the slider
+  document.addEventListener("keydown", (event) => { // not on the dialog: a button that gets disabled loses the focus
+    if (!byId("viewer").open || event.target.matches("input")) return; // in an input the arrows move its slider
     if (event.key === "ArrowRight") step(1);
     if (event.key === "ArrowLeft") step(-1);
   });

@@ -112,7 +112,7 @@ function scoreTicks(low, high, x) {
 
 /** Normal above the axis, abnormal below it, each as shares of its own kind. */
 function histogramPlot(width, images, threshold) {
-  const height = 260, left = 12, right = width - 12, top = 30, middle = 122, bottom = 214;
+  const height = 286, left = 12, right = width - 12, top = 42, middle = 128, bottom = 214;
   const places = images.map((image) => logit(image.score));
   const around = [...places, logit(threshold)];
   const low = Math.min(...around) - 0.2, high = Math.max(...around) + 0.2;
@@ -140,17 +140,18 @@ function histogramPlot(width, images, threshold) {
       };
       svg.append(shape("rect", bar, shape("title", {}, `${count} of ${totals[k]} ${word} images`)));
     });
-    svg.append(text(left, k ? bottom - 4 : top + 12, `${word} (${totals[k]})`, "start", `kind ${word}`));
+    svg.append(text(left, k ? bottom + 16 : top - 8, `${word} (${totals[k]})`, "start", `kind ${word}`));
   });
-  svg.append(shape("line", { x1: left, x2: right, y1: middle, y2: middle, class: "zero" }));
+  const axis = bottom + 26;
+  for (const y of [middle, axis]) svg.append(shape("line", { x1: left, x2: right, y1: y, y2: y, class: "zero" }));
   for (const [at, label] of scoreTicks(low, high, x)) {
-    svg.append(shape("line", { x1: at, x2: at, y1: bottom, y2: bottom + 5, class: "zero" }), text(at, bottom + 20, label));
+    svg.append(shape("line", { x1: at, x2: at, y1: axis, y2: axis + 5, class: "zero" }), text(at, axis + 19, label));
   }
   const at = x(logit(threshold));
   const anchor = at < width / 4 ? "start" : at > (3 * width) / 4 ? "end" : "middle";
   svg.append(
-    shape("line", { x1: at, x2: at, y1: 18, y2: bottom + 2, class: "threshold" }),
-    text(at, 12, `threshold ${showScore(threshold)}`, anchor, "axis"),
+    shape("line", { x1: at, x2: at, y1: top - 4, y2: bottom, class: "threshold" }),
+    text(at, 14, `threshold ${showScore(threshold)}`, anchor, "axis"),
     text((left + right) / 2, height - 4, "score", "middle", "axis"),
   );
   return svg;

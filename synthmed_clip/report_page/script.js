@@ -48,11 +48,9 @@ function drawSummary() {
   byId("title").textContent = report.name;
   byId("subtitle").textContent = `${report.detector}; tested on ${normal} normal and ${abnormal} abnormal images`;
   for (const [level, metrics] of Object.entries(report.metrics)) {
-    for (const [name, interval] of Object.entries(metrics)) {
-      byId("metrics").append(
-        element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval)),
-      );
-    }
+    const tiles = Object.entries(metrics).map(([name, interval]) =>
+      element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval)));
+    if (tiles.length) byId("metrics").append(element("div", { class: "tiles" }, ...tiles));
   }
   byId("pixel-note").textContent = report.counts.masked
     ? `Pixels: ${plural(report.counts.masked, "abnormal image")} with a mask, and all normal ones; ` +
@@ -86,8 +84,9 @@ function drawThreshold() {
   byId("npv").textContent = Number.isFinite(npv) ? npv.toFixed(3) : "none cleared";
   if (state.prevalence === null) byId("prevalence").value = (100 * own).toFixed(1);
   byId("slider").value = levels.filter((level) => level <= Math.fround(state.threshold)).length;
-  byId("slider").setAttribute("aria-valuetext", `${showScore(state.threshold)}: ${tp + fp} of ${images.length} flagged`);
-  if (document.activeElement !== byId("value")) byId("value").value = +state.threshold.toPrecision(8);
+  byId("slider").setAttribute("aria-valuetext",
+    `${showScore(state.threshold)}: sensitivity ${sensitivity.value.toFixed(3)}, specificity ${specificity.value.toFixed(3)}`);
+  byId("value").value = +state.threshold.toPrecision(8);
   byId("calibrated").disabled = state.threshold === report.threshold;
   state.point = { recall: sensitivity.value, rate: 1 - specificity.value, precision: tp / (tp + fp) };
   drawClasses();
@@ -120,12 +119,12 @@ function drawData() {
     ["Folder", report.folder],
     ["Test images", `${normal + abnormal}: ${normal} normal, ${abnormal} abnormal`],
     ["By class", report.classes.map((group) => `${group.kind} ${group.count}`).join(", ")],
-    ["Masks", masked ? `of ${masked} of ${abnormal} abnormal images` : "none"],
+    ["Masks", masked ? `${masked} of ${abnormal} abnormal images` : "none"],
     ["Training images", train ? `${train} normal, from which support images may come` : "none listed"],
   ]));
   byId("support-note").textContent = report.support.note;
   byId("support").append(...report.support.images.map((image) =>
-    element("li", {}, element("img", { src: image.source, alt: "", loading: "lazy" }), element("span", {}, image.name))));
+    element("li", {}, element("img", { src: image.source, alt: "" }), element("span", {}, image.name))));
 }
 
 function drawProvenance() {
@@ -164,7 +163,6 @@ function followThreshold() {
   byId("slider").addEventListener("change", drawGallery);
   byId("value").addEventListener("change", (event) => {
     const given = event.target.valueAsNumber;
-    event.target.blur();
     setThreshold(Number.isFinite(given) ? Math.min(1, Math.max(0, given)) : state.threshold);
   });
   byId("calibrated").addEventListener("click", () => setThreshold(report.threshold));
@@ -173,6 +171,7 @@ function followThreshold() {
     state.prevalence = given >= 0 && given <= 100 ? given / 100 : null;
     if (state.prevalence !== null) drawThreshold();
   });
+  byId("prevalence").addEventListener("change", drawThreshold); // an empty or odd one is back to the test set's
 }
 
 function setThreshold(threshold, finished = true) {
