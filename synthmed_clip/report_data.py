@@ -147,7 +147,7 @@ def _warnings(images: list[dict], digests: list[str], support: tuple[str, ...]) 
             {
                 "title": "Training and test images were not kept apart",
                 "message": f"Of the test images, {len(leaked)} served as support when the detector was fitted: the same "
-                "pixels at its size. The figures below flatter it and should not be quoted.",
+                "pixels at its size. The figures below are not to be trusted.",
                 "names": leaked,
                 "grave": True,
             }

@@ -143,13 +143,13 @@ function followThreshold() {
   redraws.push(
     plot("histogram", (width) => histogramPlot(width, images, state.threshold)),
     plot("roc", (width) => curvePlot(width, report.curves.roc, {
-      label: "ROC curve", xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
+      label: `ROC curve, area ${report.metrics.Image.AUROC.value.toFixed(3)}`, xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
       point: [state.point.rate, state.point.recall],
     })),
     plot("pr", (width) => {
       const chance = report.counts.abnormal / images.length;
       return curvePlot(width, report.curves.pr, {
-        label: "Precision-recall curve", xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
+        label: `Precision-recall curve, average precision ${report.metrics.Image.AP.value.toFixed(3)}`, xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
         chance: [[0, chance], [1, chance]], point: [state.point.recall, state.point.precision], stepped: true,
       });
     }),
