@@ -5,8 +5,8 @@ const gallery = { chosen: [], limit: BATCH, cards: new Map(), open: 0 };
 
 /** The image with its map and outline, filled in when the browser has decoded them. */
 function picture(image, mapped = true) {
-  const frame = element("span", { class: "picture" },
-    element("img", { src: report.media + image.pixels, alt: "", decoding: "async", width: report.side, height: report.side }));
+  const pixels = { src: report.media + image.pixels, alt: "", decoding: "async", width: report.side, height: report.side };
+  const frame = element("span", { class: "picture" }, element("img", pixels));
   if (!mapped) return frame;
   const canvas = element("canvas", { width: report.map_side, height: report.map_side, "aria-hidden": "true" });
   const map = new Image();

@@ -165,7 +165,8 @@ function lossPlot(width, log) {
   const yTicks = [];
   for (let tick = 0; tick <= most; tick += step) yTicks.push(+tick.toFixed(4));
   const last = Math.max(2, log.length);
-  const svg = canvasOf(width, height, "Loss by epoch, at the end " + names.map((n) => `${n} ${log.at(-1)[n].toFixed(3)}`).join(", "));
+  const ends = names.map((name) => `${name} ${log.at(-1)[name].toFixed(3)}`);
+  const svg = canvasOf(width, height, `Loss by epoch, at the end ${ends.join(", ")}`);
   const { x, y } = frame(svg, {
     width, height, yTicks, xTicks: [1, Math.round(last / 2), last], x: [1, last], y: [0, most],
     xLabel: "epoch", yLabel: "loss",

@@ -97,17 +97,18 @@ function drawClasses() {
   const rows = report.classes.map((group) => {
     const members = images.filter((image) => image.kind === group.kind);
     const { tp, tn } = countOutcomes(members);
-    const word = group.abnormal ? "sensitivity" : "specificity";
+    const right = shareOf(tp + tn, members.length), word = group.abnormal ? "sensitivity" : "specificity";
+    const side = group.abnormal ? "abnormal" : "normal";
     const cells = [
       ["Images", [String(members.length)]],
       ["Masks", [group.abnormal ? String(group.masked) : "–"]],
-      [`Right at this threshold`, [element("span", { class: "word" }, word), " ", ...withInterval(shareOf(tp + tn, members.length))]],
+      ["Right at this threshold", [element("span", { class: "word" }, word), " ", ...withInterval(right)]],
       ["AUROC against all normal images", group.auroc ? withInterval(group.auroc) : ["–"]],
     ];
-    const swatch = element("span", { class: `swatch ${group.abnormal ? "abnormal" : "normal"}`, "aria-hidden": "true" });
+    const swatch = element("span", { class: `swatch ${side}`, "aria-hidden": "true" });
     return element("tr", {},
       element("th", { scope: "row" }, swatch, group.kind, " ",
-        element("small", {}, group.kind === (group.abnormal ? "abnormal" : "normal") ? "" : group.abnormal ? "abnormal" : "normal")),
+        element("small", {}, group.kind === side ? "" : side)),
       ...cells.map(([label, content]) => element("td", { "data-label": label }, ...content)));
   });
   byId("class-rows").replaceChildren(...rows);
@@ -143,13 +144,15 @@ function followThreshold() {
   redraws.push(
     plot("histogram", (width) => histogramPlot(width, images, state.threshold)),
     plot("roc", (width) => curvePlot(width, report.curves.roc, {
-      label: `ROC curve, area ${report.metrics.Image.AUROC.value.toFixed(3)}`, xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
+      label: `ROC curve, area ${report.metrics.Image.AUROC.value.toFixed(3)}`,
+      xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
       point: [state.point.rate, state.point.recall],
     })),
     plot("pr", (width) => {
       const chance = report.counts.abnormal / images.length;
       return curvePlot(width, report.curves.pr, {
-        label: `Precision-recall curve, average precision ${report.metrics.Image.AP.value.toFixed(3)}`, xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
+        label: `Precision-recall curve, average precision ${report.metrics.Image.AP.value.toFixed(3)}`,
+        xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
         chance: [[0, chance], [1, chance]], point: [state.point.recall, state.point.precision], stepped: true,
       });
     }),
