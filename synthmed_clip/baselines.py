@@ -83,8 +83,10 @@ class PatchMemory:
     Attributes
     ----------
     backbone : Backbone
+    layers : tuple of int
+        Read in one pass, counted from 1.
     layer : int
-        Counted from 1.
+        The one of them that is remembered.
     patches : Tensor
         `(k, L, C)`, unit length.
     """
@@ -96,7 +98,7 @@ class PatchMemory:
 
     @classmethod
     def of(cls, backbone: Backbone, pixels: Tensor, layers: tuple[int, ...], layer: int) -> PatchMemory:
-        """Remember the patches of squared support images; `layers` are read in one pass and `layer` is kept."""
+        """Remember the patches of squared support images."""
         memory = cls(backbone, layers, layer, torch.empty(0))
         return cls(backbone, layers, layer, torch.cat([memory._patches(batch) for batch in pixels.split(_CHUNK)]))
 
@@ -129,7 +131,7 @@ class PatchMemory:
         flat = torch.cat(distances)
         side = int(flat.shape[1] ** 0.5)
         maps = resize(flat.reshape(-1, side, side), (size, size)).cpu().numpy()
-        return Found(maps.max((1, 2)), maps)
+        return Found(flat.amax(1).cpu().numpy(), maps)
 
 
 def join(detector: Found, distance: Found, on_support: tuple[Found, Found]) -> Found:

@@ -143,7 +143,7 @@ def image_resamples(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1
 
     exact = steps(np.ones(len(scores)))
     drawn: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in metrics}
-    counts = _resamples(abnormal, resamples)[:, order]
+    counts = bootstrap_counts(abnormal, resamples)[:, order]
     for start in range(0, resamples, _CHUNK):
         part = steps(counts[start : start + _CHUNK])
         for name, metric in metrics.items():
@@ -183,7 +183,7 @@ def pixel_resamples(
     values = {name: float(metric(*exact)) for name, metric in metrics.items()}
     if not resamples:
         return {name: Resampled(value, np.empty(0)) for name, value in values.items()}
-    counts = _resamples(abnormal, resamples)
+    counts = bootstrap_counts(abnormal, resamples)
     binned = _binned_steps(pixels)
     drawn = [counts @ part for part in binned]
     whole = [part.sum(0) for part in binned]  # what the bins cost here they cost every resample
@@ -192,7 +192,7 @@ def pixel_resamples(
     }
 
 
-def _resamples(abnormal: np.ndarray, resamples: int) -> np.ndarray:
+def bootstrap_counts(abnormal: np.ndarray, resamples: int) -> np.ndarray:
     """How often each image is drawn in each resample, `(resamples, N)` float64."""
     rng = np.random.default_rng(0)
     counts = np.zeros((resamples, len(abnormal)))

@@ -11,7 +11,8 @@ import tyro
 
 from synthmed_clip.commands.common import Loading
 from synthmed_clip.datasets import read_dataset
-from synthmed_clip.evaluation import evaluate
+from synthmed_clip.evaluation import evaluate_maps
+from synthmed_clip.report import write_report
 
 
 @dataclass
@@ -24,14 +25,21 @@ class Evaluate:
     """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with images/."""
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the figures and every score to this JSON file, too."""
+    report: Path | None = None
+    """Write one HTML page to this file, too: curves, every image with its map, and a threshold to move."""
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
     batch_size: int = 16
 
     def run(self) -> int:
         """Print the figures."""
-        items = read_dataset(self.dataset).test
+        for path in (self.output, self.report):
+            if path is not None and path.is_dir():
+                raise ValueError(f"{path} is a folder; a file's name is needed")
+        dataset = read_dataset(self.dataset)
+        items = dataset.test
         detector = self.loading.load(self.model)
-        found = evaluate(detector, items, batch_size=self.batch_size)
+        maps = detector.maps([item.image for item in items], batch_size=self.batch_size)
+        found = evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold)
         print(found)
         if self.output is not None:
             names = [item.image.relative_to(self.dataset).as_posix() for item in items]
@@ -40,4 +48,6 @@ class Evaluate:
             ]
             self.output.parent.mkdir(parents=True, exist_ok=True)
             self.output.write_text(json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
+        if self.report is not None:
+            write_report(self.report, detector, dataset, found, maps)
         return 0

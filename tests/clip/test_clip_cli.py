@@ -101,13 +101,16 @@ def test_predict_writes_scores_heat_maps_and_overlays(model, folder, tmp_path, c
 
 
 def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
-    out = tmp_path / "figures.json"
-    assert main(["evaluate", str(model), str(folder), "-o", str(out)]) == 0
+    out, page = tmp_path / "figures.json", tmp_path / "page.html"
+    assert main(["evaluate", str(model), str(folder), "-o", str(out), "--report", str(page)]) == 0
     printed = capsys.readouterr().out
     for name in ("Image-AUROC", "Image-F1-max", "Pixel-AUPRO", "sensitivity"):
         assert name in printed
     found = json.loads(out.read_text())
     assert len(found["scores"]) == 12 and 0 <= found["image"]["AUROC"]["value"] <= 1
+    assert page.read_text(encoding="utf-8").endswith("</html>\n") and "abnormal/a0.png" in page.read_text(encoding="utf-8")
+    assert main(["evaluate", str(model), str(folder), "--report", str(tmp_path)]) == 1
+    assert "is a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("layout", ["mvtec", "mediclip"])

@@ -1,0 +1,203 @@
+// The page but for plots and gallery: figures, the movable threshold, tables, theme.
+const report = JSON.parse(document.getElementById("report").textContent);
+const byId = (id) => document.getElementById(id);
+const images = report.images;
+const levels = [...new Set(images.map((image) => image.score))].sort((a, b) => a - b);
+const state = { threshold: report.threshold, prevalence: null };
+
+function plural(count, word) {
+  return `${count} ${word}${count === 1 ? "" : "s"}`;
+}
+
+/** tp, fn, fp or tn. Scores are float32, and Python compares them with the threshold rounded alike. */
+function outcomeOf(image) {
+  const flagged = image.score > Math.fround(state.threshold);
+  return image.abnormal ? (flagged ? "tp" : "fn") : flagged ? "fp" : "tn";
+}
+
+function countOutcomes(chosen) {
+  const counts = { tp: 0, fn: 0, fp: 0, tn: 0 };
+  for (const image of chosen) counts[outcomeOf(image)]++;
+  return counts;
+}
+
+/** Wilson's 95 % interval of a share. */
+function shareOf(hits, total) {
+  const z2 = 1.959964 ** 2, value = hits / total;
+  const middle = (value + z2 / (2 * total)) / (1 + z2 / total);
+  const half = Math.sqrt((z2 * value * (1 - value)) / total + (z2 / total) ** 2 / 4) / (1 + z2 / total);
+  return { value, low: Math.max(0, middle - half), high: Math.min(1, middle + half) };
+}
+
+function bracket({ low, high }) {
+  return `${low.toFixed(3)} – ${high.toFixed(3)}`;
+}
+
+/** A value, its interval in words and as a bar from 0 to 1. */
+function withInterval(interval) {
+  const bar = element("span", { class: "interval", "aria-hidden": "true" }, element("i"), element("b"));
+  bar.firstChild.style.left = `${100 * interval.low}%`;
+  bar.firstChild.style.right = `${100 * (1 - interval.high)}%`;
+  bar.lastChild.style.left = `${100 * interval.value}%`;
+  return [element("b", {}, interval.value.toFixed(3)), " ", element("small", {}, bracket(interval)), bar];
+}
+
+function drawSummary() {
+  const { normal, abnormal } = report.counts;
+  document.title = `${report.name}: detector report`;
+  byId("title").textContent = report.name;
+  byId("subtitle").textContent = `${report.detector}; tested on ${normal} normal and ${abnormal} abnormal images`;
+  for (const [level, metrics] of Object.entries(report.metrics)) {
+    const tiles = Object.entries(metrics).map(([name, interval]) =>
+      element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval)));
+    if (tiles.length) byId("metrics").append(element("div", { class: "tiles" }, ...tiles));
+  }
+  byId("pixel-note").textContent = report.counts.masked
+    ? `Pixels: ${plural(report.counts.masked, "abnormal image")} with a mask, and all normal ones; ` +
+      "AUPRO up to a false positive rate of 0.3."
+    : "No abnormal image has a mask, so there are no figures for pixels.";
+  for (const { title, message, names, grave } of report.warnings) {
+    const list = element("ul", {}, ...names.map((name) => element("li", {}, name)));
+    const more = names.length ? [element("details", {}, element("summary", {}, plural(names.length, "case")), list)] : [];
+    byId("warnings").append(
+      element("div", { class: grave ? "warning grave" : "warning", role: grave ? "alert" : "note" },
+        element("b", {}, title), element("p", {}, message), ...more),
+    );
+  }
+  byId("calibration").textContent = report.calibration;
+}
+
+const redraws = [];
+
+function drawThreshold() {
+  const counts = countOutcomes(images);
+  for (const [name, count] of Object.entries(counts)) byId(name).textContent = count;
+  const { tp, fn, fp, tn } = counts;
+  const sensitivity = shareOf(tp, tp + fn), specificity = shareOf(tn, fp + tn);
+  const own = (tp + fn) / images.length, prevalence = state.prevalence ?? own;
+  const flaggedIll = sensitivity.value * prevalence, flaggedWell = (1 - specificity.value) * (1 - prevalence);
+  const clearedIll = (1 - sensitivity.value) * prevalence, clearedWell = specificity.value * (1 - prevalence);
+  byId("sensitivity").replaceChildren(...withInterval(sensitivity));
+  byId("specificity").replaceChildren(...withInterval(specificity));
+  const ppv = flaggedIll / (flaggedIll + flaggedWell), npv = clearedWell / (clearedIll + clearedWell);
+  byId("ppv").textContent = Number.isFinite(ppv) ? ppv.toFixed(3) : "none flagged";
+  byId("npv").textContent = Number.isFinite(npv) ? npv.toFixed(3) : "none cleared";
+  if (state.prevalence === null) byId("prevalence").value = (100 * own).toFixed(1);
+  byId("slider").value = levels.filter((level) => level <= Math.fround(state.threshold)).length;
+  byId("slider").setAttribute("aria-valuetext",
+    `${showScore(state.threshold)}: sensitivity ${sensitivity.value.toFixed(3)}, specificity ${specificity.value.toFixed(3)}`);
+  byId("value").value = +state.threshold.toPrecision(8);
+  byId("calibrated").disabled = state.threshold === report.threshold;
+  state.point = { recall: sensitivity.value, rate: 1 - specificity.value, precision: tp / (tp + fp) };
+  drawClasses();
+  for (const redraw of redraws) redraw();
+}
+
+function drawClasses() {
+  const rows = report.classes.map((group) => {
+    const members = images.filter((image) => image.kind === group.kind);
+    const { tp, tn } = countOutcomes(members);
+    const right = shareOf(tp + tn, members.length), word = group.abnormal ? "sensitivity" : "specificity";
+    const side = group.abnormal ? "abnormal" : "normal";
+    const cells = [
+      ["Images", [String(members.length)]],
+      ["Masks", [group.abnormal ? String(group.masked) : "–"]],
+      ["Right at this threshold", [element("span", { class: "word" }, word), " ", ...withInterval(right)]],
+      ["AUROC against all normal images", group.auroc ? withInterval(group.auroc) : ["–"]],
+    ];
+    const swatch = element("span", { class: `swatch ${side}`, "aria-hidden": "true" });
+    return element("tr", {},
+      element("th", { scope: "row" }, swatch, group.kind, " ",
+        element("small", {}, group.kind === side ? "" : side)),
+      ...cells.map(([label, content]) => element("td", { "data-label": label }, ...content)));
+  });
+  byId("class-rows").replaceChildren(...rows);
+}
+
+function drawData() {
+  const { normal, abnormal, masked, train } = report.counts;
+  byId("data-facts").append(factTable("Data set", [
+    ["Folder", report.folder],
+    ["Test images", `${normal + abnormal}: ${normal} normal, ${abnormal} abnormal`],
+    ["By class", report.classes.map((group) => `${group.kind} ${group.count}`).join(", ")],
+    ["Masks", masked ? `${masked} of ${abnormal} abnormal images` : "none"],
+    ["Training images", train ? `${train} normal, from which support images may come` : "none listed"],
+  ]));
+  byId("support-note").textContent = report.support.note;
+  byId("support").append(...report.support.images.map((image) =>
+    element("li", {}, element("img", { src: image.source, alt: "" }), element("span", {}, image.name))));
+}
+
+function drawProvenance() {
+  for (const [title, rows] of Object.entries(report.facts)) byId("facts").append(factTable(title, rows));
+  byId("recipe").textContent = report.recipe;
+  if (report.log.length) redraws.push(plot("loss", (width) => lossPlot(width, report.log)));
+  else byId("loss").append(element("p", { class: "note" }, "Not recorded: an imported checkpoint has none."));
+}
+
+function factTable(title, rows) {
+  return element("table", { class: "facts" }, element("caption", {}, title), element("tbody", {},
+    ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, name), element("td", {}, value)))));
+}
+
+function followThreshold() {
+  redraws.push(
+    plot("histogram", (width) => histogramPlot(width, images, state.threshold)),
+    plot("roc", (width) => curvePlot(width, report.curves.roc, {
+      label: `ROC curve, area ${report.metrics.Image.AUROC.value.toFixed(3)}`,
+      xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
+      point: [state.point.rate, state.point.recall],
+    })),
+    plot("pr", (width) => {
+      const chance = report.counts.abnormal / images.length;
+      return curvePlot(width, report.curves.pr, {
+        label: `Precision-recall curve, average precision ${report.metrics.Image.AP.value.toFixed(3)}`,
+        xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
+        chance: [[0, chance], [1, chance]], point: [state.point.recall, state.point.precision], stepped: true,
+      });
+    }),
+  );
+  byId("slider").max = levels.length;
+  // At place k the k lowest of the distinct scores are not flagged: the place alone would bunch up where scores do.
+  byId("slider").addEventListener("input", (event) => {
+    const place = Number(event.target.value);
+    setThreshold(place ? levels[place - 1] : 0, false);
+  });
+  byId("slider").addEventListener("change", drawGallery);
+  byId("value").addEventListener("change", (event) => {
+    const given = event.target.valueAsNumber;
+    setThreshold(Number.isFinite(given) ? Math.min(1, Math.max(0, given)) : state.threshold);
+  });
+  byId("calibrated").addEventListener("click", () => setThreshold(report.threshold));
+  byId("prevalence").addEventListener("input", (event) => {
+    const given = event.target.valueAsNumber;
+    state.prevalence = given >= 0 && given <= 100 ? given / 100 : null;
+    if (state.prevalence !== null) drawThreshold();
+  });
+  byId("prevalence").addEventListener("change", drawThreshold); // an empty or odd one is back to the test set's
+}
+
+function setThreshold(threshold, finished = true) {
+  state.threshold = threshold;
+  drawThreshold();
+  if (finished) drawGallery();
+}
+
+function followTheme() {
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const set = (name) => {
+    document.documentElement.dataset.theme = name;
+    byId("theme").textContent = name === "dark" ? "Light theme" : "Dark theme";
+  };
+  set(dark.matches ? "dark" : "light");
+  dark.addEventListener("change", () => set(dark.matches ? "dark" : "light"));
+  byId("theme").addEventListener("click", () => set(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+}
+
+followTheme();
+drawSummary();
+drawData();
+drawProvenance();
+followThreshold();
+drawThreshold();
+startGallery();

@@ -1,0 +1,292 @@
+"""The protocol on small random towers: support sets, results, resuming, baselines, tables."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the detector needs the extra `clip`")
+pytest.importorskip("open_clip")
+
+import torch
+from PIL import Image
+
+from synthmed_clip import Detector, fit, load_backbone, pretrain
+from synthmed_clip.baselines import Found, PatchMemory, join, zero_shot
+from synthmed_clip.cli import main
+from synthmed_clip.datasets import Item, read_dataset
+from synthmed_clip.engine import Engine
+from synthmed_clip.features import remembering
+from synthmed_clip.images import square
+from synthmed_clip.methods import ablations, variants
+from synthmed_clip.protocol import Protocol
+from synthmed_clip.results import Result, Run, summarise
+from synthmed_clip.tables import table, verdicts
+
+
+@pytest.fixture(scope="module")
+def data(folder, normals, tmp_path_factory) -> Path:
+    """The plain data set with training images; the first of them is a test image, too."""
+    root = tmp_path_factory.mktemp("protocol") / "lungs"
+    shutil.copytree(folder, root)
+    (root / "train").mkdir()
+    for i, image in enumerate(normals):
+        image = image if i == 0 else np.rot90(image, i).copy() if i % 2 == 0 else image[::-1, :: 1 if i < 3 else -1].copy()
+        Image.fromarray(image).save(root / "train" / f"t{i}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def protocol(data) -> Protocol:
+    options = {"epochs": 2, "batch_size": 2, "lr": 1e-3}
+    return Protocol(
+        [read_dataset(data)],
+        variants(["paper"]),
+        shots=(1, 2),
+        repeats=2,
+        ablations=ablations()[:3],
+        ablation_shots=2,
+        options=options,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(protocol, backbone, tmp_path_factory) -> tuple[Path, list[Result]]:
+    output = tmp_path_factory.mktemp("out")
+    return output, Engine(protocol, backbone, output, workers=0).run()
+
+
+def test_support_sets_are_nested_and_differ_between_repeats(protocol):
+    data = protocol.datasets[0]
+    sets = [[protocol.support(data, repeat, shots) for shots in (1, 2, 4)] for repeat in range(3)]
+    for one, two, four in sets:
+        assert four[:2] == two and two[:1] == one and len(set(four)) == 4
+    assert len({tuple(four) for _, _, four in sets}) == 3
+
+
+def test_every_run_is_there_and_keeps_its_detector(finished, backbone):
+    output, results = finished
+    found = {(r.run.method, r.run.shots, r.run.repeat) for r in results}
+    expected = {("zero-shot", 0, 0)}
+    for repeat in range(2):
+        expected |= {("paper", 1, repeat), ("paper", 2, repeat), ("nearest patch", 1, repeat)}
+        expected |= {
+            (name, 2, repeat) for name in ("nearest patch", "joined", "hard prompts", "no adapters", "no temperature")
+        }
+    assert found == expected
+    detector = Detector.load(output / Run("lungs", "no adapters", 2, 1).folder / "detector.safetensors", backbone=backbone)
+    assert not detector.settings.adapters and len(detector.settings.support) == 2 and len(detector.log) == 2
+    assert not list(output.rglob("checkpoint*")) and not list((output / "features").glob("tmp*"))
+
+
+def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
+    """Shared synthetic features and remembered test features change nothing."""
+    _, results = finished
+    data = protocol.datasets[0]
+    result = next(r for r in results if r.run == Run("lungs", "no temperature", 2, 1))
+    detector = fit(
+        protocol.support(data, 1, 2),
+        backbone=backbone,
+        temperature=1.0,
+        epochs=2,
+        batch_size=2,
+        rng=np.random.SeedSequence(0, spawn_key=(1, 2)),
+        workers=0,
+        progress=False,
+    )
+    assert result.scores == tuple(p.score for p in detector.predict([item.image for item in data.test]))
+    assert result.threshold == detector.threshold
+
+
+def test_near_duplicates_are_told_and_left_out(finished, protocol, backbone):
+    output, results = finished
+    engine = Engine(protocol, backbone, output)
+    assert any("n0.png (t0.png, 1.000)" in note for note in engine.notes(results))
+    assert any(r.figures["Image-AUROC"] != r.apart["Image-AUROC"] for r in results)
+
+
+def test_goes_on_where_it_stopped(finished, protocol, backbone, tmp_path):
+    output, results = finished
+    again: list[Result] = []
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    assert Engine(protocol, backbone, copy, workers=0, report=again.append).run() == results and not again
+    lost = Run("lungs", "paper", 2, 0).folder
+    (copy / lost / "on-lungs.json").unlink()
+    redone = Engine(protocol, backbone, copy, workers=0, report=again.append).run()
+    assert [r.run.folder for r in again] == [lost]
+    assert [(r.run, r.scores, r.figures) for r in redone] == [(r.run, r.scores, r.figures) for r in results]
+    (copy / lost / "on-lungs.json").unlink()
+    (copy / lost / "detector.safetensors").unlink()
+    again.clear()
+    Engine(protocol, backbone, copy, workers=0, report=again.append).run()
+    assert again[0].scores == next(r.scores for r in results if r.run == again[0].run)
+
+
+def test_a_folder_of_another_protocol_is_refused(finished, protocol, backbone, data, tmp_path):
+    from dataclasses import replace
+
+    output, _ = finished
+    with pytest.raises(ValueError, match="another protocol: seed was 0, now 1"):
+        Engine(replace(protocol, seed=1), backbone, output).run()
+    changed = tmp_path / "lungs"
+    shutil.copytree(data, changed)
+    (changed / "train" / "t5.png").rename(changed / "train" / "t9.png")
+    with pytest.raises(ValueError, match="the images of lungs are others"):
+        Engine(replace(protocol, datasets=[read_dataset(changed)]), backbone, output).run()
+    with pytest.raises(ValueError, match="lungs has 6 normal training images; 7 shots asked for"):
+        replace(protocol, shots=(7,))
+    with pytest.raises(ValueError, match="different names"):
+        replace(protocol, datasets=[*protocol.datasets] * 2)
+
+
+def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
+    reader = remembering(backbone, tmp_path)
+    pixels = torch.from_numpy(np.stack([square(image, 32)[0] for image in normals]))
+    for _ in range(2):
+        for a, b in zip(reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True):
+            assert torch.equal(a, b)
+    assert len(list(tmp_path.iterdir())) == 1
+    reader.features(pixels, (4,))
+    reader.features(pixels[:3], (4,))
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_patch_memory_against_plain_arithmetic(backbone, normals):
+    pixels = torch.from_numpy(np.stack([square(image, 32)[0] for image in normals]))
+    memory = PatchMemory.of(backbone, pixels[:3], (2, 4), 4)
+    tokens = backbone.features(pixels, (4,))[0].flatten(2).transpose(1, 2).double().numpy()
+    tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
+    distance = 1 - (tokens @ tokens[:3].reshape(-1, 32).T).max(-1)
+    found = memory.find(pixels)
+    assert np.allclose(found.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]], distance[:, [0, 3, 12, 15]], atol=1e-6)
+    assert np.allclose(found.scores, distance.max(1), atol=1e-6)
+    assert np.allclose(found.scores[:3], 0, atol=1e-6)
+    others = 1 - (tokens[1] @ tokens[[0, 2]].reshape(-1, 32).T).max(-1)
+    assert memory.find_left_out().scores[1] == pytest.approx(others.max(), abs=1e-6)
+
+
+def test_join_standardises_on_the_support():
+    rng = np.random.default_rng(0)
+    a, b, on_a, on_b = (Found(m.max((1, 2)), m) for m in rng.random((4, 5, 6, 6), np.float32))
+    expected = (a.maps - on_a.maps.mean()) / on_a.maps.std() + (b.maps - on_b.maps.mean()) / on_b.maps.std()
+    found = join(a, b, (on_a, on_b))
+    assert np.allclose(found.maps, expected, atol=1e-5) and np.array_equal(found.scores, found.maps.max((1, 2)))
+
+
+@pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])
+def test_zero_shot_on_every_kind_of_tower(name, configs):
+    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
+    size = backbone.image_size
+    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
+    found = zero_shot(backbone, pixels)
+    assert found.scores.shape == (3,) and found.maps.shape == (3, size, size)
+    assert ((found.scores > 0) & (found.scores < 1)).all()
+    assert bool(found.maps.any()) == ("vit" in name)
+
+
+def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, tmp_path):
+    detector = fit(normals, backbone=backbone, adapters=False, epochs=2, rng=0, workers=0, progress=False)
+    assert {name for name, _ in detector.head.named_parameters()} == {"context_normal", "context_abnormal"}
+    detector.save(tmp_path / "d.safetensors")
+    loaded = Detector.load(tmp_path / "d.safetensors", backbone=backbone)
+    assert np.array_equal(loaded.maps(normals), detector.maps(normals))
+
+
+def test_hard_prompts_are_constants(backbone, normals):
+    options = next(m.options for m in ablations() if m.name == "hard prompts")
+    one, two = (fit(normals, backbone=backbone, epochs=e, rng=0, workers=0, progress=False, **options) for e in (1, 3))
+    assert torch.equal(one.classes, two.classes) and not torch.equal(
+        one.head.adapters[0].weight, two.head.adapters[0].weight
+    )
+
+
+@pytest.fixture(scope="module")
+def validation(folder) -> tuple[Item, ...]:
+    return read_dataset(folder).test
+
+
+def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path):
+    options = {"backbone": backbone, "rng": 3, "workers": 0, "progress": False, "validation": validation, "lr": 0.02}
+    chosen = fit(normals, epochs=5, checkpoint=tmp_path / "c", **options)
+    figures = [epoch.validation for epoch in chosen.log]
+    best = int(np.argmax(figures)) + 1
+    alone = fit(normals, epochs=best, **options | {"validation": ()})
+    assert torch.equal(chosen.head.adapters[0].weight, alone.head.adapters[0].weight) and best < 5
+    resumed = fit(normals, epochs=2, checkpoint=tmp_path / "d", **options)
+    assert len(resumed.log) == 2
+    resumed = fit(normals, epochs=5, checkpoint=tmp_path / "d", **options)
+    assert torch.equal(resumed.head.adapters[0].weight, chosen.head.adapters[0].weight) and resumed.log == chosen.log
+    with pytest.raises(ValueError, match="validation needs normal and abnormal"):
+        fit(normals, epochs=1, **options | {"validation": validation[:2]})
+
+
+def test_auxiliary_data_teaches_before_the_support_images(backbone, normals, validation):
+    before = pretrain(validation, backbone, epochs=8, rng=0, workers=0, progress=False, batch_size=4, lr=0.01)
+    assert before.log[-1].loss < before.log[0].loss and before.settings.support == ()
+    options = {"backbone": backbone, "epochs": 1, "rng": 0, "workers": 0, "progress": False, "lr": 1e-9}
+    after = fit(normals, start=before, **options)
+    assert torch.allclose(after.head.adapters[0].weight, before.head.adapters[0].weight, atol=1e-6)
+    with pytest.raises(ValueError, match="start does not fit"):
+        fit(normals, start=before, tokens=3, **options)
+    with pytest.raises(ValueError, match="none of the 6 auxiliary images is abnormal and has a mask"):
+        pretrain([Item(item.image, item.abnormal) for item in validation if item.abnormal], backbone)
+
+
+def test_tables_say_what_was_found():
+    def result(method, repeat, value, scores):
+        run = Run("busi", method, 16, repeat)
+        return Result(run, "busi", {"Image-AUROC": value}, {"Image-AUROC": value}, 0.5, 1.0, 1.0, 1.0, scores)
+
+    good, bad = (0.1, 0.2, 0.8, 0.9), (0.2, 0.9, 0.1, 0.3)
+    results = [result("paper", 0, 0.25, bad), result("paper", 1, 0.75, bad), result("nearest patch", 0, 1.0, good)]
+    results += [result("nearest patch", 1, 1.0, good), result("release", 0, 1.0, good)]
+    rows = summarise(results)
+    assert [(r.method, r.repeats) for r in rows] == [("paper", 2), ("nearest patch", 2), ("release", 1)]
+    assert rows[0].figures["Image-AUROC"] == (0.5, pytest.approx(0.35355339)) and rows[0].published == (0.908, 0.004)
+    lines = table(rows).splitlines()
+    assert "| busi | paper | 16 | 50.0 ± 35.4 |" in lines[2] and lines[2].endswith("| 90.8 ± 0.4 |")
+    said = verdicts(results, {"busi": np.array([False, False, True, True])})
+    assert [s.split(":")[1].strip() for s in said] == [
+        "paper does not beat nearest patch",
+        "release does not beat nearest patch",
+    ]
+    assert "50.0 against 100.0" in said[0]
+
+
+def test_command_line(data, folder, configs, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    from synthmed_clip.backbone import _build
+
+    torch.manual_seed(0)
+    config = json.loads(configs["vit"].read_text())
+    save_file(_build(config, None).state_dict(), tmp_path / "w.safetensors")
+    other = tmp_path / "brains"
+    shutil.copytree(data, other)
+    for path in (other / "train").iterdir():  # other data: turned by a quarter
+        Image.fromarray(np.rot90(np.asarray(Image.open(path)))).save(path)
+    out = tmp_path / "out"
+    arguments = (
+        f"protocol {data} {other} -o {out} --shots 1 2 --ablation-shots 2 --repeats 1 --epochs 1 --workers 0 --transfer"
+    )
+    arguments += (
+        f" --backbone {configs['vit']} --weights {tmp_path / 'w.safetensors'} --auxiliary {folder} --auxiliary-epochs 1"
+    )
+    assert main(arguments.split()) == 0
+    printed = capsys.readouterr().out
+    assert "lungs -> brains" in printed and "paper + auxiliary" in printed and "nearly repeat" in printed
+    assert (out / "table.md").read_text() in printed
+    with (out / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({tuple(r[k] for k in ("dataset", "method", "shots", "repeat", "test")) for r in rows})
+    assert json.loads((out / "summary.json").read_text())[0]["method"] == "zero-shot"
+    with Image.open(out / "auroc-lungs.png") as picture:
+        assert picture.width > 700
+    assert main(arguments.replace("--repeats 1", "--repeats 0").split()) == 1
+    assert "repeats and shots must be at least 1" in capsys.readouterr().err
