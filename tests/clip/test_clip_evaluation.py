@@ -123,13 +123,13 @@ def test_nan_is_refused(inside):
 
 
 def test_coarse_bins_are_close(monkeypatch):
-    """With 40 bins for 20 000 distinct values, intervals still hold the exact value and are near the fine ones."""
+    """With 24 bins for 20 000 distinct values, intervals are near the fine ones: what bins change is taken off."""
     rng = np.random.default_rng(3)
     masks = np.zeros((20, 32, 32), bool)
     masks[10:, 8:20, 8:20] = True
     maps = (rng.random(masks.shape) + rng.random((20, 1, 1)) + 0.5 * masks).astype(np.float32)
     fine = pixel_metrics(maps, masks, masks.any((1, 2)))
-    monkeypatch.setattr("synthmed_clip.metrics._BINS", 40)
+    monkeypatch.setattr("synthmed_clip.metrics._BINS", 24)
     for name, interval in pixel_metrics(maps, masks, masks.any((1, 2))).items():
         assert interval.value == fine[name].value
         assert interval.low == pytest.approx(fine[name].low, abs=0.02)

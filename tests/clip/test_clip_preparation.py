@@ -18,9 +18,10 @@ from PIL import Image
 
 from synthmed_clip.cli import main
 from synthmed_clip.datasets import full_mask, read_dataset
-from synthmed_clip.downloads import PATHOLOGIES, read_brainmri, read_busi, read_chexpert
-from synthmed_clip.preparation import PROTOCOLS, prepare
+from synthmed_clip.downloads import PATHOLOGIES, Entry, read_brainmri, read_busi, read_chexpert
+from synthmed_clip.preparation import PROTOCOLS, draw, prepare
 
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALL = {"train": 2, "normal": 3, "abnormal": 4}
 
 
@@ -136,6 +137,31 @@ def test_what_is_there_is_kept(busi, tmp_path):
         prepare("bus", busi, tmp_path / "out")
 
 
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
+def test_real_busi(tmp_path):
+    """The release's images, put back under the names of the download, give the protocol's counts."""
+    released = read_dataset(SHARED / "busi")
+    root = tmp_path / "Dataset_BUSI_with_GT"
+    for image, kind, mask in (
+        *((path, "normal", None) for path in released.train),
+        *((item.image, item.kind, item.mask) for item in released.test),
+    ):
+        stem = "{} ({})".format(*image.stem.split("_"))
+        (root / kind).mkdir(parents=True, exist_ok=True)
+        (root / kind / f"{stem}.jpg").symlink_to(image)
+        if mask is not None:
+            (root / kind / f"{stem}_mask.jpg").symlink_to(mask)
+    found = prepare("busi", tmp_path, tmp_path / "out")
+    assert (found.train, found.normal, found.kinds) == (32, 101, {"benign": 437, "malignant": 210})
+    again = read_dataset(tmp_path / "out")
+    before = {item.image.stem: item for item in released.test}
+    for item in again.test[::40]:
+        same = before.get(item.image.stem.replace(" (", "_").strip(")"))
+        if same is not None and item.abnormal:
+            assert np.array_equal(full_mask(item.mask), full_mask(same.mask))
+            assert item.image.read_bytes() == same.image.read_bytes()
+
+
 def test_brainmri(tmp_path):
     root = tmp_path / "archive"
     for base in (root, root / "brain_tumor_dataset"):
@@ -203,6 +229,14 @@ def test_no_patient_of_chexpert_is_drawn_twice(tmp_path, seed):
     dataset = read_dataset(tmp_path / "out")
     names = [path.name for path in (*dataset.train, *(item.image for item in dataset.test))]
     assert len({name.split("_")[0] for name in names}) == 9
+
+
+def test_a_patient_of_many_images_is_as_likely_as_one_of_few():
+    rows = [Entry(f"a{i}", Path, False, "", "a") for i in range(50)] + [Entry(c, Path, False, "", c) for c in "bcde"]
+    rows.append(Entry("sick", Path, True, "", "sick"))
+    firsts = [draw(rows, 1, 1, 1, seed)[0][0] for seed in range(300)]
+    assert 35 < sum(entry.patient == "a" for entry in firsts) < 85  # 60 +- 7
+    assert len({entry.name for entry in firsts}) > 30
 
 
 def test_chexpert_does_not_depend_on_order_or_place(tmp_path):
