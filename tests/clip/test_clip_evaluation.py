@@ -17,7 +17,7 @@ from scipy.ndimage import label
 from synthmed_clip import fit
 from synthmed_clip.datasets import Item, read_dataset, read_datasets, read_mask
 from synthmed_clip.evaluation import evaluate
-from synthmed_clip.metrics import _resamples, image_metrics, image_resamples, pixel_metrics, pixel_resamples
+from synthmed_clip.metrics import bootstrap_counts, image_metrics, image_resamples, pixel_metrics, pixel_resamples
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -91,7 +91,7 @@ def test_resampled_metrics_are_those_of_the_images_drawn(ties):
     found = pixel_resamples(maps, masks, abnormal, 20) | {
         f"image {name}": image for name, image in image_resamples(maps.max((1, 2)), abnormal, 20).items()
     }
-    for turn, counts in enumerate(_resamples(abnormal, 20).astype(int)):
+    for turn, counts in enumerate(bootstrap_counts(abnormal, 20).astype(int)):
         again = np.repeat(np.arange(6), counts)
         values = pixel_resamples(maps[again], masks[again], abnormal[again], 0) | {
             f"image {name}": image for name, image in image_resamples(maps[again].max((1, 2)), abnormal[again], 0).items()
