@@ -20,6 +20,7 @@ from synthmed import __version__
 from synthmed_clip.curves import Curve, curves
 from synthmed_clip.datasets import Dataset, Item, read_mask
 from synthmed_clip.detector import Detector, precision_name
+from synthmed_clip.duplicates import duplicates_between
 from synthmed_clip.evaluation import Evaluation
 from synthmed_clip.images import digest, square
 from synthmed_clip.metrics import image_metrics
@@ -51,7 +52,7 @@ def report_data(detector: Detector, dataset: Dataset, evaluation: Evaluation, ma
             "masked": evaluation.masked,
             "train": len(dataset.train),
         },
-        "warnings": _warnings(images, digests, settings.support),
+        "warnings": _warnings(images, digests, dataset, settings.support),
         "metrics": {
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
@@ -134,13 +135,19 @@ def _outline(mask: np.ndarray) -> str:
     return "".join(paths)
 
 
-def _warnings(images: list[dict], digests: list[str], support: tuple[str, ...]) -> list[dict]:
-    """Say where test images are support images, and where they are one and the same."""
+def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support: tuple[str, ...]) -> list[dict]:
+    """Say where test images are support images, nearly training images, or one and the same."""
     names = defaultdict(list)
     for row, found in zip(images, digests, strict=True):
         names[found].append(row["name"])
     leaked = [name for found in dict.fromkeys(support) for name in names.get(found, ())]
     twins = [" = ".join(group) for group in names.values() if len(group) > 1]
+    paths = {item.image: row["name"] for item, row in zip(dataset.test, images, strict=True)}
+    near = [
+        f"{paths[pair.second]} is nearly {_name(pair.first, dataset)} ({pair.correlation:.3f})"
+        for pair in duplicates_between(dataset.train, list(paths))
+        if paths[pair.second] not in leaked
+    ]
     out = []
     if leaked:
         out.append(
@@ -150,6 +157,16 @@ def _warnings(images: list[dict], digests: list[str], support: tuple[str, ...]) 
                 "pixels at its size. The figures below are not to be trusted.",
                 "names": leaked,
                 "grave": True,
+            }
+        )
+    if near:
+        out.append(
+            {
+                "title": "Some test images nearly repeat training images",
+                "message": "They correlate by at least 0.99 at 48 x 48 pixels, and flatter the figures where their partner "
+                "was a support image.",
+                "names": near,
+                "grave": False,
             }
         )
     if twins:

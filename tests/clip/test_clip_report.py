@@ -161,6 +161,16 @@ def test_support_among_the_test_images_is_a_grave_warning(parts, tmp_path):
     assert not twins["grave"] and twins["names"] == ["train/good/t0.png = train/good/t0.png"]
 
 
+def test_near_copies_of_training_images_are_told(parts, tmp_path):
+    detector, dataset, evaluation, maps = parts
+    with Image.open(dataset.train[0]) as image:
+        image.point(lambda level: level * 0.8).save(tmp_path / "darker.png")
+    test = (replace(dataset.test[0], image=tmp_path / "darker.png"), *dataset.test[1:])
+    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
+    (near,) = embedded(tmp_path / "page.html")["warnings"]
+    assert "nearly repeat" in near["title"] and "darker.png is nearly train/good/t0.png (1.000)" in near["names"][0]
+
+
 def test_nothing_half_written(parts, tmp_path, monkeypatch):
     path = tmp_path / "page.html"
     path.write_text("as it was")
