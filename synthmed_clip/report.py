@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import os
 import re
 from importlib import resources
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from synthmed_clip.datasets import Dataset
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation import Evaluation
+from synthmed_clip.files import write_text
 from synthmed_clip.report_data import report_data
 
 _SCRIPTS = ("plots.js", "gallery.js", "script.js")
@@ -51,14 +51,7 @@ def write_report(
             "they must belong together"
         )
     page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_text(page, encoding="utf-8")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_text(Path(path), page)
 
 
 def _page(data: dict, summary: str) -> str:

@@ -9,9 +9,12 @@ from typing import Literal
 import tyro
 
 from synthmed import read_recipe
+from synthmed_clip.auxiliary import pretrain
+from synthmed_clip.backbone import load_backbone
 from synthmed_clip.commands.common import Output, Precision, write_csv
+from synthmed_clip.datasets import read_dataset, read_datasets
+from synthmed_clip.images import collect
 from synthmed_clip.pictures import loss_curve
-from synthmed_clip.settings import Epoch
 from synthmed_clip.training import fit
 
 
@@ -41,6 +44,8 @@ class Fit:
     """Learnable vectors before each class word."""
     temperature: float | None = None
     """By default 0.07 (paper) or 1 (release)."""
+    adapters: bool = True
+    """Without adapters, channels are average-pooled in their place."""
     recipe: str | None = None
     """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset."""
     image_size: int | None = None
@@ -57,36 +62,52 @@ class Fit:
     """auto is bfloat16 where the device is faster with it."""
     workers: int | None = None
     """Processes that draw synthetic images ahead."""
+    auxiliary: tuple[Path, ...] = ()
+    """Data sets with masks to learn from first: MVTec-AD, VisA, or any layout that evaluate reads."""
+    auxiliary_epochs: int = 5
+    validation: Path | None = None
+    """Labelled images, apart from the test images, to choose the epoch by; without them it is the last."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
 
     def run(self) -> int:
         """Fit, save, and write log and loss curve beside the detector."""
-        rows: list[Epoch] = []
-        detector = fit(
-            self.normals,
-            backbone=self.backbone,
-            weights=self.weights,
+        normals, _ = collect(self.normals)
+        recipe = None if self.recipe is None else read_recipe(self.recipe)
+        auxiliary = [item for folder in self.auxiliary for data in read_datasets(folder) for item in data.test]
+        validation = () if self.validation is None else read_dataset(self.validation).test
+        options: dict = {
+            "variant": self.variant,
+            "layers": self.layers,
+            "words": self._words(),
+            "tokens": self.tokens,
+            "temperature": self.temperature,
+            "adapters": self.adapters,
+            "batch_size": self.batch_size,
+            "lr": self.lr,
+            "betas": self.betas,
+            "rng": self.seed,
+            "workers": self.workers,
+            "progress": self.progress,
+        }
+        backbone = load_backbone(
+            self.backbone,
+            self.weights,
             random_text=self.random_text,
-            variant=self.variant,
-            layers=self.layers,
-            words=self._words(),
-            tokens=self.tokens,
-            temperature=self.temperature,
-            recipe=None if self.recipe is None else read_recipe(self.recipe),
             image_size=self.image_size,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            lr=self.lr,
-            betas=self.betas,
-            rng=self.seed,
             device=self.device,
             precision=self.precision,
-            workers=self.workers,
+        )
+        detector = fit(
+            normals,
+            backbone=backbone,
+            recipe=recipe,
+            epochs=self.epochs,
+            start=pretrain(auxiliary, backbone, epochs=self.auxiliary_epochs, **options) if auxiliary else None,
+            validation=validation,
             checkpoint=self.checkpoint,
-            callback=rows.append,
-            progress=self.progress,
+            **options,
         )
         detector.save(self.output)
         write_csv(self.output.with_suffix(".csv"), [asdict(epoch) for epoch in detector.log])

@@ -147,3 +147,12 @@ def test_errors_are_one_line(tmp_path, capsys, model):
     assert main(["fit", str(tmp_path / "none"), "-o", str(tmp_path / "m")]) == 1
     assert capsys.readouterr().err.startswith("synthmed-clip: no ")
     assert main(["predict", str(tmp_path / "none"), str(tmp_path), "-o", str(tmp_path)]) == 1
+
+
+def test_fit_with_auxiliary_and_validation_images(configs, weights, folder, tmp_path):
+    out = tmp_path / "m.safetensors"
+    arguments = f"fit {folder / 'normal'} -o {out} --backbone {configs['vit']} --weights {weights} --epochs 3 --seed 1"
+    arguments += f" --auxiliary {folder} --auxiliary-epochs 1 --validation {folder} --no-adapters --device cpu"
+    assert main(arguments.split()) == 0
+    rows = rows_of(out.with_suffix(".csv"))
+    assert len(rows) == 3 and all(0 <= float(row["validation"]) <= 1 for row in rows)
