@@ -88,7 +88,7 @@ class PatchMemory:
     layer : int
         The one of them that is remembered.
     patches : Tensor
-        `(k, L, C)`, unit length.
+        `(k, L, C)` float32, unit length.
     """
 
     backbone: Backbone
@@ -119,12 +119,12 @@ class PatchMemory:
     @torch.inference_mode()
     def _patches(self, pixels: Tensor) -> Tensor:
         feature = self.backbone.features(pixels, self.layers)[self.layers.index(self.layer)]
-        return normalize(feature.flatten(2).transpose(1, 2).float(), dim=-1).to(self.backbone.dtype)
+        return normalize(feature.flatten(2).transpose(1, 2).float(), dim=-1)
 
     @staticmethod
     @torch.inference_mode()
     def _nearest(patches: Tensor, memory: Tensor) -> Tensor:
-        return 1 - (patches @ memory.flatten(0, 1).T).amax(-1).float()
+        return 1 - (patches @ memory.flatten(0, 1).T).amax(-1)
 
     def _found(self, distances: list[Tensor]) -> Found:
         size = self.backbone.image_size
