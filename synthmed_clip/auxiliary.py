@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.random import SeedSequence
@@ -43,7 +44,7 @@ def pretrain(
     rng: int | SeedSequence | np.random.BitGenerator | np.random.Generator | None = None,
     workers: int | None = None,
     progress: bool = True,
-    **options: object,
+    **options: Any,
 ) -> Detector:
     """Teach a head on real images with masks, such as industrial ones, to begin a `fit` with: `fit(start=...)`.
 

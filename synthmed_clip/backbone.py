@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -130,7 +131,7 @@ def load_backbone(
     path = None if weights is None else weight_files.locate(name, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = _build(config, image_size).eval().requires_grad_(False)
+        net: Any = _build(config, image_size).eval().requires_grad_(False)
     _replace_activations(net.visual)
     _require_intermediates(net.visual, name)
     if path is not None:
@@ -243,7 +244,7 @@ def _require_intermediates(visual: nn.Module, name: str) -> None:
         raise ValueError(f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates")
 
 
-def _intermediates(visual: nn.Module, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
+def _intermediates(visual: Any, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
     return visual.forward_intermediates(
         pixels,
         indices=indices,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
 
 def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
     """Pooled feature `(B, D)` and patch tokens `(B, L, D)` in the space that images share with texts."""
-    visual = backbone.visual
+    visual: Any = backbone.visual
     pooled = visual(backbone.normalise(pixels))
     if hasattr(visual, "trunk"):
         norm, project = getattr(visual.trunk, "norm", None), visual.head
@@ -144,9 +145,7 @@ def join(detector: Found, distance: Found, on_support: tuple[Found, Found]) -> F
     on_support : pair of Found
         Both methods on the support images: the distances with each image left out of the memory.
     """
-    maps = sum(
-        _standardised(found.maps, support.maps) for found, support in zip((detector, distance), on_support, strict=True)
-    )
+    maps = _standardised(detector.maps, on_support[0].maps) + _standardised(distance.maps, on_support[1].maps)
     return Found(maps.max((1, 2)), maps)
 
 

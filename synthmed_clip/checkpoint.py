@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -86,11 +87,11 @@ def restore(
     log = [Epoch(**epoch) for epoch in data["log"]]
     if selection is not None:
         selection.best = {name: tensors[f"best.{name}"] for name in head.state_dict()}
-        selection.highest = max(epoch.validation for epoch in log)
+        selection.highest = max(cast(float, epoch.validation) for epoch in log)
     return log
 
 
-def _plain(value: object) -> object:
+def _plain(value: object) -> Any:
     """The value as JSON gives it back: lists for tuples."""
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]

@@ -291,7 +291,7 @@ def build_head(
     head = Head(
         [backbone.channels[layer - 1] for layer in settings.layers],
         backbone.text_dim,
-        tuple(len(group) for group in settings.words),
+        (len(settings.words[0]), len(settings.words[1])),
         settings.tokens,
         backbone.text.width,
         seed,

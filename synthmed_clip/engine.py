@@ -267,9 +267,9 @@ def judge(run: Run, test: TestSet, found: Found, detector: Detector | None) -> R
         test=test.name,
         figures=whole.figures(),
         apart=part.figures(),
-        threshold=detector and whole.threshold,
-        sensitivity=detector and whole.sensitivity,
-        specificity=detector and whole.specificity,
+        threshold=whole.threshold if detector else None,
+        sensitivity=whole.sensitivity if detector else None,
+        specificity=whole.specificity if detector else None,
         seconds=0.0,
         scores=whole.scores,
     )

@@ -109,7 +109,7 @@ def evaluate_maps(
     if masked.any():
         known = masked | ~abnormal
         size = maps.shape[-1]
-        masks = np.stack([read_mask(items[i].mask if masked[i] else None, size) for i in np.flatnonzero(known)])
+        masks = np.stack([read_mask(items[i].mask if masked[i] else None, size) for i in np.flatnonzero(known).tolist()])
         pixel = pixel_metrics(maps[known], masks, abnormal[known], resamples)
     return Evaluation(
         normal=int((~abnormal).sum()),

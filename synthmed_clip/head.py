@@ -70,7 +70,7 @@ class Head(nn.Module):
         self.context_normal = nn.Parameter(torch.empty(words[0], tokens, width))
         self.context_abnormal = nn.Parameter(torch.empty(words[1], tokens, width))
         with torch.no_grad():
-            for adapter in self.adapters if adapters else ():
+            for adapter in (a for a in self.adapters if isinstance(a, Adapter)):
                 bound = 1 / math.sqrt(adapter.in_features)
                 adapter.weight.uniform_(-bound, bound, generator=generator)
                 adapter.bias.uniform_(-bound, bound, generator=generator)

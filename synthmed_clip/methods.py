@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import cast
 
 import synthmed
 from synthmed_clip.prompts import HARD_WORDS
@@ -51,7 +52,7 @@ def variants(names: Iterable[str], auxiliary: bool = False) -> list[Method]:
 
 def ablations() -> list[Method]:
     """The paper's ablations of its own variant, and the release beside it."""
-    tasks = {type(task).__name__: task for task in synthmed.preset("paper").options}
+    tasks = {type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options}
     return [
         Method("hard prompts", {"tokens": 0, "words": HARD_WORDS}),
         Method("no adapters", {"adapters": False}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def resolve(
         random_text=backbone.random_text,
         image_size=backbone.image_size,
         layers=tuple(layers or backbone.default_layers()),
-        words=VARIANTS[variant].words if words is None else tuple(tuple(group) for group in words),
+        words=VARIANTS[variant].words if words is None else cast(Words, tuple(tuple(group) for group in words)),
         tokens=tokens,
         temperature=VARIANTS[variant].temperature if temperature is None else temperature,
         recipe=recipe,

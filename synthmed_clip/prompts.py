@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -176,7 +177,7 @@ def class_features(text: TextTower, prompts: Prompts, context: Tensor) -> Tensor
         ],
         1,
     )
-    for block in text.transformer.resblocks:
+    for block in cast(nn.ModuleList, text.transformer.resblocks):
         x = _block(block, x, prompts.mask)
     x = text.ln_final(x[torch.arange(len(x), device=x.device), prompts.read])
     if isinstance(text.projection, nn.Module):
@@ -186,7 +187,7 @@ def class_features(text: TextTower, prompts: Prompts, context: Tensor) -> Tensor
     return torch.stack([normalize(group.float().mean(0), dim=0) for group in x.split(prompts.counts)])
 
 
-def _block(block: nn.Module, x: Tensor, mask: Tensor | None) -> Tensor:
+def _block(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     """One block of the transformer, `(W, L, width)`.
 
     nn.MultiheadAttention transposes its input, and its products then copy their weights for every prompt: ten

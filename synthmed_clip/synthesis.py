@@ -61,9 +61,12 @@ def synthesise(
 class Steps(Dataset):
     """Every training step's batch, by its number; an epoch shows each of `count` images once, in a new order."""
 
-    count: int
     batch_size: int
     entropy: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        raise NotImplementedError
 
     def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what an epoch shows of an image: `(S, S)` uint8, and its mask, bool."""
@@ -78,7 +81,8 @@ class Steps(Dataset):
         order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
         chosen = order.permutation(self.count)[place * self.batch_size : (place + 1) * self.batch_size]
         pairs = [self.pair(epoch, int(index)) for index in chosen]
-        return tuple(torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
+        return images, masks
 
 
 @dataclass

@@ -72,11 +72,9 @@ def verdicts(results: Sequence[Result], abnormal: dict[str, np.ndarray]) -> list
         if method in BASELINES:
             continue
         for baseline in BASELINES:
-            peers = [
-                found.get(Run(dataset, baseline, *((0, 0) if baseline == ZERO_SHOT else (shots, member.run.repeat))))
-                for member in members
-            ]
-            if None in peers:
+            runs = [Run(dataset, baseline, *((0, 0) if baseline == ZERO_SHOT else (shots, m.run.repeat))) for m in members]
+            peers = [found[run] for run in runs if run in found]
+            if len(peers) < len(members):
                 continue
             own, other = (np.mean([r.figures["Image-AUROC"] for r in group]) for group in (members, peers))
             if own > other:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import open_clip
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
@@ -49,7 +50,7 @@ class TextTower:
 
 def take_text_tower(net: nn.Module, name: str, config: dict, own: bool) -> TextTower:
     """Take the text tower out of an open_clip model; `own` says that the configuration is not open_clip's."""
-    owner = getattr(net, "text", net)
+    owner: Any = getattr(net, "text", net)
     if not hasattr(owner, "token_embedding"):
         raise ValueError(
             f"the text tower of {name!r} ({type(owner).__name__}) is not CLIP's transformer; "

@@ -11,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -116,7 +117,7 @@ def read(path: Path) -> State:
     """
     try:
         if path.suffix == ".safetensors":
-            state = load_file(path)
+            state: Any = load_file(path)
         elif _is_torchscript(path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit is deprecated, OpenAI's files remain

@@ -119,6 +119,7 @@ class Fit:
         return 0
 
     def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        if (self.normal_words is None) != (self.abnormal_words is None):
+        normal, abnormal = self.normal_words, self.abnormal_words
+        if (normal is None) != (abnormal is None):
             raise ValueError("--normal-words and --abnormal-words come together")
-        return None if self.normal_words is None else (self.normal_words, self.abnormal_words)
+        return None if normal is None or abnormal is None else (normal, abnormal)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import tyro
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from synthmed import io
 from synthmed_clip.commands.common import Loading, Output, write_csv
+from synthmed_clip.detector import Prediction
 from synthmed_clip.images import SUFFIXES, eight_bit
 from synthmed_clip.pictures import heat_map, overlay
 
@@ -37,11 +39,12 @@ class Predict:
         """Predict in chunks, so that any number of images fits into memory."""
         root, paths = _images_under(self.images)
         detector = self.loading.load(self.model)
-        rows = []
+        rows: list[dict[str, Any]] = []
         with tqdm(total=len(paths), desc="predict", unit="image", disable=None if self.progress else True) as bar:
             for start in range(0, len(paths), _CHUNK):
                 chunk = paths[start : start + _CHUNK]
-                for path, found in zip(chunk, detector.predict(chunk, batch_size=self.batch_size), strict=True):
+                predictions = cast(list[Prediction], detector.predict(chunk, batch_size=self.batch_size))
+                for path, found in zip(chunk, predictions, strict=True):
                     name = path.relative_to(root)
                     rows.append({"image": name.as_posix(), "score": found.score, "is_anomalous": found.is_anomalous})
                     self._draw(path, name, found.anomaly_map)
