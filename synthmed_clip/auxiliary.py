@@ -73,14 +73,20 @@ def pretrain(
     ValueError
         If no abnormal image has a mask.
     """
-    usable = [item for item in items if item.mask is not None or not item.abnormal]
-    if not any(item.abnormal for item in usable):
-        raise ValueError(f"none of the {len(items)} auxiliary images is abnormal and has a mask")
+    chosen = usable(items)
     settings = resolve(backbone, recipe={}, epochs=epochs, rng=rng, **options)
     head = new_head(backbone, settings)
-    steps = MaskedSteps(usable, backbone.image_size, settings.batch_size, settings.entropy)
+    steps = MaskedSteps(chosen, backbone.image_size, settings.batch_size, settings.entropy)
     log = []
     training = train(backbone, settings, head, make_optimiser(head, settings), steps, workers=workers)
     for epoch in tqdm(training, desc="pretrain", total=epochs, disable=None if progress else True, unit="epoch"):
         log.append(epoch)
     return finished(backbone, settings, head, log)
+
+
+def usable(items: Sequence[Item]) -> list[Item]:
+    """Leave out abnormal images without a mask; ValueError if no other abnormal one is there."""
+    chosen = [item for item in items if item.mask is not None or not item.abnormal]
+    if not any(item.abnormal for item in chosen):
+        raise ValueError(f"none of the {len(items)} auxiliary images is abnormal and has a mask")
+    return chosen

@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ class Backbone:
         Whether the text tower was left random.
     digest : str
         SHA-256 of the visual tower's float32 weights.
+    model_digest : str
+        Likewise of the whole model's, text tower included.
     depth : int
         How many intermediate layers there are to choose from.
     channels : tuple of int
@@ -47,6 +50,7 @@ class Backbone:
     weights: str | None
     random_text: bool
     digest: str
+    model_digest: str
     visual: nn.Module
     text: TextTower
     image_size: int
@@ -63,6 +67,13 @@ class Backbone:
     @property
     def dtype(self) -> torch.dtype:
         return next(self.visual.parameters()).dtype
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that a result depends on: architecture, weights, input size, normalisation, precision, device."""
+        parts = (self.name, self.config, self.model_digest, self.image_size, self.dtype, self.device.type)
+        numbers = self.scale.flatten().tolist() + self.offset.flatten().tolist()
+        return sha256(f"{json.dumps(parts, default=str, sort_keys=True)}{numbers}".encode()).hexdigest()
 
     def default_layers(self) -> tuple[int, ...]:
         """Half, three quarters and all of the depth: 12, 18 and 24 of ViT-L/14, as in the paper."""
@@ -146,6 +157,7 @@ def load_backbone(
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
     digest = weight_files.digest(net.visual)
+    model_digest = weight_files.digest(net)
     net.to(device, dtype)
     mean, std = _normalisation(net, name, config, weights)
     with torch.no_grad():
@@ -156,6 +168,7 @@ def load_backbone(
         weights=None if weights is None else str(weights),
         random_text=random_text,
         digest=digest,
+        model_digest=model_digest,
         visual=net.visual,
         text=take_text_tower(net, name, config, own),
         image_size=size,

@@ -21,7 +21,7 @@ _CHUNK = 16
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Scores `(N,)` and maps `(N, S, S)` float32 of a method; the higher, the more abnormal."""
+    """Scores `(N,)` and maps `(N, S, S)` float32, S = 0 where a method has none; the higher, the more abnormal."""
 
     scores: np.ndarray
     maps: np.ndarray
@@ -43,7 +43,7 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
     -------
     Found
         Scores from the pooled image feature; maps from the last layer's patch tokens through the tower's own norm and
-        projection (all zero for a tower that has no such thing, as convolutional ones).
+        projection; none for a tower that has no such thing, as convolutional ones.
     """
     prompts = embed_prompts(backbone.text, words, 0)
     classes = class_features(backbone.text, prompts, prompts.embedded.new_zeros(len(prompts.read), 0, backbone.text.width))
@@ -53,12 +53,11 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
         pooled, tokens = _joint_features(backbone, batch)
         scores.append((normalize(pooled.float(), dim=-1) @ direction).sigmoid().cpu())
         if tokens is None:
-            maps.append(torch.zeros(len(batch), backbone.image_size, backbone.image_size))
             continue
         side = int(tokens.shape[1] ** 0.5)
         small = (normalize(tokens.float(), dim=-1) @ direction).sigmoid().reshape(-1, side, side)
         maps.append(resize(small, (backbone.image_size, backbone.image_size)).cpu())
-    return Found(torch.cat(scores).numpy(), torch.cat(maps).numpy())
+    return Found(torch.cat(scores).numpy(), torch.cat(maps).numpy() if maps else np.empty((len(pixels), 0, 0)))
 
 
 def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -135,17 +134,22 @@ class PatchMemory:
         return Found(flat.amax(1).cpu().numpy(), maps)
 
 
-def join(detector: Found, distance: Found, on_support: tuple[Found, Found]) -> Found:
+def join(detector: np.ndarray, distance: np.ndarray, on_support: tuple[np.ndarray, np.ndarray]) -> Found:
     """Add a detector's maps and the distances, each standardised by mean and deviation over the support's pixels.
 
     Parameters
     ----------
-    detector, distance : Found
-        On the images to be judged.
-    on_support : pair of Found
-        Both methods on the support images: the distances with each image left out of the memory.
+    detector, distance : ndarray
+        Maps `(N, S, S)` of the images to be judged.
+    on_support : pair of ndarray
+        Both methods' maps of the support images: the distances with each image left out of the memory.
+
+    Notes
+    -----
+    A detector's maps are nearly zero on the images that it was fitted on. The smaller their deviation, the more they
+    weigh in the sum.
     """
-    maps = _standardised(detector.maps, on_support[0].maps) + _standardised(distance.maps, on_support[1].maps)
+    maps = _standardised(detector, on_support[0]) + _standardised(distance, on_support[1])
     return Found(maps.max((1, 2)), maps)
 
 

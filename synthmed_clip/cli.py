@@ -35,7 +35,8 @@ def main(args: list[str] | None = None) -> int:
         print(f"synthmed-clip: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        hint = "; the same command goes on from the checkpoint" if getattr(command, "checkpoint", None) else ""
+        goes_on = isinstance(command, RunProtocol) or getattr(command, "checkpoint", None)
+        hint = "; the same command goes on where it stopped" if goes_on else ""
         print(f"synthmed-clip: interrupted{hint}", file=sys.stderr)
         return 130
 

@@ -225,7 +225,7 @@ def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
 
 def read_mask(path: Path | None, size: int) -> np.ndarray:
     """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False without a path."""
-    if path is None:
+    if path is None or size == 0:
         return np.zeros((size, size), bool)
     inside = Image.fromarray(full_mask(path))
     return np.asarray(inside.resize((size, size), Image.Resampling.NEAREST))

@@ -211,6 +211,8 @@ class Detector:
                 f"{data['digest'][:16]}..., not {backbone.name} {backbone.weights} "
                 f"with {backbone.digest[:16]}..."
             )
+        if backbone.image_size != settings.image_size:
+            raise ValueError(f"{path} was fitted at {settings.image_size} pixels; the backbone takes {backbone.image_size}")
         classes = tensors.pop("classes")
         head = build_head(backbone, settings, tensors, str(path))
         return cls(

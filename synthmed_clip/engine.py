@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from hashlib import sha256
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,53 +15,24 @@ import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from synthmed_clip.auxiliary import pretrain
+from synthmed_clip.auxiliary import pretrain, usable
 from synthmed_clip.backbone import Backbone
 from synthmed_clip.baselines import Found, PatchMemory, join, zero_shot
 from synthmed_clip.datasets import Dataset
-from synthmed_clip.detector import Detector, precision_name
+from synthmed_clip.detector import Detector
 from synthmed_clip.duplicates import Duplicate, duplicates_between
-from synthmed_clip.evaluation import evaluate_maps
 from synthmed_clip.features import remembering, remembering_for_now
 from synthmed_clip.files import write_text
 from synthmed_clip.images import square
-from synthmed_clip.methods import JOINED, PATCHES, ZERO_SHOT, Method
-from synthmed_clip.protocol import Protocol
-from synthmed_clip.results import Result, Run
+from synthmed_clip.judging import TestSet, content, judge
+from synthmed_clip.methods import PATCHES, ZERO_SHOT, Method, joined
+from synthmed_clip.optimisation import new_head, resolve
+from synthmed_clip.protocol import Group, Protocol
+from synthmed_clip.results import Result, Run, folder_name
 from synthmed_clip.settings import VARIANTS
 from synthmed_clip.training import fit
 
 _BATCH = 16
-
-
-class TestSet:
-    """A data set's test images as the backbone sees them, and which of them nearly repeat training images."""
-
-    def __init__(self, dataset: Dataset, size: int) -> None:
-        self.name, self.items = dataset.name, dataset.test
-        self._size, self._train = size, dataset.train
-
-    @cached_property
-    def grey(self) -> Tensor:
-        return self._read(True)
-
-    @cached_property
-    def colour(self) -> Tensor:
-        return self._read(False)
-
-    @cached_property
-    def repeated(self) -> list[Duplicate]:
-        """Pairs of a training image and a test image."""
-        return duplicates_between(self._train, [item.image for item in self.items])
-
-    @cached_property
-    def apart(self) -> np.ndarray:
-        """Which items repeat no training image, bool."""
-        seen = {pair.second for pair in self.repeated}
-        return np.array([item.image not in seen for item in self.items])
-
-    def _read(self, grey: bool) -> Tensor:
-        return torch.from_numpy(np.stack([square(item.image, self._size, grey)[0] for item in self.items]))
 
 
 @dataclass(eq=False)
@@ -73,7 +44,9 @@ class Engine:
     protocol : Protocol
     backbone : Backbone
     output : Path
-        Holds `protocol.json`, a folder per run with its detector and results, and the frozen features of test sets.
+        Holds `protocol.json`, a folder per run with its detector and results, and the frozen features of test and
+        support images. While methods share synthetic images, their features lie there, too, and go when they are done:
+        for ViT-L/14 and 16 shots some 5 GB.
     workers : int, optional
         As in `fit`.
     report : callable
@@ -89,83 +62,131 @@ class Engine:
     def __post_init__(self) -> None:
         self._layers = self.protocol.layers or self.backbone.default_layers()
         self._reader = remembering(self.backbone, self.output / "features")
-        self._tests = {dataset.name: TestSet(dataset, self.backbone.image_size) for dataset in self.protocol.datasets}
+        self._sets = {dataset.name: dataset for dataset in self.protocol.datasets}
+        self._tests = {name: TestSet(dataset, self.backbone.image_size) for name, dataset in self._sets.items()}
+        self.repeated = lru_cache(maxsize=None)(self._find_repeated)
 
     def run(self) -> list[Result]:
         """Run whatever is not done yet, and return all results, old and new."""
+        self._check()
         self._claim_output()
         results: list[Result] = []
         if self.protocol.baselines:
             for test in self._tests.values():
                 run = Run(test.name, ZERO_SHOT, 0, 0)
                 results += self._results(run, [test], lambda t: (zero_shot(self.backbone, t.grey), None))
-        for dataset, shots, repeat, methods in self.protocol.groups():
-            results += self._group(dataset, shots, repeat, methods)
+        for group in self.protocol.groups():
+            results += self._group(group)
         return results
 
     def notes(self, results: Sequence[Result]) -> list[str]:
-        """Say what a reader of the table must know: training images repeated in tests, and the time it took."""
+        """Say what a reader of the table must know of the data, and how long it took."""
         sentences = []
-        for test in self._tests.values():
-            if test.repeated:
-                names = ", ".join(f"{p.second.name} ({p.first.name}, {p.correlation:.3f})" for p in test.repeated)
+        for name, test in self._tests.items():
+            pairs = self.repeated(name, name, False)
+            if pairs:
+                names = ", ".join(
+                    f"{p.second.relative_to(test.root)} ({p.first.relative_to(test.root)}, {p.correlation:.3f})"
+                    for p in pairs
+                )
                 sentences.append(
-                    f"{test.name}: {(~test.apart).sum()} of {len(test.items)} test images nearly repeat a training image "
+                    f"{name}: {(~test.apart(pairs)).sum()} of {len(test.items)} test images nearly repeat a training image "
                     f"(correlation at 48 x 48): {names}."
                 )
+            count = len(self._sets[name].train)
+            if count in self.protocol.all_shots and self.protocol.repeats > 1:
+                sentences.append(
+                    f"{name} has {count} training images: at k = {count} all repeats share one support set, and the spread "
+                    "is that of training alone."
+                )
+            if self._sets[name].validation:
+                sentences.append(f"{name}: epochs were chosen on its {len(self._sets[name].validation)} validation images.")
         seconds = sum(result.seconds for result in results)
         sentences.append(f"All {len(results)} results took {seconds / 3600:.2f} hours.")
         return sentences
 
+    def _find_repeated(self, source: str, test: str, auxiliary: bool) -> list[Duplicate]:
+        """Pairs of an image that a run on `source` has seen and an image of the test set."""
+        dataset = self._sets[source]
+        seen = [*dataset.train, *(item.image for item in dataset.validation)]
+        if auxiliary:
+            seen += [item.image for item in self.protocol.auxiliary]
+        return duplicates_between(seen, [item.image for item in self._tests[test].items])
+
+    def _check(self) -> None:
+        """Raise ValueError for what would fail only after hours."""
+        for method in (*self.protocol.variants, *self.protocol.ablations):
+            options = {"epochs": 1, **self.protocol.options, **method.options, "recipe": method.recipe.to_dict()}
+            new_head(self.backbone, resolve(self.backbone, layers=self._layers, **options))
+        if any(method.auxiliary for method in self.protocol.variants):
+            usable(self.protocol.auxiliary)
+        for name, dataset in self._sets.items():
+            images = [item.image for item in dataset.validation]
+            same = [p for p in duplicates_between(images, [i.image for i in dataset.test]) if p.exact] if images else []
+            if same:
+                raise ValueError(f"{name}: the validation image {same[0].first} is a test image, {same[0].second}")
+
     def _claim_output(self) -> None:
         """Refuse a folder of another protocol: what is common to all its runs must agree."""
-        common = {
-            "weights": self.backbone.digest,
-            "precision": precision_name(self.backbone),
-            "device": self.backbone.device.type,
-            "layers": list(self._layers),
-            "seed": self.protocol.seed,
-            "options": self.protocol.options,
+        protocol = self.protocol
+        ours = {
+            "common": {
+                "backbone": self.backbone.fingerprint,
+                "layers": list(self._layers),
+                "seed": protocol.seed,
+                **protocol.options,
+            },
+            "data": {
+                name: content(dataset.train, (*dataset.validation, *dataset.test), dataset.root)
+                for name, dataset in self._sets.items()
+            },
         }
-        names = {
-            dataset.name: sha256(
-                "\n".join(path.name for path in (*dataset.train, *(item.image for item in dataset.test))).encode()
-            ).hexdigest()
-            for dataset in self.protocol.datasets
-        }
+        if protocol.auxiliary:
+            ours["data"]["auxiliary"] = content([], protocol.auxiliary, Path())
+            ours["common"]["auxiliary_epochs"] = protocol.auxiliary_epochs
         path = self.output / "protocol.json"
-        kept = json.loads(path.read_text()) if path.is_file() else {"common": common, "datasets": {}}
-        common = json.loads(json.dumps(common))
-        for key, value in common.items():
-            if kept["common"].get(key) != value:
-                raise ValueError(f"{path} is of another protocol: {key} was {kept['common'].get(key)!r}, now {value!r}")
-        for name, digest in names.items():
-            if kept["datasets"].get(name, digest) != digest:
-                raise ValueError(f"{path}: the images of {name} are others than before; name another output")
-        write_text(path, json.dumps({"common": common, "datasets": kept["datasets"] | names}, indent=1) + "\n")
+        try:
+            kept = json.loads(path.read_text()) if path.is_file() else {}
+            kept = {key: dict(kept.get(key, {})) for key in ours}
+        except (ValueError, TypeError, AttributeError) as error:
+            raise ValueError(f"{path} is damaged ({error}); name another output, or remove it") from None
+        for part, values in json.loads(json.dumps(ours)).items():
+            for key, value in values.items():
+                if kept[part].setdefault(key, value) != value:
+                    what = f"{key} was {kept[part][key]!r}, now {value!r}" if part == "common" else f"other images in {key}"
+                    raise ValueError(f"{path} is of another protocol: {what}; name another output")
+        write_text(path, json.dumps(kept, indent=1) + "\n")
+        for stale in (self.output / "features").glob("tmp*"):
+            shutil.rmtree(stale)
 
-    def _group(self, dataset: Dataset, shots: int, repeat: int, methods: list[Method]) -> list[Result]:
-        support = self.protocol.support(dataset, repeat, shots)
+    def _group(self, group: Group) -> list[Result]:
+        support = self.protocol.support(group.dataset, group.repeat, group.shots)
         results: list[Result] = []
         with remembering_for_now(self.backbone, self.output / "features") as shared:
-            backbone = shared if len(methods) > 1 else self.backbone
-            for method in methods:
-                run = Run(dataset.name, method.name, shots, repeat)
-                results += self._fitted(run, method, dataset, support, backbone)
-        if self.protocol.baselines and any(method.name == "paper" for method in methods):
-            results += self._compared(dataset, shots, repeat, support)
+            backbone = shared if len(group.methods) > 1 else self.backbone
+            for method in group.methods:
+                results += self._fitted(group, method, support, backbone)
+        variants = [method for method in group.methods if method in self.protocol.variants]
+        if self.protocol.baselines and variants:
+            results += self._compared(group, variants, support)
         return results
 
-    def _fitted(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> list[Result]:
-        tests = [self._tests[run.dataset]]
-        if self.protocol.transfer and run.shots == self.protocol.ablation_shots and method in self.protocol.variants:
-            tests += [test for name, test in self._tests.items() if name != run.dataset]
+    def _test_sets(self, group: Group, method: Method | None) -> list[TestSet]:
+        """The data set's own, and the others where transfer is asked for; `method` is None for a baseline."""
+        own = self._tests[group.dataset.name]
+        wide = self.protocol.transfer and group.shots == self.protocol.ablation_shots
+        if not wide or (method is not None and method not in self.protocol.variants):
+            return [own]
+        return [own, *(test for test in self._tests.values() if test is not own)]
+
+    def _fitted(self, group: Group, method: Method, support: list[Path], backbone: Backbone) -> list[Result]:
+        run = Run(group.dataset.name, method.name, group.shots, group.repeat)
 
         def find(test: TestSet) -> tuple[Found, Detector]:
-            detector = self._detector(run, method, dataset, support, backbone)
-            return self._maps(detector, self._pixels(test, detector)), detector
+            detector = self._detector(run, method, group.dataset, support, backbone)
+            return self._maps(detector, _pixels(test, detector)), detector
 
-        return self._results(run, tests, find)
+        return self._results(run, self._test_sets(group, method), find, method.auxiliary)
 
     def _detector(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> Detector:
         """The run's detector: fitted now, or read back."""
@@ -192,10 +213,11 @@ class Engine:
 
     def _pretrained(self, method: Method) -> Detector:
         """The detector taught on auxiliary images alone, one for all runs of a method."""
-        path = self.output / "auxiliary" / f"{method.options['variant']}.safetensors"
+        path = self.output / "auxiliary" / f"{folder_name(method.name)}.safetensors"
         if path.is_file():
             return Detector.load(path, backbone=self.backbone)
         options = self.protocol.options | method.options | {"epochs": self.protocol.auxiliary_epochs}
+        options.pop("recipe", None)
         detector = pretrain(
             self.protocol.auxiliary,
             self.backbone,
@@ -208,28 +230,37 @@ class Engine:
         detector.save(path)
         return detector
 
-    def _compared(self, dataset: Dataset, shots: int, repeat: int, support: list[Path]) -> list[Result]:
-        """The baselines that remember the support images, alone and joined with the fitted detector."""
+    def _compared(self, group: Group, variants: list[Method], support: list[Path]) -> list[Result]:
+        """The baselines that remember the support images, alone and joined with each variant."""
         pixels = torch.from_numpy(np.stack([square(path, self.backbone.image_size)[0] for path in support]))
         layer = self._layers[len(self._layers) // 2]
+        name, tests = group.dataset.name, self._test_sets(group, None)
 
         def memory() -> PatchMemory:
             return PatchMemory.of(self._reader, pixels, self._layers, layer)
 
-        def joined(test: TestSet) -> tuple[Found, None]:
-            path = self.output / Run(dataset.name, "paper", shots, repeat).folder / "detector.safetensors"
-            detector, patches = Detector.load(path, backbone=self.backbone), memory()
-            on_support = self._maps(detector, pixels), patches.find_left_out()
-            return join(self._maps(detector, test.grey), patches.find(test.grey), on_support), None
+        results = self._results(
+            Run(name, PATCHES, group.shots, group.repeat), tests, lambda test: (memory().find(test.grey), None)
+        )
+        for method in variants if group.shots > 1 else ():
+            path = self.output / Run(name, method.name, group.shots, group.repeat).folder / "detector.safetensors"
 
-        test = self._tests[dataset.name]
-        results = self._results(Run(dataset.name, PATCHES, shots, repeat), [test], lambda t: (memory().find(t.grey), None))
-        if shots > 1:
-            results += self._results(Run(dataset.name, JOINED, shots, repeat), [test], joined)
+            def find(test: TestSet, path: Path = path) -> tuple[Found, None]:
+                detector, patches = Detector.load(path, backbone=self.backbone), memory()
+                maps = self._maps(detector, _pixels(test, detector)).maps
+                on_support = self._maps(detector, pixels).maps, patches.find_left_out().maps
+                return join(maps, patches.find(test.grey).maps, on_support), None
+
+            run = Run(name, joined(method.name), group.shots, group.repeat)
+            results += self._results(run, tests, find, method.auxiliary)
         return results
 
     def _results(
-        self, run: Run, tests: list[TestSet], find: Callable[[TestSet], tuple[Found, Detector | None]]
+        self,
+        run: Run,
+        tests: list[TestSet],
+        find: Callable[[TestSet], tuple[Found, Detector | None]],
+        auxiliary: bool = False,
     ) -> list[Result]:
         """Read the results of a run, or find and write them."""
         results = []
@@ -237,16 +268,13 @@ class Engine:
             result = Result.read(self.output, run, test.name)
             if result is None:
                 start = time.perf_counter()
-                found, detector = find(test)
-                result = judge(run, test, found, detector)
+                apart = test.apart(self.repeated(run.dataset, test.name, auxiliary))
+                result = judge(run, test, *find(test), apart)
                 result = replace(result, seconds=round(time.perf_counter() - start, 1))
                 result.write(self.output)
                 self.report(result)
             results.append(result)
         return results
-
-    def _pixels(self, test: TestSet, detector: Detector) -> Tensor:
-        return test.grey if VARIANTS[detector.settings.variant].grey_test else test.colour
 
     def _maps(self, detector: Detector, pixels: Tensor) -> Found:
         reader = replace(detector, backbone=self._reader)
@@ -254,22 +282,5 @@ class Engine:
         return Found(maps.max((1, 2)), maps)
 
 
-def judge(run: Run, test: TestSet, found: Found, detector: Detector | None) -> Result:
-    """Compute a result's figures, with all test images and without those that nearly repeat a training image."""
-    threshold = detector.threshold if detector else 0.0
-    whole = evaluate_maps(found.maps, found.scores, test.items, threshold, resamples=0)
-    part = whole
-    if not test.apart.all():
-        items = [item for item, keep in zip(test.items, test.apart, strict=True) if keep]
-        part = evaluate_maps(found.maps[test.apart], found.scores[test.apart], items, threshold, resamples=0)
-    return Result(
-        run=run,
-        test=test.name,
-        figures=whole.figures(),
-        apart=part.figures(),
-        threshold=whole.threshold if detector else None,
-        sensitivity=whole.sensitivity if detector else None,
-        specificity=whole.specificity if detector else None,
-        seconds=0.0,
-        scores=whole.scores,
-    )
+def _pixels(test: TestSet, detector: Detector) -> Tensor:
+    return test.grey if VARIANTS[detector.settings.variant].grey_test else test.colour

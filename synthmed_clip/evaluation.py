@@ -93,24 +93,25 @@ def evaluate_maps(
     Parameters
     ----------
     maps : ndarray
-        `(N, S, S)` float32, in the order of the items.
+        `(N, S, S)` float32, in the order of the items; where S is 0, nothing is said of pixels.
     scores : ndarray
         `(N,)`.
     items : sequence of Item
     threshold : float
         Scores above it count as anomalous.
     resamples : int
-        Of the bootstrap over images.
+        Of the bootstrap over images; 0 leaves the intervals out.
+
+    Notes
+    -----
+    An abnormal image whose mask is empty at the maps' size counts as one without a mask.
     """
     abnormal = np.array([item.abnormal for item in items])
     flagged = scores > threshold
-    masked = np.array([item.abnormal and item.mask is not None for item in items])
-    pixel = {}
-    if masked.any():
-        known = masked | ~abnormal
-        size = maps.shape[-1]
-        masks = np.stack([read_mask(items[i].mask if masked[i] else None, size) for i in np.flatnonzero(known).tolist()])
-        pixel = pixel_metrics(maps[known], masks, abnormal[known], resamples)
+    masks = read_masks(items, maps.shape[-1])
+    masked = masks.reshape(len(items), -1).any(1)
+    known = masked | ~abnormal
+    pixel = pixel_metrics(maps[known], masks[known], abnormal[known], resamples) if masked.any() else {}
     return Evaluation(
         normal=int((~abnormal).sum()),
         abnormal=int(abnormal.sum()),
@@ -122,3 +123,8 @@ def evaluate_maps(
         specificity=float((~flagged[~abnormal]).mean()),
         scores=tuple(scores.tolist()),
     )
+
+
+def read_masks(items: Sequence[Item], size: int) -> np.ndarray:
+    """Return the masks of abnormal items, `(N, size, size)` bool; empty where there is none."""
+    return np.stack([read_mask(item.mask if item.abnormal else None, size) for item in items])

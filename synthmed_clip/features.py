@@ -33,8 +33,10 @@ class RememberingBackbone(Backbone):
     @torch.no_grad()
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """As `Backbone.features`; read back, bit for bit, where the same batch was seen before."""
-        seen = (self.digest, str(self.dtype), self.device.type, self.image_size, tuple(layers), tuple(images.shape))
-        key = sha256(repr(seen).encode() + images.cpu().contiguous().numpy().tobytes()).hexdigest()[:32]
+        key = sha256(
+            f"{self.fingerprint} {tuple(layers)} {tuple(images.shape)}".encode()
+            + images.cpu().contiguous().numpy().tobytes()
+        ).hexdigest()[:32]
         path = self.folder / f"{key}.safetensors"
         if path.is_file():
             tensors, _ = read_safetensors(path, _FORMAT)

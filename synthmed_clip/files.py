@@ -8,22 +8,15 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) -> None:
     """Write tensors and JSON-ready data to a file that is either whole or as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-    try:
-        # One entry: the order of several is not fixed, and the same detector should be the same bytes.
-        save_file(tensors, beside, {"synthmed_clip": json.dumps(data, sort_keys=True)})
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    # One entry: the order of several is not fixed, and the same detector should be the same bytes.
+    _write(Path(path), save(tensors, {"synthmed_clip": json.dumps(data, sort_keys=True)}))
 
 
 def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -89,10 +82,14 @@ def read_release(path: Path) -> dict[str, Tensor]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file that is either whole or as it was."""
+    _write(path, text.encode())
+
+
+def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        beside.write_text(text, encoding="utf-8")
+        beside.write_bytes(content)
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -11,8 +11,12 @@ from typing import cast
 import synthmed
 from synthmed_clip.prompts import HARD_WORDS
 
-ZERO_SHOT, PATCHES, JOINED = "zero-shot", "nearest patch", "joined"
-BASELINES = (ZERO_SHOT, PATCHES, JOINED)
+ZERO_SHOT, PATCHES = "zero-shot", "nearest patch"
+
+
+def joined(method: str) -> str:
+    """Name the baseline that adds nearest-patch distances to a method's maps."""
+    return f"{method} + {PATCHES}"
 
 
 @dataclass(frozen=True)
@@ -34,9 +38,14 @@ class Method:
     auxiliary: bool = False
 
     @property
+    def variant(self) -> str:
+        """The variant that it is, or takes its defaults from."""
+        return self.options.get("variant", "paper")
+
+    @property
     def recipe(self) -> synthmed.Generator:
         """What it draws synthetic anomalies with."""
-        return self.options.get("recipe") or synthmed.preset(self.options.get("variant", "paper"))
+        return self.options.get("recipe") or synthmed.preset(self.variant)
 
     @property
     def stream(self) -> str:
@@ -46,7 +55,7 @@ class Method:
 
 def variants(names: Iterable[str], auxiliary: bool = False) -> list[Method]:
     """The method as the paper or the release has it; with auxiliary data, each a second time beginning with it."""
-    plain = [Method(name, {"variant": name}) for name in names]
+    plain = [Method(name, {"variant": name}) for name in dict.fromkeys(names)]
     return plain + [Method(f"{m.name} + auxiliary", m.options, True) for m in plain if auxiliary]
 
 

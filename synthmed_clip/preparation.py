@@ -23,7 +23,7 @@ from synthmed_clip.downloads import Entry, read_brainmri, read_busi, read_chexpe
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Split:
     """How a data set is read and how many images are drawn; None stands for all that are left."""
 
     read: Callable[[Path], list[Entry]]
@@ -198,8 +198,8 @@ def _union(image: Path, masks: Sequence[Path]) -> np.ndarray:
 
 
 PROTOCOLS = {
-    "busi": Protocol(read_busi, train=32, normal=None, abnormal=None),
+    "busi": Split(read_busi, train=32, normal=None, abnormal=None),
     # 98 normal images less the 65 of the test: one more than the largest support set, so that its draws differ.
-    "brainmri": Protocol(read_brainmri, train=33, normal=None, abnormal=None),
-    "chexpert": Protocol(read_chexpert, train=32, normal=250, abnormal=250),
+    "brainmri": Split(read_brainmri, train=33, normal=None, abnormal=None),
+    "chexpert": Split(read_chexpert, train=32, normal=250, abnormal=250),
 }

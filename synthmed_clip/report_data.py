@@ -241,6 +241,15 @@ def _support(detector: Detector, dataset: Dataset) -> dict:
     return {"note": note, "images": images}
 
 
+def _epochs(detector: Detector) -> str:
+    """How many, and which one was kept where a validation set chose it."""
+    total = str(detector.settings.epochs)
+    if detector.settings.validation is None:
+        return total
+    best = max(detector.log, key=lambda epoch: epoch.validation or 0)
+    return f"{total}; the {best.number}. was kept, Image-AUROC {best.validation:.4f} on the validation set"
+
+
 def _facts(detector: Detector) -> dict[str, list[tuple[str, str]]]:
     """Return settings and versions as tables of names and values."""
     settings, backbone = detector.settings, detector.backbone
@@ -260,7 +269,7 @@ def _facts(detector: Detector) -> dict[str, list[tuple[str, str]]]:
             ("Temperature", f"{settings.temperature:g}"),
         ],
         "Fit and evaluation": [
-            ("Epochs", str(settings.epochs)),
+            ("Epochs", _epochs(detector)),
             ("Batch size", str(settings.batch_size)),
             ("Learning rate", f"{settings.lr:g}"),
             ("Adam's betas", ", ".join(f"{beta:g}" for beta in settings.betas)),

@@ -17,6 +17,11 @@ FIGURES = ("Image-AUROC", "Image-AP", "Image-F1-max", "Pixel-AUROC", "Pixel-AP",
 PAPER_FIGURES = {"chexpert": (0.725, 0.017), "brainmri": (0.948, 0.005), "busi": (0.908, 0.004)}
 
 
+def folder_name(method: str) -> str:
+    """Spell a method's name in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")
+
+
 @dataclass(frozen=True)
 class Run:
     """A method on a support set; `shots` is 0 where the method needs none."""
@@ -29,8 +34,7 @@ class Run:
     @property
     def folder(self) -> Path:
         """Where it is kept, relative to the protocol's output."""
-        method = re.sub(r"[^a-z0-9]+", "-", self.method.lower()).strip("-")
-        return Path("runs", self.dataset, method, f"k{self.shots}-r{self.repeat}")
+        return Path("runs", self.dataset, folder_name(self.method), f"k{self.shots}-r{self.repeat}")
 
     def __str__(self) -> str:
         return f"{self.dataset}, {self.method}, k = {self.shots}, repeat {self.repeat}"
@@ -48,11 +52,12 @@ class Result:
     figures : dict of float
         Those of `FIGURES` that there are; of pixels only where there are masks.
     apart : dict of float
-        The same without the test images that nearly repeat a training image.
+        The same without the test images that nearly repeat one that the run has seen; empty where that leaves images
+        of one kind only.
     threshold, sensitivity, specificity : float or None
         None for baselines, which have no threshold.
     seconds : float
-        That the run took, test included.
+        That it took, test included; of an interrupted fit, since it went on.
     scores : tuple of float
         In the order of the test set.
     """
@@ -73,12 +78,15 @@ class Result:
 
     @classmethod
     def read(cls, output: Path, run: Run, test: str) -> Result | None:
-        """Read it back; None where it is not there."""
+        """Read it back; None where it is not there, or damaged."""
         path = output / run.folder / f"on-{test}.json"
         if not path.is_file():
             return None
-        data = json.loads(path.read_text())
-        return cls(**data | {"run": Run(**data["run"]), "scores": tuple(data["scores"])})
+        try:
+            data = json.loads(path.read_text())
+            return cls(**data | {"run": Run(**data["run"]), "scores": tuple(data["scores"])})
+        except (ValueError, KeyError, TypeError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -131,5 +139,5 @@ def summarise(results: Iterable[Result]) -> list[Row]:
 
 
 def _spread(figures: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    values = {name: [found[name] for found in figures] for name in figures[0]}
+    values = {name: [found[name] for found in figures] for name in figures[0] if all(name in f for f in figures)}
     return {name: (mean(v), stdev(v) if len(v) > 1 else 0.0) for name, v in values.items()}

@@ -74,6 +74,10 @@ class Settings:
         Whether adapters are learnt; otherwise channels are average-pooled (the paper's ablation).
     support : tuple of str
         Digest of each support image as the backbone sees it (`images.digest`): which they were, without showing them.
+    start : str or None
+        SHA-256 of the head that the fit began with, where it was another detector's.
+    validation : str or None
+        SHA-256 of the validation images and labels by which the epoch was chosen, where there were any.
     """
 
     variant: str
@@ -95,6 +99,8 @@ class Settings:
     precision: str
     adapters: bool = True
     support: tuple[str, ...] = ()
+    start: str | None = None
+    validation: str | None = None
 
     def to_dict(self) -> dict:
         """Return JSON-ready data."""

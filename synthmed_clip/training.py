@@ -158,12 +158,12 @@ def fit(
         support=tuple(digest(pixels) for pixels in support),
     )
     selection = Selection(backbone, settings, validation) if validation else None
-    identity = {
-        "digest": backbone.digest,
-        "device": backbone.device.type,
-        "start": None if start is None else start.head_digest(),
-        "validation": None if selection is None else selection.digest,
-    }
+    settings = replace(
+        settings,
+        start=None if start is None else start.head_digest(),
+        validation=None if selection is None else selection.digest,
+    )
+    identity = {"fingerprint": backbone.fingerprint}
     saved = None
     if checkpoint is not None and Path(checkpoint).exists():
         # More epochs may be asked for than before; and with rng=None the checkpoint's seed goes on.

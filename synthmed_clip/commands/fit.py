@@ -73,6 +73,8 @@ class Fit:
 
     def run(self) -> int:
         """Fit, save, and write log and loss curve beside the detector."""
+        if self.auxiliary and self.checkpoint and self.seed is None:
+            raise ValueError("with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed")
         normals, _ = collect(self.normals)
         recipe = None if self.recipe is None else read_recipe(self.recipe)
         auxiliary = [item for folder in self.auxiliary for data in read_datasets(folder) for item in data.test]

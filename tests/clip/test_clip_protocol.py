@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from PIL import Image
 
 from synthmed_clip import Detector, fit, load_backbone, pretrain
-from synthmed_clip.baselines import Found, PatchMemory, join, zero_shot
+from synthmed_clip.baselines import PatchMemory, join, zero_shot
 from synthmed_clip.cli import main
 from synthmed_clip.datasets import Item, read_dataset
 from synthmed_clip.engine import Engine
@@ -75,9 +76,8 @@ def test_every_run_is_there_and_keeps_its_detector(finished, backbone):
     expected = {("zero-shot", 0, 0)}
     for repeat in range(2):
         expected |= {("paper", 1, repeat), ("paper", 2, repeat), ("nearest patch", 1, repeat)}
-        expected |= {
-            (name, 2, repeat) for name in ("nearest patch", "joined", "hard prompts", "no adapters", "no temperature")
-        }
+        others = ("nearest patch", "paper + nearest patch", "hard prompts", "no adapters", "no temperature")
+        expected |= {(name, 2, repeat) for name in others}
     assert found == expected
     detector = Detector.load(output / Run("lungs", "no adapters", 2, 1).folder / "detector.safetensors", backbone=backbone)
     assert not detector.settings.adapters and len(detector.settings.support) == 2 and len(detector.log) == 2
@@ -106,7 +106,7 @@ def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
 def test_near_duplicates_are_told_and_left_out(finished, protocol, backbone):
     output, results = finished
     engine = Engine(protocol, backbone, output)
-    assert any("n0.png (t0.png, 1.000)" in note for note in engine.notes(results))
+    assert any("normal/n0.png (train/t0.png, 1.000)" in note for note in engine.notes(results))
     assert any(r.figures["Image-AUROC"] != r.apart["Image-AUROC"] for r in results)
 
 
@@ -128,21 +128,85 @@ def test_goes_on_where_it_stopped(finished, protocol, backbone, tmp_path):
     assert again[0].scores == next(r.scores for r in results if r.run == again[0].run)
 
 
-def test_a_folder_of_another_protocol_is_refused(finished, protocol, backbone, data, tmp_path):
-    from dataclasses import replace
-
+def test_a_folder_of_another_protocol_is_refused(finished, protocol, backbone, data, tmp_path, configs):
     output, _ = finished
     with pytest.raises(ValueError, match="another protocol: seed was 0, now 1"):
         Engine(replace(protocol, seed=1), backbone, output).run()
+    other = json.loads(configs["vit"].read_text()) | {"quick_gelu": False}  # the same weights, another activation
+    with pytest.raises(ValueError, match="another protocol: backbone was"):
+        Engine(protocol, load_backbone(other, None, device="cpu", precision="float32"), output).run()
     changed = tmp_path / "lungs"
     shutil.copytree(data, changed)
-    (changed / "train" / "t5.png").rename(changed / "train" / "t9.png")
-    with pytest.raises(ValueError, match="the images of lungs are others"):
+    shutil.copy(changed / "train" / "t5.png", changed / "train" / "t4.png")
+    with pytest.raises(ValueError, match="another protocol: other images in lungs"):
         Engine(replace(protocol, datasets=[read_dataset(changed)]), backbone, output).run()
+
+
+def test_a_protocol_that_cannot_run_says_so_before_it_writes(protocol, backbone, tmp_path):
     with pytest.raises(ValueError, match="lungs has 6 normal training images; 7 shots asked for"):
         replace(protocol, shots=(7,))
-    with pytest.raises(ValueError, match="different names"):
+    with pytest.raises(ValueError, match="lungs has 6 normal training images; 9 shots asked for"):
+        replace(protocol, ablation_shots=9)
+    with pytest.raises(ValueError, match="data sets need different names"):
         replace(protocol, datasets=[*protocol.datasets] * 2)
+    with pytest.raises(ValueError, match="transfer needs another data set beside lungs"):
+        replace(protocol, transfer=True)
+    with pytest.raises(ValueError, match="methods need different names"):
+        replace(protocol, ablations=ablations()[:1] * 2)
+    for changes, message in (
+        ({"options": {"epochs": 0}}, "epochs must be"),
+        ({"layers": (9,)}, "layers must be among"),
+        ({"variants": variants(["paper"], auxiliary=True)}, "none of the 0 auxiliary images"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Engine(replace(protocol, **changes), backbone, tmp_path).run()
+    assert not list(tmp_path.iterdir())
+
+
+def test_validation_images_must_not_be_test_images(protocol, backbone, tmp_path):
+    dataset = replace(protocol.datasets[0], validation=protocol.datasets[0].test[:1])
+    with pytest.raises(ValueError, match=r"validation image .*n0.png is a test image"):
+        Engine(replace(protocol, datasets=[dataset]), backbone, tmp_path).run()
+
+
+def test_other_auxiliary_images_are_not_taken_for_the_first(protocol, backbone, validation, tmp_path):
+    small = replace(protocol, variants=variants(["release"], True), ablations=(), shots=(2,), repeats=1, baselines=False)
+    results = Engine(replace(small, auxiliary=validation), backbone, tmp_path, workers=0).run()
+    assert [r.run.method for r in results] == ["release", "release + auxiliary"]
+    assert results[1].apart == {}  # every test image was an auxiliary one
+    with pytest.raises(ValueError, match="other images in auxiliary"):
+        Engine(replace(small, auxiliary=validation[1:]), backbone, tmp_path, workers=0).run()
+
+
+def test_damaged_files(finished, protocol, backbone, tmp_path):
+    output, results = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    for text in ("", "{}"):
+        (copy / Run("lungs", "paper", 1, 0).folder / "on-lungs.json").write_text(text)
+        found = Engine(protocol, backbone, copy, workers=0).run()
+        assert [r.scores for r in found] == [r.scores for r in results]
+    (copy / "protocol.json").write_text("")
+    with pytest.raises(ValueError, match=r"protocol.json is damaged"):
+        Engine(protocol, backbone, copy).run()
+
+
+def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(protocol, backbone, data, tmp_path):
+    other = tmp_path / "brains"
+    shutil.copytree(data, other)
+    shutil.rmtree(other / "train")
+    small = replace(protocol, variants=variants(["release", "release"]), ablations=(), shots=(1,), repeats=1)
+    wide = replace(small, datasets=[*protocol.datasets, read_dataset(other)], transfer=True)
+    found = [(r.run.method, r.run.shots, r.test) for r in Engine(wide, backbone, tmp_path / "out", workers=0).run()]
+    assert found[2:] == [
+        ("release", 1, "lungs"),
+        ("nearest patch", 1, "lungs"),
+        *(
+            (method, 2, test)
+            for method in ("release", "nearest patch", "release + nearest patch")
+            for test in ("lungs", "brains")
+        ),
+    ]
 
 
 def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
@@ -173,8 +237,8 @@ def test_patch_memory_against_plain_arithmetic(backbone, normals):
 
 def test_join_standardises_on_the_support():
     rng = np.random.default_rng(0)
-    a, b, on_a, on_b = (Found(m.max((1, 2)), m) for m in rng.random((4, 5, 6, 6), np.float32))
-    expected = (a.maps - on_a.maps.mean()) / on_a.maps.std() + (b.maps - on_b.maps.mean()) / on_b.maps.std()
+    a, b, on_a, on_b = rng.random((4, 5, 6, 6), np.float32)
+    expected = (a - on_a.mean()) / on_a.std() + (b - on_b.mean()) / on_b.std()
     found = join(a, b, (on_a, on_b))
     assert np.allclose(found.maps, expected, atol=1e-5) and np.array_equal(found.scores, found.maps.max((1, 2)))
 
@@ -185,9 +249,8 @@ def test_zero_shot_on_every_kind_of_tower(name, configs):
     size = backbone.image_size
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
     found = zero_shot(backbone, pixels)
-    assert found.scores.shape == (3,) and found.maps.shape == (3, size, size)
-    assert ((found.scores > 0) & (found.scores < 1)).all()
-    assert bool(found.maps.any()) == ("vit" in name)
+    assert found.scores.shape == (3,) and ((found.scores > 0) & (found.scores < 1)).all()
+    assert found.maps.shape == ((3, size, size) if "vit" in name else (3, 0, 0))
 
 
 def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, tmp_path):
@@ -246,8 +309,14 @@ def test_tables_say_what_was_found():
     good, bad = (0.1, 0.2, 0.8, 0.9), (0.2, 0.9, 0.1, 0.3)
     results = [result("paper", 0, 0.25, bad), result("paper", 1, 0.75, bad), result("nearest patch", 0, 1.0, good)]
     results += [result("nearest patch", 1, 1.0, good), result("release", 0, 1.0, good)]
+    results.append(result("paper + nearest patch", 0, 0.1, bad))
     rows = summarise(results)
-    assert [(r.method, r.repeats) for r in rows] == [("paper", 2), ("nearest patch", 2), ("release", 1)]
+    assert [(r.method, r.repeats) for r in rows] == [
+        ("paper", 2),
+        ("nearest patch", 2),
+        ("release", 1),
+        ("paper + nearest patch", 1),
+    ]
     assert rows[0].figures["Image-AUROC"] == (0.5, pytest.approx(0.35355339)) and rows[0].published == (0.908, 0.004)
     lines = table(rows).splitlines()
     assert "| busi | paper | 16 | 50.0 ± 35.4 |" in lines[2] and lines[2].endswith("| 90.8 ± 0.4 |")

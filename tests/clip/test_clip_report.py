@@ -175,13 +175,13 @@ def test_nothing_half_written(parts, tmp_path, monkeypatch):
     path = tmp_path / "page.html"
     path.write_text("as it was")
 
-    def full(self, text, **_):
-        with self.open("w") as file:
-            file.write(text[:1000])
+    def full(self, content):
+        with self.open("wb") as file:
+            file.write(content[:1000])
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", full)
+        patch.setattr(Path, "write_bytes", full)
         with pytest.raises(OSError, match="no space"):
             write_report(path, *parts)
     assert path.read_text() == "as it was" and list(tmp_path.iterdir()) == [path]
