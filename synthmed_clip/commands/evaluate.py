@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import tyro
 
 from synthmed_clip.commands.common import Loading
-from synthmed_clip.datasets import read_dataset
-from synthmed_clip.evaluation import evaluate_maps
+from synthmed_clip.comparison import delong, paired_bootstrap
+from synthmed_clip.datasets import Item, read_dataset
+from synthmed_clip.evaluation import evaluate_maps, read_masks
 from synthmed_clip.report import write_report
 
 
@@ -27,6 +30,8 @@ class Evaluate:
     """Write the figures and every score to this JSON file, too."""
     report: Path | None = None
     """Write one HTML page to this file, too: curves, every image with its map, and a threshold to move."""
+    against: Path | None = None
+    """Another detector: compare the two on the same images (DeLong's test for Image-AUROC, else a paired bootstrap)."""
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
     batch_size: int = 16
 
@@ -41,6 +46,9 @@ class Evaluate:
         maps = detector.maps([item.image for item in items], batch_size=self.batch_size)
         found = evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold)
         print(found)
+        if self.against is not None:
+            other = self.loading.load(self.against).maps([item.image for item in items], batch_size=self.batch_size)
+            print("\n".join([f"against {self.against}:", *_compared(maps, other, items)]))
         if self.output is not None:
             names = [item.image.relative_to(self.dataset).as_posix() for item in items]
             rows = [
@@ -51,3 +59,22 @@ class Evaluate:
         if self.report is not None:
             write_report(self.report, detector, dataset, found, maps)
         return 0
+
+
+def _compared(ours: np.ndarray, theirs: np.ndarray, items: Sequence[Item]) -> list[str]:
+    """A line for every metric of two detectors' maps."""
+    if ours.shape != theirs.shape:
+        raise ValueError(f"maps of {ours.shape[1]} and {theirs.shape[1]} pixels a side cannot be compared")
+    abnormal = np.array([item.abnormal for item in items])
+    scores = ours.max((1, 2)), theirs.max((1, 2))
+    image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}
+    masks = read_masks(items, ours.shape[1])
+    known = masks.any((1, 2)) | ~abnormal
+    pixel = {}
+    if masks.any():
+        pixel = paired_bootstrap(ours[known], theirs[known], abnormal[known], masks[known])
+    return [
+        f"{level}-{name:<7} {comparison}"
+        for level, metrics in (("Image", image), ("Pixel", pixel))
+        for name, comparison in metrics.items()
+    ]

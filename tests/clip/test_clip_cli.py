@@ -113,6 +113,20 @@ def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
     assert "is a folder" in capsys.readouterr().err
 
 
+def test_evaluate_compares_two_detectors(model, folder, weights, configs, tmp_path, capsys):
+    other = tmp_path / "other.safetensors"
+    arguments = f"fit {folder / 'normal'} -o {other} --backbone {configs['vit']} --weights {weights} --epochs 1 --seed 2"
+    assert main([*arguments.split(), "--device", "cpu"]) == 0
+    assert main(["evaluate", str(model), str(folder), "--against", str(other)]) == 0
+    lines = capsys.readouterr().out.split("against", 1)[1].splitlines()
+    assert [line.split()[0] for line in lines[1:]] == [
+        *("Image-AUROC", "Image-AP", "Image-F1-max", "Pixel-AUROC", "Pixel-AP", "Pixel-AUPRO")
+    ]
+    assert all(" against " in line and "p = " in line for line in lines[1:])
+    assert main(["evaluate", str(model), str(folder), "--against", str(model)]) == 0
+    assert "+0.0000 [+0.0000, +0.0000], p = 1" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("layout", ["mvtec", "mediclip"])
 def test_evaluate_reads_other_layouts_alike(layout, model, folder, tmp_path, capsys):
     root = tmp_path / "data"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -279,6 +280,15 @@ def test_evaluate(detector, folder):
     assert "Image-AUROC" in str(found) and json.loads(json.dumps(found.to_dict()))
     unmasked = [Item(i.image, i.abnormal) for i in read_dataset(folder).test]
     assert evaluate(detector, unmasked, resamples=50).pixel == {}
+
+
+def test_an_empty_mask_is_no_mask(detector, folder, tmp_path):
+    Image.fromarray(np.zeros((50, 60), np.uint8)).save(tmp_path / "empty.png")
+    items = list(read_dataset(folder).test)
+    changed = [replace(item, mask=tmp_path / "empty.png") if item.abnormal else item for item in items]
+    assert evaluate(detector, changed, resamples=50).pixel == {}
+    one = [*changed[:-1], items[-1]]
+    assert evaluate(detector, one, resamples=50).masked == 1
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
