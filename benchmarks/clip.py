@@ -91,7 +91,7 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     images = support_images(batch, backbone.image_size)
     settings: Settings = small_fit(backbone, images, 1).settings
     settings = Settings.from_dict(settings.to_dict() | {"epochs": 10**6})
-    from synthmed_clip.detector import build_head
+    from synthmed_clip.assembly import build_head
 
     runs = {}
     for workers in (0, 1):

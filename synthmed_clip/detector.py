@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,11 +12,12 @@ import torch
 from torch import Tensor
 
 from synthmed_clip import weights as weight_files
+from synthmed_clip.assembly import build_head, encode_classes, precision_name
 from synthmed_clip.backbone import Backbone, load_backbone
 from synthmed_clip.files import read_release, read_safetensors, write_safetensors
 from synthmed_clip.head import Head, anomaly_map
 from synthmed_clip.images import ImageLike, collect, resize_map, square
-from synthmed_clip.prompts import class_features, embed_prompts
+from synthmed_clip.memory import explained_memory
 from synthmed_clip.settings import VARIANTS, Epoch, Settings
 
 _FORMAT = "synthmed-clip detector 1"
@@ -278,55 +278,3 @@ class Detector:
         )
         head = build_head(backbone, settings, tensors, str(path))
         return cls(backbone, head, encode_classes(backbone, settings, head), settings, threshold)
-
-
-def build_head(
-    backbone: Backbone,
-    settings: Settings,
-    state: dict[str, Tensor] | None = None,
-    source: str = "",
-    seed: int = 0,
-) -> Head:
-    """Make the head that settings and backbone ask for, new or from saved weights, on the same device."""
-    if not settings.layers or not set(settings.layers) <= set(range(1, backbone.depth + 1)):
-        raise ValueError(f"layers must be among 1 to {backbone.depth} of {backbone.name}, not {settings.layers}")
-    head = Head(
-        [backbone.channels[layer - 1] for layer in settings.layers],
-        backbone.text_dim,
-        (len(settings.words[0]), len(settings.words[1])),
-        settings.tokens,
-        backbone.text.width,
-        seed,
-        settings.adapters,
-    )
-    if state is not None:
-        problem = weight_files.first_mismatch(head.state_dict(), state)
-        if problem:
-            raise ValueError(f"{source} does not fit {backbone.name} with layers {settings.layers}: {problem}")
-        head.load_state_dict(state)
-    return head.to(backbone.device)
-
-
-def encode_classes(backbone: Backbone, settings: Settings, head: Head) -> Tensor:
-    """Return the class features that the head's context gives, `(2, D)`, without gradient."""
-    prompts = embed_prompts(backbone.text, settings.words, settings.tokens, VARIANTS[settings.variant].causal)
-    with torch.no_grad():
-        return class_features(backbone.text, prompts, head.context)
-
-
-def precision_name(backbone: Backbone) -> str:
-    """Return 'float32' or 'bfloat16'."""
-    return str(backbone.dtype).removeprefix("torch.")
-
-
-@contextmanager
-def explained_memory(batch_size: int) -> Iterator[None]:
-    """Turn an out-of-memory error of any device into one that says what to do."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        text = str(error).lower()
-        if not isinstance(error, MemoryError) and "out of memory" not in text and "can't allocate" not in text:
-            raise
-        smaller = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller image_size or another device"
-        raise MemoryError(f"out of memory with batch_size={batch_size}; try {smaller}") from error

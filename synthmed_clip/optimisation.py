@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.random import SeedSequence
 
+from synthmed_clip.assembly import build_head, encode_classes, precision_name
 from synthmed_clip.backbone import Backbone
-from synthmed_clip.detector import Detector, build_head, encode_classes, explained_memory, precision_name
+from synthmed_clip.detector import Detector
 from synthmed_clip.head import Head, anomaly_map
 from synthmed_clip.losses import dice_loss, focal_loss
+from synthmed_clip.memory import explained_memory
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import VARIANTS, Epoch, Settings, Words
 from synthmed_clip.synthesis import INITIAL, Steps, stream

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from synthmed import __version__
+from synthmed_clip.assembly import precision_name
 from synthmed_clip.curves import Curve, curves
 from synthmed_clip.datasets import Dataset, Item, read_mask
-from synthmed_clip.detector import Detector, precision_name
+from synthmed_clip.detector import Detector
 from synthmed_clip.duplicates import duplicates_between
 from synthmed_clip.evaluation import Evaluation
 from synthmed_clip.images import digest, square

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthmed_clip.assembly import encode_classes
 from synthmed_clip.backbone import Backbone
 from synthmed_clip.datasets import Item
-from synthmed_clip.detector import encode_classes
 from synthmed_clip.head import Head, anomaly_map
 from synthmed_clip.images import square
 from synthmed_clip.metrics import image_metrics
