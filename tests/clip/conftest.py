@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,3 +84,51 @@ def folder(normals, tmp_path_factory) -> Path:
         Image.fromarray(np.where(mask, 255 - image, image).astype(np.uint8)).save(root / "abnormal" / f"a{i}.png")
         Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"a{i}.png")
     return root
+
+
+@pytest.fixture(scope="session")
+def nasty() -> str:
+    """A file's name that wants to be markup: after the folder `<` it begins with `</script>`."""
+    return "script><img src=x onerror='document.title=1'><!--data-->&amp;\u2028\"é.png"
+
+
+@pytest.fixture(scope="session")
+def scans(folder, normals, nasty, tmp_path_factory) -> Path:
+    """A data set in MVTec's layout with two classes, one of which wants to be markup."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("data") / "scans"
+    for name in ("train/good", "test/<", "ground_truth/<"):
+        (root / name).mkdir(parents=True)
+    for i, image in enumerate(normals[:3]):
+        Image.fromarray(image[::-1]).save(root / "train" / "good" / f"t{i}.png")
+    shutil.copytree(folder / "normal", root / "test" / "good")
+    shutil.copytree(folder / "abnormal", root / "test" / "spot")
+    shutil.copytree(folder / "masks", root / "ground_truth" / "spot")
+    (root / "test" / "spot" / "a0.png").rename(root / "test" / "<" / nasty)
+    return root
+
+
+@pytest.fixture(scope="session")
+def parts(scans, backbone):
+    """Detector, data set, evaluation and maps; the threshold is in the midst of the scores."""
+    import synthmed_clip
+    from synthmed_clip.datasets import read_dataset
+    from synthmed_clip.evaluation import evaluate_maps
+
+    dataset = read_dataset(scans)
+    fitted = synthmed_clip.fit(list(dataset.train), backbone=backbone, layers=(2, 4), epochs=2, rng=0, progress=False)
+    maps = fitted.maps([item.image for item in dataset.test])
+    scores = maps.max((1, 2))
+    detector = replace(fitted, threshold=float(np.median(scores)))
+    return detector, dataset, evaluate_maps(maps, scores, dataset.test, detector.threshold), maps
+
+
+@pytest.fixture(scope="session")
+def page(parts, tmp_path_factory) -> Path:
+    """The report of it."""
+    from synthmed_clip.report import write_report
+
+    path = tmp_path_factory.mktemp("report") / "new" / "page.html"
+    write_report(path, *parts)
+    return path

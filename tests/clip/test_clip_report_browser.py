@@ -1,0 +1,228 @@
+"""The report's page as a browser has it."""
+
+from __future__ import annotations
+
+import shutil
+from time import monotonic, sleep
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="the detector needs the extra `clip`")
+pytest.importorskip("open_clip")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: the page was not tried in a browser")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium or no chromedriver: the page was not tried in a browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"):
+        options.add_argument(f"--{flag}")
+    for flag in ("background-networking", "component-update", "sync", "dev-shm-usage"):
+        options.add_argument(f"--disable-{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+class Screen:
+    """What the tests do with the page."""
+
+    def __init__(self, browser, page):
+        self.browser = browser
+        self.width(1100)
+        browser.get(page.as_uri())
+
+    def width(self, width):
+        screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+
+    def __call__(self, selector):
+        return self.browser.find_element("css selector", selector)
+
+    def run(self, script, *arguments):
+        return self.browser.execute_script(script, *arguments)
+
+    def texts(self, selector):
+        """Return what stands in the elements, as it is in the page: `.text` would tidy white space."""
+        return self.run("return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector)
+
+    def until(self, condition):
+        """Wait for what the browser decodes in its own time."""
+        end = monotonic() + 10
+        while not self.run(f"return {condition}"):
+            assert monotonic() < end, condition
+            sleep(0.02)
+
+    def choose(self, selector, value):
+        self.run("arguments[0].value = arguments[1]", self(selector), value)
+        for event in ("input", "change"):
+            self.run("arguments[0].dispatchEvent(new Event(arguments[1], { bubbles: true }))", self(selector), event)
+
+    def keys(self, *keys):
+        self.browser.switch_to.active_element.send_keys(*keys)
+
+    def matrix(self):
+        return tuple(int(self(f"#{name}").text) for name in ("tp", "fn", "fp", "tn"))
+
+
+@pytest.fixture
+def screen(browser, page):
+    yield Screen(browser, page)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def truth(parts):
+    dataset, evaluation = parts[1:3]
+    return np.array([item.abnormal for item in dataset.test]), np.array(evaluation.scores, np.float32)
+
+
+def matrix_at(parts, threshold):
+    abnormal, scores = truth(parts)
+    flagged = scores > np.float32(threshold)
+    return tuple(int((chosen & kind).sum()) for kind in (abnormal, ~abnormal) for chosen in (flagged, ~flagged))
+
+
+def test_browser_shows_everything_as_text(screen, parts, nasty):
+    assert screen.browser.title == "scans: detector report"
+    names = screen.texts("#cards .name")
+    assert len(names) == 12 and nasty in names
+    assert len(screen.texts(".tile")) == 6 and screen.texts(".tile b")[0] == f"{parts[2].image['AUROC'].value:.3f}"
+    screen.until("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    for name in ("histogram", "roc", "pr", "loss"):
+        assert screen(f"#{name} svg").size["width"] > 300
+    map_of = "[...document.querySelector('#cards canvas').getContext('2d').getImageData(0, 0, 32, 32).data]"
+    screen.until(f"{map_of}.some((value) => value > 0)")
+
+
+def test_browser_slider_moves_the_threshold(screen, parts):
+    scores = truth(parts)[1]
+    assert screen.matrix() == matrix_at(parts, parts[0].threshold)
+    levels = np.unique(scores)
+    for place in (0, 3, len(levels) - 2, len(levels)):
+        threshold = levels[place - 1] if place else 0
+        screen.choose("#slider", place)
+        tp, fn, fp, tn = matrix_at(parts, threshold)
+        assert screen.matrix() == (tp, fn, fp, tn)
+        assert screen("#sensitivity b").text == f"{tp / (tp + fn):.3f}"
+        assert screen("#specificity b").text == f"{tn / (tn + fp):.3f}"
+        assert screen("#ppv").text == (f"{tp / (tp + fp):.3f}" if tp + fp else "none flagged")
+        assert screen("#npv").text == (f"{tn / (tn + fn):.3f}" if tn + fn else "none cleared")
+        assert screen.texts("#cards .badge").count("missed") == fn
+    screen("#calibrated").click()
+    assert screen.matrix() == matrix_at(parts, parts[0].threshold) and not screen("#calibrated").is_enabled()
+    screen.run("arguments[0].focus()", screen("#slider"))
+    screen.keys("\ue014")  # arrow right: the next score
+    above = levels[levels > np.float32(parts[0].threshold)][0]
+    assert screen.matrix() == matrix_at(parts, above)
+    screen.choose("#value", "0.25")
+    assert screen.matrix() == matrix_at(parts, 0.25)
+
+
+def test_browser_prevalence_changes_predictive_values(screen, parts):
+    tp, fn, fp, tn = matrix_at(parts, parts[0].threshold)
+    sensitivity, specificity, ill = tp / (tp + fn), tn / (tn + fp), 0.05
+    screen.choose("#prevalence", "5")
+    right, wrong = sensitivity * ill, (1 - specificity) * (1 - ill)
+    assert screen("#ppv").text == f"{right / (right + wrong):.3f}"
+    screen.choose("#prevalence", "")
+    assert screen("#ppv").text == f"{tp / (tp + fp):.3f}"
+
+
+def test_browser_sorts_and_filters(screen, parts):
+    abnormal, scores = truth(parts)
+    names = np.array([item.image.name for item in parts[1].test])
+    flagged = scores > np.float32(parts[0].threshold)
+
+    def shown():
+        return [names.tolist().index(name) for name in screen.texts("#cards .name")]
+
+    found = shown()
+    missed = np.flatnonzero(abnormal & ~flagged)
+    assert len(missed) and found[: len(missed)] == sorted(missed, key=lambda i: scores[i])
+    screen.choose("#order", "down")
+    assert (np.diff(scores[shown()]) <= 0).all()
+    screen.choose("#order", "up")
+    assert (np.diff(scores[shown()]) >= 0).all()
+    for outcome, chosen in (("fn", abnormal & ~flagged), ("fp", ~abnormal & flagged), ("tp", abnormal & flagged)):
+        screen.choose("#outcome", outcome)
+        assert set(shown()) == set(np.flatnonzero(chosen))
+    screen.choose("#outcome", "")
+    screen.choose("#kind", "<")
+    assert screen.texts("#cards .class") == ["<"] and screen("#shown").text == "1 image"
+    screen.choose("#kind", "")
+    screen("#search").send_keys("SPOT/A3")
+    assert screen.texts("#cards .name") == ["a3.png"]
+    screen("#search").send_keys("zzz")
+    assert screen("#shown").text == "No image is like that."
+
+
+def test_browser_overlay_fades_and_outlines_hide(screen):
+    def opacity():
+        return float(screen.run("return getComputedStyle(document.querySelector('#cards canvas')).opacity"))
+
+    assert opacity() == pytest.approx(0.7) and screen("#cards .outline").is_displayed()
+    screen.choose("#gallery .opacity", 20)
+    assert opacity() == pytest.approx(0.2) and screen.run("return byId('viewer').querySelector('.opacity').value") == "20"
+    screen("#gallery .outlines").click()
+    assert not screen("#cards .outline").is_displayed()
+
+
+def test_browser_dialog_by_keyboard(screen):
+    names = screen.texts("#cards .name")
+    screen.run("arguments[0].focus()", screen("#cards button"))
+    screen.keys("\ue007")  # enter
+
+    def title():
+        return screen.texts("#viewer-title")[0]
+
+    assert screen("#viewer").is_displayed() and title().endswith(names[0])
+    screen.keys("\ue014")
+    assert title().endswith(names[1])
+    for _ in names:
+        screen.keys("\ue014")
+    assert title().endswith(names[-1]) and not screen("#next").is_enabled()
+    screen.keys("\ue012")  # arrow left
+    assert title().endswith(names[-2])
+    screen.keys("\ue00c")  # escape
+    assert not screen("#viewer").is_displayed()
+    assert screen.run("return document.activeElement.querySelector('.name').textContent") == names[-2]
+
+
+def test_browser_themes_and_focus(screen):
+    def colours():
+        return screen.run(
+            "const s = (q, p) => getComputedStyle(document.querySelector(q))[p];"
+            "return [s('body', 'backgroundColor'), s('body', 'color'), s('#roc .tick', 'fill')]"
+        )
+
+    before = colours()
+    screen("#theme").click()
+    assert all(a != b for a, b in zip(before, colours(), strict=True))
+    screen("#theme").click()
+    assert colours() == before
+    screen.browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+    )
+    screen.browser.refresh()
+    assert colours() != before and screen("#theme").text == "Light theme"
+    screen.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    screen("#theme").send_keys("\ue004")  # tab
+    focused = "const f = getComputedStyle(document.activeElement); return [f.outlineStyle, f.outlineWidth]"
+    assert screen.run(focused) == ["solid", "3px"]
+
+
+@pytest.mark.parametrize("opened", [False, True])
+def test_browser_nothing_sideways_on_a_phone(screen, opened):
+    screen.width(360)
+    if opened:
+        screen.run("arguments[0].click()", screen("#cards button"))
+    assert screen.run("return innerWidth") == 360
+    for place in ("document.documentElement", "byId('viewer')"):
+        assert screen.run(f"return {place}.scrollWidth <= {place}.clientWidth"), place
