@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from open_clip.hf_model import HFTextEncoder
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear, scaled_dot_product_attention
@@ -210,11 +211,13 @@ def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
         The part `text_cfg` of the configuration, its Hugging Face names localised (`hub.localise`).
     """
     owner: Any = getattr(net, "text", net)
-    if hasattr(owner, "pooler") and hasattr(owner, "proj") and hasattr(owner, "config"):
+    if isinstance(owner, HFTextEncoder):
+        # Encoders of sequence-to-sequence models have the one, all others the other.
+        embedding = getattr(owner.transformer, "embed_tokens", None) or owner.transformer.get_input_embeddings()
         return HuggingFaceText(
             tokens=take_tokens(text_config, text_config.get("context_length", 77)),
-            token_embedding=owner.transformer.get_input_embeddings(),
-            width=owner.transformer.get_input_embeddings().embedding_dim,
+            token_embedding=embedding,
+            width=embedding.embedding_dim,
             pad_id=owner.config.pad_token_id,
             transformer=owner.transformer,
             pooler=owner.pooler,
