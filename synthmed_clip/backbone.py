@@ -10,12 +10,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import torch
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
 from synthmed_clip import weights as weight_files
+from synthmed_clip.architecture import build, normalisation, read_config
+from synthmed_clip.hub import localise
 from synthmed_clip.text import TextTower, take_text_tower
 
 
@@ -26,9 +27,9 @@ class Backbone:
     Attributes
     ----------
     name : str
-        open_clip's name, or the stem of the configuration file.
+        open_clip's name, 'hf-hub:owner/model', or the name of the configuration's file or folder.
     config : dict or None
-        The configuration where it came from a file; None for a name that open_clip knows.
+        The configuration where it is a file's or the caller's; None for a name that finds it again.
     weights : str or None
         Tag or file as it was given; None for random weights.
     random_text : bool
@@ -118,10 +119,11 @@ def load_backbone(
     Parameters
     ----------
     model : str, Path or dict
-        A model name that open_clip knows, or a configuration in open_clip's JSON form or the path of one.
+        A model name that open_clip knows; a configuration in open_clip's JSON form or the path of one;
+        'hf-hub:owner/model', or a folder with such a model's files.
     weights : str, Path or None
-        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). None leaves all
-        weights random (always the same ones): for tests and timing.
+        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model from the hub or a
+        folder brings its own by default. None leaves all weights random (always the same ones): for tests and timing.
     random_text : bool
         The file covers the visual tower alone; the text tower stays random (always the same), with a warning.
     image_size : int, optional
@@ -134,15 +136,20 @@ def load_backbone(
     Raises
     ------
     FileNotFoundError
-        If the weights are not there and cannot be fetched.
+        If weights, or other files of the model, are not there and cannot be fetched.
+    ModuleNotFoundError
+        If the text tower needs transformers, and it is not installed.
     ValueError
         If the model is unknown, or the file does not fit it (the first mismatch is named).
     """
-    name, config, own = _read_config(model)
+    name, config, own, home = read_config(model)
+    if weights == "openai" and home is not None:  # the default; there is no such tag
+        weights = home
     path = None if weights is None else weight_files.locate(name, weights)
+    text_config = localise(config["text_cfg"], name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net: Any = _build(config, image_size).eval().requires_grad_(False)
+        net: Any = build(config | {"text_cfg": text_config}, image_size).eval().requires_grad_(False)
     _replace_activations(net.visual)
     _require_intermediates(net.visual, name)
     if path is not None:
@@ -159,7 +166,7 @@ def load_backbone(
     digest = weight_files.digest(net.visual)
     model_digest = weight_files.digest(net)
     net.to(device, dtype)
-    mean, std = _normalisation(net, name, config, weights)
+    mean, std = normalisation(net, name, config, weights)
     with torch.no_grad():
         probe = _intermediates(net.visual, torch.zeros(1, 3, size, size, device=device, dtype=dtype), None)
     return Backbone(
@@ -170,7 +177,7 @@ def load_backbone(
         digest=digest,
         model_digest=model_digest,
         visual=net.visual,
-        text=take_text_tower(net, name, config, own),
+        text=take_text_tower(net, name, text_config),
         image_size=size,
         depth=len(probe),
         channels=tuple(p.shape[1] for p in probe),
@@ -202,38 +209,6 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     if device.type == "cpu":
         native = any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
     return torch.bfloat16 if native else torch.float32
-
-
-def _read_config(model: str | Path | dict) -> tuple[str, dict, bool]:
-    """Name, configuration, and whether the configuration is the caller's own rather than open_clip's."""
-    if isinstance(model, dict):
-        return "(configuration)", model, True
-    if isinstance(model, Path) or str(model).endswith(".json"):
-        path = Path(model)
-        if not path.is_file():
-            raise FileNotFoundError(f"no model configuration at {path}")
-        config = json.loads(path.read_text())
-        return path.stem, config.get("model_cfg", config), True
-    config = open_clip.get_model_config(str(model))
-    if config is None:
-        raise ValueError(
-            f"open_clip knows no model {str(model)!r}; see open_clip.list_models(), "
-            "or pass the path of a configuration (.json)"
-        )
-    return str(model), config, False
-
-
-def _build(config: dict, image_size: int | None) -> nn.Module:
-    config = json.loads(json.dumps(config))
-    if image_size is not None:
-        config["vision_cfg"]["image_size"] = image_size
-    config["vision_cfg"].pop("timm_model_pretrained", None)  # would fetch weights from a hub
-    config["text_cfg"]["hf_model_pretrained"] = False
-    custom = config.pop("custom_text", False) or "hf_model_name" in config["text_cfg"]
-    config.pop("preprocess_cfg", None)
-    if "multimodal_cfg" in config:
-        return open_clip.CoCa(**config)
-    return (open_clip.CustomTextCLIP if custom else open_clip.CLIP)(**config)
 
 
 class _FrozenQuickGELU(nn.Module):
@@ -273,13 +248,3 @@ def _side(size: int | Sequence[int]) -> int:
     if len(sides) != 1:
         raise ValueError(f"only square inputs are supported, not {size}; pass image_size")
     return sides.pop()
-
-
-def _normalisation(net: nn.Module, name: str, config: dict, weights: str | Path | None) -> tuple[Tensor, Tensor]:
-    """Mean and std of RGB in [0, 1]: the tag's, else the configuration's, else timm's own, else CLIP's."""
-    trunk = getattr(getattr(net.visual, "trunk", None), "pretrained_cfg", None) or {}
-    tag = open_clip.get_pretrained_cfg(name, str(weights)) or {}
-    sources = (tag, config.get("preprocess_cfg") or {}, trunk)
-    defaults = {"mean": open_clip.OPENAI_DATASET_MEAN, "std": open_clip.OPENAI_DATASET_STD}
-    mean, std = (next((s[key] for s in sources if s.get(key)), defaults[key]) for key in ("mean", "std"))
-    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)

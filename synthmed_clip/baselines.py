@@ -64,6 +64,10 @@ def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor 
     """Pooled feature `(B, D)` and patch tokens `(B, L, D)` in the space that images share with texts."""
     visual: Any = backbone.visual
     pooled = visual(backbone.normalise(pixels))
+    if isinstance(pooled, tuple):  # CoCa's gives its tokens as well
+        pooled = pooled[0]
+    if getattr(visual, "attn_pool", None) is not None:  # its norm and projection are for what it pools
+        return pooled, None
     if hasattr(visual, "trunk"):
         norm, project = getattr(visual.trunk, "norm", None), visual.head
     else:

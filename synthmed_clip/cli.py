@@ -31,7 +31,7 @@ def main(args: list[str] | None = None) -> int:
     )
     try:
         return command.run()
-    except (MemoryError, OSError, TypeError, ValueError) as error:
+    except (MemoryError, ModuleNotFoundError, OSError, TypeError, ValueError) as error:
         print(f"synthmed-clip: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -62,8 +62,9 @@ def fit(
     images : folder, paths or arrays
         The normal images; see `synthmed_clip.images.collect`.
     backbone : str, Path or Backbone
-        An open_clip model name, the path of a configuration in open_clip's JSON form, or a loaded backbone
-        (then `weights`, `random_text`, `image_size`, `device` and `precision` are its own).
+        An open_clip model name, the path of a configuration in open_clip's JSON form or of a folder with a model,
+        'hf-hub:owner/model', or a loaded backbone (then `weights`, `random_text`, `image_size`, `device` and
+        `precision` are its own).
     weights : str, Path or None
         A tag or a local file; None for random weights.
     random_text : bool

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import threading
-import urllib.error
-import urllib.request
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,29 +17,36 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from synthmed_clip import hub
+
 State = dict[str, Tensor]
 
-_NETWORK_SECONDS = 5.0
+_NO_WEIGHT = ".embeddings.position_ids"  # of a Hugging Face text tower; transformers stored it once
 
 
 def locate(name: str, weights: str | Path) -> Path:
-    """Return the file of `weights`: a local file, or an open_clip tag that is cached or can be downloaded.
+    """Return the file of `weights`: a local one, or one that is cached or can be downloaded.
 
     Parameters
     ----------
     name : str
         open_clip's name of the model.
     weights : str or Path
-        A tag of that model, or a file.
+        A tag of that model, a file, a folder with a file named as on the hub, or 'hf-hub:owner/model'.
 
     Raises
     ------
     FileNotFoundError
-        If it is neither, or the tag is not cached and the network is not there (said within ten seconds).
+        If it is none of them, or is not cached and the network is not there (said within ten seconds).
     """
     if Path(weights).is_file():
         return Path(weights)
-    config = open_clip.get_pretrained_cfg(name, str(weights))
+    if Path(weights).is_dir():
+        return _in_folder(Path(weights))
+    if str(weights).startswith(hub.PREFIX):
+        config: Mapping = {"hf_hub": str(weights).removeprefix(hub.PREFIX) + "/"}
+    else:
+        config = open_clip.get_pretrained_cfg(name, str(weights))
     if not config:
         tags = open_clip.list_pretrained_tags_by_model(name)
         raise FileNotFoundError(
@@ -53,7 +56,7 @@ def locate(name: str, weights: str | Path) -> Path:
     place, url = _cache_place(config)
     if place.is_file():
         return place
-    if not _reachable(url):
+    if not hub.reachable(url):
         raise FileNotFoundError(
             f"the weights {str(weights)!r} of {name!r} are not on this machine and {url} cannot be reached.\n"
             f"  looked for: {place}\n"
@@ -63,48 +66,22 @@ def locate(name: str, weights: str | Path) -> Path:
     return Path(open_clip.download_pretrained(config))
 
 
+def _in_folder(folder: Path) -> Path:
+    for name in hub.WEIGHTS:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(hub.WEIGHTS)}")
+
+
 def _cache_place(config: Mapping) -> tuple[Path, str]:
     """Where open_clip would find the file of a tag, and whence it would take it."""
     repository, _, filename = config.get("hf_hub", "").rpartition("/")
     if not repository:
         url = config.get("url", "")
         return Path("~/.cache/clip").expanduser() / Path(url).name, url
-    from huggingface_hub import constants, try_to_load_from_cache
-
     names = [filename] if filename else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
     names = [str(Path(n).with_suffix(".safetensors")) for n in names] + names
-    for candidate in names:
-        found = try_to_load_from_cache(repository, candidate)
-        if isinstance(found, str):
-            return Path(found), found
-    folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
-    return folder / "snapshots" / "*" / names[0], f"{constants.ENDPOINT}/{repository}"
-
-
-def _reachable(url: str) -> bool:
-    """Whether any answer comes from the host of `url`; never waits longer than a few seconds.
-
-    The attempt runs in a thread because a name look-up heeds no timeout.
-    """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return False
-    answers: list[bool] = []
-
-    def ask() -> None:
-        request = urllib.request.Request(url, method="HEAD")
-        try:
-            urllib.request.urlopen(request, timeout=_NETWORK_SECONDS).close()
-            answers.append(True)
-        except urllib.error.HTTPError as error:
-            # A proxy's refusal is an answer too, but not one from the host.
-            answers.append(error.code < 500 and error.code not in (403, 407))
-        except (OSError, ValueError):
-            answers.append(False)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(_NETWORK_SECONDS + 2)
-    return any(answers)
+    return hub.cached(repository, names) or hub.place(repository, names[0]), hub.address(repository)
 
 
 def read(path: Path) -> State:
@@ -172,6 +149,7 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
         if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
             state = convert_to_custom_text_state_dict(state)
     targets = {k: v for k, v in model.state_dict().items() if _wanted(k, visual_only)}
+    state = {k: v for k, v in state.items() if k in targets or not k.endswith(_NO_WEIGHT)}
     for name in ("logit_scale", "logit_bias"):  # not used here, and stored as a scalar or as a vector
         if name in targets:
             state[name] = state.get(name, targets[name]).reshape(targets[name].shape)

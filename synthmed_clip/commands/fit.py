@@ -29,7 +29,7 @@ class Fit:
     variant: Literal["paper", "release"] = "paper"
     """The method as published, or as its authors' code has it."""
     backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, or path of a configuration (.json)."""
+    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or hf-hub:owner/model."""
     weights: str = "openai"
     """Tag of open_clip's, or a local file."""
     random_text: bool = False

@@ -48,7 +48,7 @@ class RunProtocol:
     """Data sets with masks to pre-train on: MVTec-AD, VisA, or any layout that is known."""
     auxiliary_epochs: int = 5
     backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, or path of a configuration (.json)."""
+    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or hf-hub:owner/model."""
     weights: str = "openai"
     """Tag of open_clip's, or a local file."""
     random_text: bool = False

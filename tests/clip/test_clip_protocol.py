@@ -331,11 +331,11 @@ def test_tables_say_what_was_found():
 def test_command_line(data, folder, configs, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from synthmed_clip.backbone import _build
+    from synthmed_clip.architecture import build
 
     torch.manual_seed(0)
     config = json.loads(configs["vit"].read_text())
-    save_file(_build(config, None).state_dict(), tmp_path / "w.safetensors")
+    save_file(build(config, None).state_dict(), tmp_path / "w.safetensors")
     other = tmp_path / "brains"
     shutil.copytree(data, other)
     for path in (other / "train").iterdir():  # other data: turned by a quarter
