@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Engine:
         As in `fit`.
     report : callable
         Called with every new result.
+    results : list of Result
+        Of the last call of `run`, as far as it has come.
     """
 
     protocol: Protocol
@@ -58,6 +60,7 @@ class Engine:
     output: Path
     workers: int | None = None
     report: Callable[[Result], object] = lambda result: None
+    results: list[Result] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self._layers = self.protocol.layers or self.backbone.default_layers()
@@ -70,16 +73,16 @@ class Engine:
         """Run whatever is not done yet, and return all results, old and new."""
         self._check()
         self._claim_output()
-        results: list[Result] = []
+        self.results.clear()
         if self.protocol.baselines:
             for test in self._tests.values():
                 run = Run(test.name, ZERO_SHOT, 0, 0)
-                results += self._results(run, [test], lambda t: (zero_shot(self.backbone, t.grey), None))
+                self._add(run, [test], lambda t: (zero_shot(self.backbone, t.grey), None))
         for group in self.protocol.groups():
-            results += self._group(group)
-        return results
+            self._run_group(group)
+        return self.results
 
-    def notes(self, results: Sequence[Result]) -> list[str]:
+    def notes(self) -> list[str]:
         """Say what a reader of the table must know of the data, and how long it took."""
         sentences = []
         for name, test in self._tests.items():
@@ -101,8 +104,8 @@ class Engine:
                 )
             if self._sets[name].validation:
                 sentences.append(f"{name}: epochs were chosen on its {len(self._sets[name].validation)} validation images.")
-        seconds = sum(result.seconds for result in results)
-        sentences.append(f"All {len(results)} results took {seconds / 3600:.2f} hours.")
+        seconds = sum(result.seconds for result in self.results)
+        sentences.append(f"These {len(self.results)} results took {seconds / 3600:.2f} hours.")
         return sentences
 
     def _find_repeated(self, source: str, test: str, auxiliary: bool) -> list[Duplicate]:
@@ -159,17 +162,15 @@ class Engine:
         for stale in (self.output / "features").glob("tmp*"):
             shutil.rmtree(stale)
 
-    def _group(self, group: Group) -> list[Result]:
+    def _run_group(self, group: Group) -> None:
         support = self.protocol.support(group.dataset, group.repeat, group.shots)
-        results: list[Result] = []
         with remembering_for_now(self.backbone, self.output / "features") as shared:
             backbone = shared if len(group.methods) > 1 else self.backbone
             for method in group.methods:
-                results += self._fitted(group, method, support, backbone)
+                self._fit(group, method, support, backbone)
         variants = [method for method in group.methods if method in self.protocol.variants]
         if self.protocol.baselines and variants:
-            results += self._compared(group, variants, support)
-        return results
+            self._compare(group, variants, support)
 
     def _test_sets(self, group: Group, method: Method | None) -> list[TestSet]:
         """The data set's own, and the others where transfer is asked for; `method` is None for a baseline."""
@@ -179,14 +180,14 @@ class Engine:
             return [own]
         return [own, *(test for test in self._tests.values() if test is not own)]
 
-    def _fitted(self, group: Group, method: Method, support: list[Path], backbone: Backbone) -> list[Result]:
+    def _fit(self, group: Group, method: Method, support: list[Path], backbone: Backbone) -> None:
         run = Run(group.dataset.name, method.name, group.shots, group.repeat)
 
         def find(test: TestSet) -> tuple[Found, Detector]:
             detector = self._detector(run, method, group.dataset, support, backbone)
             return self._maps(detector, _pixels(test, detector)), detector
 
-        return self._results(run, self._test_sets(group, method), find, method.auxiliary)
+        self._add(run, self._test_sets(group, method), find, method.auxiliary)
 
     def _detector(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> Detector:
         """The run's detector: fitted now, or read back."""
@@ -230,7 +231,7 @@ class Engine:
         detector.save(path)
         return detector
 
-    def _compared(self, group: Group, variants: list[Method], support: list[Path]) -> list[Result]:
+    def _compare(self, group: Group, variants: list[Method], support: list[Path]) -> None:
         """The baselines that remember the support images, alone and joined with each variant."""
         pixels = torch.from_numpy(np.stack([square(path, self.backbone.image_size)[0] for path in support]))
         layer = self._layers[len(self._layers) // 2]
@@ -239,9 +240,7 @@ class Engine:
         def memory() -> PatchMemory:
             return PatchMemory.of(self._reader, pixels, self._layers, layer)
 
-        results = self._results(
-            Run(name, PATCHES, group.shots, group.repeat), tests, lambda test: (memory().find(test.grey), None)
-        )
+        self._add(Run(name, PATCHES, group.shots, group.repeat), tests, lambda test: (memory().find(test.grey), None))
         for method in variants if group.shots > 1 else ():
             path = self.output / Run(name, method.name, group.shots, group.repeat).folder / "detector.safetensors"
 
@@ -252,18 +251,16 @@ class Engine:
                 return join(maps, patches.find(test.grey).maps, on_support), None
 
             run = Run(name, joined(method.name), group.shots, group.repeat)
-            results += self._results(run, tests, find, method.auxiliary)
-        return results
+            self._add(run, tests, find, method.auxiliary)
 
-    def _results(
+    def _add(
         self,
         run: Run,
         tests: list[TestSet],
         find: Callable[[TestSet], tuple[Found, Detector | None]],
         auxiliary: bool = False,
-    ) -> list[Result]:
+    ) -> None:
         """Read the results of a run, or find and write them."""
-        results = []
         for test in tests:
             result = Result.read(self.output, run, test.name)
             if result is None:
@@ -273,8 +270,7 @@ class Engine:
                 result = replace(result, seconds=round(time.perf_counter() - start, 1))
                 result.write(self.output)
                 self.report(result)
-            results.append(result)
-        return results
+            self.results.append(result)
 
     def _maps(self, detector: Detector, pixels: Tensor) -> Found:
         reader = replace(detector, backbone=self._reader)

@@ -48,12 +48,15 @@ def table(rows: Sequence[Row]) -> str:
     """Return the summary as a Markdown table, percentages as mean and standard deviation."""
     head = ["data", "method", "k", *_SHOWN, "Image-AUROC without near-duplicates", "paper, k unknown"]
     lines = [head, ["---"] * len(head)]
+    most = max((row.repeats for row in rows), default=0)
     for row in rows:
         where = row.dataset if row.dataset == row.test else f"{row.dataset} -> {row.test}"
+        fewer = row.repeats < most and row.method != ZERO_SHOT
+        method = f"{row.method} (repeats: {row.repeats})" if fewer else row.method
         k = str(row.shots) if row.shots else "-"
         figures = [_percent(row.figures.get(name), row.repeats) for name in _SHOWN]
         apart = _percent(row.apart.get("Image-AUROC"), row.repeats)
-        lines.append([where, row.method, k, *figures, apart, _percent(row.published, 2)])
+        lines.append([where, method, k, *figures, apart, _percent(row.published, 2)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

@@ -92,9 +92,12 @@ class RunProtocol:
             precision=self.precision,
         )
         engine = Engine(protocol, backbone, self.output, self.workers, _print_result)
-        results = engine.run()
-        abnormal = {data.name: np.array([item.abnormal for item in data.test]) for data in protocol.datasets}
-        print(write_tables(self.output, results, abnormal, engine.notes(results)))
+        try:
+            engine.run()
+        finally:  # an interrupted run leaves the tables of what is done
+            if engine.results:
+                abnormal = {data.name: np.array([item.abnormal for item in data.test]) for data in protocol.datasets}
+                print(write_tables(self.output, engine.results, abnormal, engine.notes()))
         return 0
 
 

@@ -106,7 +106,7 @@ def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
 def test_near_duplicates_are_told_and_left_out(finished, protocol, backbone):
     output, results = finished
     engine = Engine(protocol, backbone, output)
-    assert any("normal/n0.png (train/t0.png, 1.000)" in note for note in engine.notes(results))
+    assert any("normal/n0.png (train/t0.png, 1.000)" in note for note in engine.notes())
     assert any(r.figures["Image-AUROC"] != r.apart["Image-AUROC"] for r in results)
 
 
@@ -328,6 +328,10 @@ def test_tables_say_what_was_found():
     assert "50.0 against 100.0" in said[0]
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_command_line(data, folder, configs, tmp_path, capsys):
     from safetensors.torch import save_file
 
@@ -357,5 +361,13 @@ def test_command_line(data, folder, configs, tmp_path, capsys):
     assert json.loads((out / "summary.json").read_text())[0]["method"] == "zero-shot"
     with Image.open(out / "auroc-lungs.png") as picture:
         assert picture.width > 700
+    (out / "table.md").unlink()
+    shutil.rmtree(out / "runs" / "brains" / "paper-auxiliary")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synthmed_clip.engine.fit", interrupted)
+        assert main(arguments.split()) == 130
+    found = capsys.readouterr()
+    assert "goes on where it stopped" in found.err and (out / "table.md").read_text() in found.out
+    assert "| lungs | paper + auxiliary | 1 |" in found.out and "| brains | paper + auxiliary |" not in found.out
     assert main(arguments.replace("--repeats 1", "--repeats 0").split()) == 1
     assert "repeats and shots must be at least 1" in capsys.readouterr().err
