@@ -49,6 +49,10 @@ class Dataset:
         """The folder's name."""
         return self.root.resolve().name
 
+    def relative(self, path: Path) -> str:
+        """Name a file of the data set from its root; one that lies elsewhere by its whole path."""
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+
 
 def read_dataset(folder: str | Path) -> Dataset:
     """List the images of a dataset, whichever of four layouts it has.

@@ -86,24 +86,24 @@ class Engine:
         """Say what a reader of the table must know of the data, and how long it took."""
         sentences = []
         for name, test in self._tests.items():
-            pairs = self.repeated(name, name, False)
+            dataset, pairs = self._sets[name], self.repeated(name, name, False)
             if pairs:
                 names = ", ".join(
-                    f"{p.second.relative_to(test.root)} ({p.first.relative_to(test.root)}, {p.correlation:.3f})"
-                    for p in pairs
+                    f"{dataset.relative(p.second)} ({dataset.relative(p.first)}, {p.correlation:.3f})" for p in pairs
                 )
+                kinds = "training or validation image" if dataset.validation else "training image"
                 sentences.append(
-                    f"{name}: {(~test.apart(pairs)).sum()} of {len(test.items)} test images nearly repeat a training image "
+                    f"{name}: {(~test.apart(pairs)).sum()} of {len(test.items)} test images nearly repeat a {kinds} "
                     f"(correlation at 48 x 48): {names}."
                 )
-            count = len(self._sets[name].train)
+            count = len(dataset.train)
             if count in self.protocol.all_shots and self.protocol.repeats > 1:
                 sentences.append(
                     f"{name} has {count} training images: at k = {count} all repeats share one support set, and the spread "
                     "is that of training alone."
                 )
-            if self._sets[name].validation:
-                sentences.append(f"{name}: epochs were chosen on its {len(self._sets[name].validation)} validation images.")
+            if dataset.validation:
+                sentences.append(f"{name}: epochs were chosen on its {len(dataset.validation)} validation images.")
         seconds = sum(result.seconds for result in self.results)
         sentences.append(f"These {len(self.results)} results took {seconds / 3600:.2f} hours.")
         return sentences
@@ -140,12 +140,11 @@ class Engine:
                 **protocol.options,
             },
             "data": {
-                name: content(dataset.train, (*dataset.validation, *dataset.test), dataset.root)
-                for name, dataset in self._sets.items()
+                name: content(dataset.train, (*dataset.validation, *dataset.test)) for name, dataset in self._sets.items()
             },
         }
         if protocol.auxiliary:
-            ours["data"]["auxiliary"] = content([], protocol.auxiliary, Path())
+            ours["data"]["auxiliary"] = content([], protocol.auxiliary)
             ours["common"]["auxiliary_epochs"] = protocol.auxiliary_epochs
         path = self.output / "protocol.json"
         try:

@@ -24,7 +24,7 @@ class TestSet:
     """A data set's test images as the backbone sees them, read when they are needed."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
-        self.name, self.root, self.items, self._size = dataset.name, dataset.root, dataset.test, size
+        self.name, self.items, self._size = dataset.name, dataset.test, size
 
     @cached_property
     def grey(self) -> Tensor:
@@ -71,14 +71,11 @@ def judge(run: Run, test: TestSet, found: Found, detector: Detector | None, apar
     )
 
 
-def content(paths: Iterable[Path | None], items: Iterable[Item], root: Path) -> str:
-    """Digest of training images and labelled items: names relative to the root, labels, and what the files hold."""
+def content(training: Iterable[Path], items: Iterable[Item]) -> str:
+    """Digest of what a result depends on: training images and labelled items in their order, not where they lie."""
     sha = sha256()
-    rows = [(path, "train", None) for path in paths] + [(i.image, str(i.abnormal), i.mask) for i in items]
-    for image, label, mask in rows:
-        sha.update(label.encode())
-        for path in (image, mask):
-            if path is not None:
-                name = path.relative_to(root) if path.is_relative_to(root) else path
-                sha.update(f"{name.as_posix()} {sha256(path.read_bytes()).hexdigest()}".encode())
+    rows = [("train", path, None) for path in training] + [(str(item.abnormal), item.image, item.mask) for item in items]
+    for label, image, mask in rows:
+        files = [sha256(path.read_bytes()).hexdigest() for path in (image, mask) if path is not None]
+        sha.update(" ".join([label, *files, ""]).encode())
     return sha.hexdigest()

@@ -10,7 +10,6 @@ from collections import defaultdict
 from dataclasses import asdict
 from datetime import datetime
 from importlib import metadata
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -101,7 +100,7 @@ def _images(
         levels = np.rint(found.clip(0, 1) * 255).astype(np.uint8)
         rows.append(
             {
-                "name": _name(item.image, dataset),
+                "name": dataset.relative(item.image),
                 "kind": kind,
                 "abnormal": item.abnormal,
                 "score": score,
@@ -111,10 +110,6 @@ def _images(
             }
         )
     return rows, digests
-
-
-def _name(image: Path, dataset: Dataset) -> str:
-    return (image.relative_to(dataset.root) if image.is_relative_to(dataset.root) else image).as_posix()
 
 
 def _webp(pixels: np.ndarray, side: int, **options: object) -> str:
@@ -145,7 +140,7 @@ def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support:
     twins = [" = ".join(group) for group in names.values() if len(group) > 1]
     paths = {item.image: row["name"] for item, row in zip(dataset.test, images, strict=True)}
     near = [
-        f"{paths[pair.second]} is nearly {_name(pair.first, dataset)} ({pair.correlation:.3f})"
+        f"{paths[pair.second]} is nearly {dataset.relative(pair.first)} ({pair.correlation:.3f})"
         for pair in duplicates_between(dataset.train, list(paths))
         if paths[pair.second] not in leaked
     ]

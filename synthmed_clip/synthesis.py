@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -58,19 +59,20 @@ def synthesise(
     raise synthmed.NothingToSee(f"support image {index}, counted from 0: {reason}")
 
 
-class Steps(Dataset):
+class Steps(Dataset, ABC):
     """Every training step's batch, by its number; an epoch shows each of `count` images once, in a new order."""
 
     batch_size: int
     entropy: tuple[int, ...]
 
     @property
+    @abstractmethod
     def count(self) -> int:
-        raise NotImplementedError
+        """How many images there are."""
 
+    @abstractmethod
     def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Return what an epoch shows of an image: `(S, S)` uint8, and its mask, bool."""
-        raise NotImplementedError
 
     @property
     def per_epoch(self) -> int:

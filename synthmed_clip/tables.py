@@ -143,13 +143,14 @@ def _csv(lines: Sequence[dict]) -> str:
 
 def _plot(rows: Sequence[Row], path: Path) -> None:
     """Image-AUROC, and Pixel-AUROC where there are masks, against shots; the band is one standard deviation."""
-    shown = [name for name in ("Image-AUROC", "Pixel-AUROC") if name in rows[0].figures]
+    shown = [name for name in ("Image-AUROC", "Pixel-AUROC") if any(name in row.figures for row in rows)]
     figure = Figure(figsize=(5.5 * len(shown), 4), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         ticks = sorted({row.shots for row in rows if row.shots})
         curves: dict[str, list[Row]] = {}
         for row in rows:
-            curves.setdefault(row.method, []).append(row)
+            if name in row.figures:  # a convolutional tower's zero-shot has no maps
+                curves.setdefault(row.method, []).append(row)
         for method, members in curves.items():
             if members[0].shots == 0:
                 axes.axhline(members[0].figures[name][0], color="0.5", linestyle=":", label=method)

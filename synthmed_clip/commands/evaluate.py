@@ -50,7 +50,7 @@ class Evaluate:
             other = self.loading.load(self.against).maps([item.image for item in items], batch_size=self.batch_size)
             print("\n".join([f"against {self.against}:", *_compared(maps, other, items)]))
         if self.output is not None:
-            names = [item.image.relative_to(self.dataset).as_posix() for item in items]
+            names = [dataset.relative(item.image) for item in items]
             rows = [
                 {"image": n, "abnormal": i.abnormal, "score": s} for n, i, s in zip(names, items, found.scores, strict=True)
             ]

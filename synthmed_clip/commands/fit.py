@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +10,7 @@ import tyro
 
 from synthmed import read_recipe
 from synthmed_clip.auxiliary import pretrain
-from synthmed_clip.backbone import load_backbone
-from synthmed_clip.commands.common import Output, Precision, write_csv
+from synthmed_clip.commands.common import BackboneOptions, Output, write_csv
 from synthmed_clip.datasets import read_dataset, read_datasets
 from synthmed_clip.images import collect
 from synthmed_clip.pictures import loss_curve
@@ -28,12 +27,7 @@ class Fit:
     """The detector (.safetensors); a log (.csv) and the loss curve (.png) are written beside it."""
     variant: Literal["paper", "release"] = "paper"
     """The method as published, or as its authors' code has it."""
-    backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or hf-hub:owner/model."""
-    weights: str = "openai"
-    """Tag of open_clip's, or a local file."""
-    random_text: bool = False
-    """The weights cover the visual tower alone; the text tower stays random."""
+    model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
     layers: tuple[int, ...] | None = None
     """Layers to read, counted from 1; by default half, three quarters and all of the depth."""
     normal_words: tuple[str, ...] | None = None
@@ -48,18 +42,12 @@ class Fit:
     """Without adapters, channels are average-pooled in their place."""
     recipe: str | None = None
     """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset."""
-    image_size: int | None = None
-    """By default the model's own."""
     epochs: int = 200
     batch_size: int = 8
     lr: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
     seed: int | None = None
     """The same seed, device and precision give the same detector."""
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    precision: Precision = "auto"
-    """auto is bfloat16 where the device is faster with it."""
     workers: int | None = None
     """Processes that draw synthetic images ahead."""
     auxiliary: tuple[Path, ...] = ()
@@ -93,14 +81,7 @@ class Fit:
             "workers": self.workers,
             "progress": self.progress,
         }
-        backbone = load_backbone(
-            self.backbone,
-            self.weights,
-            random_text=self.random_text,
-            image_size=self.image_size,
-            device=self.device,
-            precision=self.precision,
-        )
+        backbone = self.model.load()
         detector = fit(
             normals,
             backbone=backbone,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import tyro
 
-from synthmed_clip.backbone import load_backbone
-from synthmed_clip.commands.common import Output, Precision
+from synthmed_clip.commands.common import BackboneOptions, Output
 from synthmed_clip.datasets import read_dataset, read_datasets
 from synthmed_clip.engine import Engine
 from synthmed_clip.methods import ablations, variants
@@ -47,22 +46,13 @@ class RunProtocol:
     auxiliary: tuple[Path, ...] = ()
     """Data sets with masks to pre-train on: MVTec-AD, VisA, or any layout that is known."""
     auxiliary_epochs: int = 5
-    backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or hf-hub:owner/model."""
-    weights: str = "openai"
-    """Tag of open_clip's, or a local file."""
-    random_text: bool = False
-    """The weights cover the visual tower alone; the text tower stays random."""
+    model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
     layers: tuple[int, ...] = ()
     """Layers to read, counted from 1; by default half, three quarters and all of the depth."""
-    image_size: int | None = None
     epochs: int = 200
     batch_size: int = 8
     lr: float = 1e-3
     seed: int = 0
-    device: str = "auto"
-    """auto, cpu, cuda or mps."""
-    precision: Precision = "auto"
     workers: int | None = None
 
     def run(self) -> int:
@@ -83,14 +73,7 @@ class RunProtocol:
             layers=self.layers,
             options={"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr},
         )
-        backbone = load_backbone(
-            self.backbone,
-            self.weights,
-            random_text=self.random_text,
-            image_size=self.image_size,
-            device=self.device,
-            precision=self.precision,
-        )
+        backbone = self.model.load()
         engine = Engine(protocol, backbone, self.output, self.workers, _print_result)
         try:
             engine.run()

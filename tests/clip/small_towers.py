@@ -25,7 +25,8 @@ HEADS = {
 
 def write_transformer(folder, kind):
     """A transformer's configuration and a tokenizer of single letters, as Hugging Face's folders have them."""
-    transformers, tokenizers = pytest.importorskip("transformers"), pytest.importorskip("tokenizers")
+    reason = "Hugging Face's text towers need the extra `hf`"
+    transformers, tokenizers = (pytest.importorskip(name, reason=reason) for name in ("transformers", "tokenizers"))
     letters = list("abcdefghijklmnopqrstuvwxyz.")
     names = ["[PAD]", "[CLS]", "[SEP]", "[UNK]"] if kind == "bert" else ["<s>", "<pad>", "</s>", "<unk>"]
     if kind == "mt5":

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-open_clip = pytest.importorskip("open_clip")
+open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import timm  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-open_clip = pytest.importorskip("open_clip")
-pytest.importorskip("matplotlib")
+open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
+pytest.importorskip("matplotlib", reason="the detector needs the extra `clip`")
 
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-pytest.importorskip("open_clip")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed_clip.comparison import delong, paired_bootstrap
 from synthmed_clip.metrics import image_metrics, pixel_metrics

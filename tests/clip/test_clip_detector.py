@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-pytest.importorskip("open_clip")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from PIL import Image  # noqa: E402
 

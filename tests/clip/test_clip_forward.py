@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-open_clip = pytest.importorskip("open_clip")
+open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed_clip import load_backbone  # noqa: E402
 from synthmed_clip.head import Head, anomaly_map, resize  # noqa: E402

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-pytest.importorskip("open_clip")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from small_towers import hf_config, write_transformer  # noqa: E402
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-pytest.importorskip("open_clip")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import torch
 from PIL import Image
@@ -27,7 +27,7 @@ from synthmed_clip.images import square
 from synthmed_clip.methods import ablations, variants
 from synthmed_clip.protocol import Protocol
 from synthmed_clip.results import Result, Run, summarise
-from synthmed_clip.tables import table, verdicts
+from synthmed_clip.tables import table, verdicts, write_tables
 
 
 @pytest.fixture(scope="module")
@@ -326,6 +326,28 @@ def test_tables_say_what_was_found():
         "release does not beat nearest patch",
     ]
     assert "50.0 against 100.0" in said[0]
+
+
+def test_a_moved_data_set_is_the_same_one(finished, protocol, backbone, data, tmp_path):
+    output, results = finished
+    shutil.copytree(data, tmp_path / "lungs")
+    moved = Engine(replace(protocol, datasets=[read_dataset(tmp_path / "lungs")]), backbone, output, workers=0)
+    assert moved.run() == results
+
+
+def test_plots_where_a_method_has_no_maps(tmp_path):
+    figures = {"Image-AUROC": 0.5}
+    results = [
+        Result(Run("lungs", method, shots, 0), "lungs", found, found, None, None, None, 1.0, (0.1, 0.9))
+        for method, shots, found in (
+            ("zero-shot", 0, figures),
+            ("paper", 4, figures | {"Pixel-AUROC": 0.7}),
+            ("paper", 8, figures | {"Pixel-AUROC": 0.8}),
+        )
+    ]
+    write_tables(tmp_path, results, {"lungs": np.array([False, True])}, [])
+    with Image.open(tmp_path / "auroc-lungs.png") as picture:
+        assert picture.width > 2 * picture.height  # two plots side by side
 
 
 def interrupted(*_, **__):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
-open_clip = pytest.importorskip("open_clip")
+open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
