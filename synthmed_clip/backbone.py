@@ -140,8 +140,10 @@ def load_backbone(
     ModuleNotFoundError
         If the text tower needs transformers, and it is not installed.
     ValueError
-        If the model is unknown, or the file does not fit it (the first mismatch is named).
+        If the model is unknown, the file does not fit it (the first mismatch is named), or the device is not there.
     """
+    device = choose_device(device)
+    dtype = choose_precision(precision, device)
     name, config, own, home = read_config(model)
     if weights == "openai" and home is not None:  # the default; there is no such tag
         weights = home
@@ -159,8 +161,6 @@ def load_backbone(
     size = image_size or _side(net.visual.image_size)
     if hasattr(net.visual, "set_input_size"):  # timm resamples its positions itself, once they are loaded
         net.visual.set_input_size(size)
-    device = choose_device(device)
-    dtype = choose_precision(precision, device)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
     digest = weight_files.digest(net.visual)
@@ -188,12 +188,24 @@ def load_backbone(
 
 
 def choose_device(device: str | torch.device) -> torch.device:
-    """Resolve 'auto' to cuda, mps or cpu, whichever is there, in this order."""
-    if device != "auto":
-        return torch.device(device)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Resolve 'auto' to cuda, mps or cpu, whichever is there, in this order.
+
+    Raises
+    ------
+    ValueError
+        If torch does not know the device, or does not find it on this machine.
+    """
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if device == "auto":
+        return torch.device(next(kind for kind, count in there.items() if count))
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {device!r}") from None
+    count = there.get(chosen.type, 1)
+    if (chosen.index or 0) >= count:
+        raise ValueError(f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind {chosen.type}")
+    return chosen
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:

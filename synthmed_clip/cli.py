@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import tyro
 
@@ -15,7 +16,7 @@ from synthmed_clip.commands.protocol import RunProtocol
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; a foreseeable error is one line on stderr and exit status 1."""
+    """Run the command line; a warning or a foreseeable error is one line on stderr, the latter with exit status 1."""
     command = tyro.extras.subcommand_cli_from_dict(
         {
             "fit": Fit,
@@ -29,16 +30,22 @@ def main(args: list[str] | None = None) -> int:
         args=args,
         description="Few-shot anomaly detection on medical images.",
     )
-    try:
-        return command.run()
-    except (MemoryError, ModuleNotFoundError, OSError, TypeError, ValueError) as error:
-        print(f"synthmed-clip: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        goes_on = isinstance(command, RunProtocol) or getattr(command, "checkpoint", None)
-        hint = "; the same command goes on where it stopped" if goes_on else ""
-        print(f"synthmed-clip: interrupted{hint}", file=sys.stderr)
-        return 130
+    with warnings.catch_warnings():
+        warnings.showwarning = _show
+        try:
+            return command.run()
+        except (MemoryError, ModuleNotFoundError, OSError, TypeError, ValueError) as error:
+            print(f"synthmed-clip: {error}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            goes_on = isinstance(command, RunProtocol) or getattr(command, "checkpoint", None)
+            hint = "; the same command goes on where it stopped" if goes_on else ""
+            print(f"synthmed-clip: interrupted{hint}", file=sys.stderr)
+            return 130
+
+
+def _show(message: Warning | str, *_: object) -> None:
+    print(f"synthmed-clip: {message}", file=sys.stderr)
 
 
 if __name__ == "__main__":

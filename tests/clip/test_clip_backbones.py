@@ -182,6 +182,10 @@ def test_unknown_names_say_what_is_known(configs):
         load_backbone("missing.json")
     with pytest.raises(ValueError, match="precision must be"):
         load_backbone(configs["vit"], None, precision="half")
+    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'"):
+        load_backbone(configs["vit"], None, device="gpu")
+    with pytest.raises(ValueError, match=r"no device 'cuda:99' here: torch .* finds . of kind cuda"):
+        load_backbone(configs["vit"], None, device="cuda:99")
 
 
 @pytest.mark.parametrize("offline", [True, False])

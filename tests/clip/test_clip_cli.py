@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`
 open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 pytest.importorskip("matplotlib", reason="the detector needs the extra `clip`")
 
+import timm  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
@@ -161,6 +163,17 @@ def test_errors_are_one_line(tmp_path, capsys, model):
     assert main(["fit", str(tmp_path / "none"), "-o", str(tmp_path / "m")]) == 1
     assert capsys.readouterr().err.startswith("synthmed-clip: no ")
     assert main(["predict", str(tmp_path / "none"), str(tmp_path), "-o", str(tmp_path)]) == 1
+
+
+def test_warnings_are_one_line(configs, folder, tmp_path, capsys):
+    weights = tmp_path / "trunk.safetensors"
+    save_file(timm.create_model("test_vit").state_dict(), weights)
+    arguments = f"fit {folder / 'normal'} -o {tmp_path / 'm'} --backbone {configs['timm-vit']} --weights {weights}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", UserWarning)
+        assert main([*arguments.split(), "--random-text", "--epochs", "1", "--no-progress", "--device", "cpu"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "random" in line]
+    assert lines == [f"synthmed-clip: timm-vit: {weights} gives the visual tower alone; the text tower is random"]
 
 
 def test_fit_with_auxiliary_and_validation_images(configs, weights, folder, tmp_path):
