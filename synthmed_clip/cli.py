@@ -44,7 +44,7 @@ def main(args: list[str] | None = None) -> int:
             return 130
 
 
-def _show(message: Warning | str, *_: object) -> None:
+def _show(message: Warning | str, *_: object, **__: object) -> None:
     print(f"synthmed-clip: {message}", file=sys.stderr)
 
 
