@@ -28,7 +28,7 @@ import torch
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone
 from synthmed_clip.metrics import pixel_metrics
-from synthmed_clip.optimisation import train
+from synthmed_clip.optimisation import Learner, train
 from synthmed_clip.prompts import class_features, embed_prompts
 from synthmed_clip.settings import Settings
 from synthmed_clip.synthesis import SyntheticSteps, stream
@@ -91,22 +91,19 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     images = support_images(batch, backbone.image_size)
     settings: Settings = small_fit(backbone, images, 1).settings
     settings = Settings.from_dict(settings.to_dict() | {"epochs": 10**6})
-    from synthmed_clip.assembly import build_head
-
     runs = {}
     for workers in (0, 1):
-        head = build_head(backbone, settings)
-        optimiser = torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
+        learner = Learner.begin(backbone, settings)
         steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
-        runs[f"step, workers={workers}"] = train(backbone, settings, head, optimiser, steps, workers=workers)
+        runs[f"step, workers={workers}"] = train(backbone, settings, learner, steps, workers=workers)
     tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
     steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
     made = stream(steps, 0, 10**6, 0)
     prompts = embed_prompts(backbone.text, settings.words, settings.tokens)
 
     def text() -> None:
-        head.zero_grad()
-        class_features(backbone.text, prompts, head.context).square().mean().backward()
+        learner.head.zero_grad()
+        class_features(backbone.text, prompts, learner.head.context).square().mean().backward()
 
     times = interleaved(
         rounds,

@@ -14,7 +14,7 @@ from synthmed_clip.backbone import Backbone
 from synthmed_clip.datasets import Item, read_mask
 from synthmed_clip.detector import Detector
 from synthmed_clip.images import square
-from synthmed_clip.optimisation import finished, make_optimiser, new_head, resolve, train
+from synthmed_clip.optimisation import Learner, finished, resolve, train
 from synthmed_clip.synthesis import Steps
 
 
@@ -60,7 +60,7 @@ def pretrain(
     rng, workers, progress
         As in `fit`.
     **options
-        variant, layers, words, tokens, temperature, adapters, batch_size, lr and betas, as in `fit`; the fit that
+        variant, layers, words, tokens, temperature, adapters, batch_size, lr, betas and average, as in `fit`; the fit that
         begins with the result must have the same layers, words, tokens and adapters.
 
     Returns
@@ -75,13 +75,13 @@ def pretrain(
     """
     chosen = usable(items)
     settings = resolve(backbone, recipe={}, epochs=epochs, rng=rng, **options)
-    head = new_head(backbone, settings)
+    learner = Learner.begin(backbone, settings)
     steps = MaskedSteps(chosen, backbone.image_size, settings.batch_size, settings.entropy)
     log = []
-    training = train(backbone, settings, head, make_optimiser(head, settings), steps, workers=workers)
+    training = train(backbone, settings, learner, steps, workers=workers)
     for epoch in tqdm(training, desc="pretrain", total=epochs, disable=None if progress else True, unit="epoch"):
         log.append(epoch)
-    return finished(backbone, settings, head, log)
+    return finished(backbone, settings, learner.mean, log)
 
 
 def usable(items: Sequence[Item]) -> list[Item]:

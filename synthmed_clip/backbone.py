@@ -89,14 +89,17 @@ class Backbone:
         images : Tensor
             `(B, S, S)` grey or `(B, S, S, 3)`, uint8.
         layers : sequence of int
-            Counted from 1; blocks of a transformer, stages of a convolutional tower.
+            Counted from 1, in any order; blocks of a transformer, stages of a convolutional tower.
 
         Returns
         -------
         list of Tensor
             One `(B, channels, h, w)` per layer in the working precision.
         """
-        return _intermediates(self.visual, self.normalise(images), [layer - 1 for layer in layers])
+        ascending = sorted(set(layers))  # timm gives them so, however they are asked for
+        maps = _intermediates(self.visual, self.normalise(images), [layer - 1 for layer in ascending])
+        found = dict(zip(ascending, maps, strict=True))
+        return [found[layer] for layer in layers]
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring images, as `features` takes them, to what the visual tower takes: `(B, 3, S, S)`."""
@@ -109,6 +112,7 @@ def load_backbone(
     model: str | Path | dict = "ViT-L-14-quickgelu",
     weights: str | Path | None = "openai",
     *,
+    name: str | None = None,
     random_text: bool = False,
     image_size: int | None = None,
     device: str | torch.device = "auto",
@@ -124,6 +128,8 @@ def load_backbone(
     weights : str, Path or None
         A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model from the hub or a
         folder brings its own by default. None leaves all weights random (always the same ones): for tests and timing.
+    name : str, optional
+        How to call a configuration that is passed as a dict.
     random_text : bool
         The file covers the visual tower alone; the text tower stays random (always the same), with a warning.
     image_size : int, optional
@@ -140,11 +146,21 @@ def load_backbone(
     ModuleNotFoundError
         If the text tower needs transformers, and it is not installed.
     ValueError
-        If the model is unknown, the file does not fit it (the first mismatch is named), or the device is not there.
+        If the model is unknown or its configuration lacks something, the file does not fit it (the first mismatch is
+        named), or the device is not there.
+
+    Warns
+    -----
+    UserWarning
+        If the text tower is left random, or the tags of the model differ in mean and standard deviation, so that a local
+        file does not tell which are its own.
     """
     device = choose_device(device)
     dtype = choose_precision(precision, device)
-    name, config, own, home = read_config(model)
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size must be at least 1, not {image_size}")
+    found, config, own, home = read_config(model)
+    name = name or found
     if weights == "openai" and home is not None:  # the default; there is no such tag
         weights = home
     path = None if weights is None else weight_files.locate(name, weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -91,6 +91,8 @@ class PatchMemory:
         Read in one pass, counted from 1.
     layer : int
         The one of them that is remembered.
+    pixels : Tensor
+        The support images, `(k, S, S)` uint8.
     patches : Tensor
         `(k, L, C)` float32, unit length.
     """
@@ -98,13 +100,14 @@ class PatchMemory:
     backbone: Backbone
     layers: tuple[int, ...]
     layer: int
+    pixels: Tensor
     patches: Tensor
 
     @classmethod
     def of(cls, backbone: Backbone, pixels: Tensor, layers: tuple[int, ...], layer: int) -> PatchMemory:
         """Remember the patches of squared support images."""
-        memory = cls(backbone, layers, layer, torch.empty(0))
-        return cls(backbone, layers, layer, torch.cat([memory._patches(batch) for batch in pixels.split(_CHUNK)]))
+        memory = cls(backbone, layers, layer, pixels, torch.empty(0))
+        return replace(memory, patches=torch.cat([memory._patches(batch) for batch in pixels.split(_CHUNK)]))
 
     def find(self, pixels: Tensor) -> Found:
         """Return the cosine distance of every patch to its nearest remembered one; an image's score is the largest."""

@@ -6,30 +6,29 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor
 
 from synthmed_clip.files import read_safetensors, write_safetensors
-from synthmed_clip.head import Head
+from synthmed_clip.optimisation import Learner
 from synthmed_clip.selection import Selection
 from synthmed_clip.settings import Epoch
 
-_FORMAT = "synthmed-clip checkpoint 1"
+_FORMAT = "synthmed-clip checkpoint 2"
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
 def write(
     path: str | Path,
-    head: Head,
-    optimiser: torch.optim.Adam,
+    learner: Learner,
     selection: Selection | None,
     log: list[Epoch],
     identity: dict,
 ) -> None:
     """Write a fit's state after an epoch; `identity` is what a fit must share to go on from it."""
-    names = [name for name, _ in head.named_parameters()]
-    tensors = {f"head.{name}": tensor for name, tensor in head.state_dict().items()}
-    for index, state in optimiser.state_dict()["state"].items():
+    names = [name for name, _ in learner.head.named_parameters()]
+    tensors = {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
+    tensors |= {f"mean.{name}": tensor for name, tensor in learner.mean.state_dict().items()}
+    for index, state in learner.optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
     if selection is not None:
         tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
@@ -69,24 +68,24 @@ def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Te
 
 
 def restore(
-    head: Head,
-    optimiser: torch.optim.Adam,
+    learner: Learner,
     selection: Selection | None,
     tensors: dict[str, Tensor],
     data: dict,
 ) -> list[Epoch]:
-    """Bring head, optimiser and selection to where the checkpoint was; return its log."""
-    head.load_state_dict({name: tensors[f"head.{name}"] for name in head.state_dict()})
-    names = [name for name, parameter in head.named_parameters()]
+    """Bring learner and selection to where the checkpoint was; return its log."""
+    for part, head in (("head", learner.head), ("mean", learner.mean)):
+        head.load_state_dict({name: tensors[f"{part}.{name}"] for name in head.state_dict()})
+    names = [name for name, _ in learner.head.named_parameters()]
     state = {
         index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
         for index, name in enumerate(names)
         if f"adam.{name}.step" in tensors
     }
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": state})
     log = [Epoch(**epoch) for epoch in data["log"]]
     if selection is not None:
-        selection.best = {name: tensors[f"best.{name}"] for name in head.state_dict()}
+        selection.best = {name: tensors[f"best.{name}"] for name in learner.head.state_dict()}
         selection.highest = max(cast(float, epoch.validation) for epoch in log)
     return log
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from synthmed_clip.images import ImageLike, collect, resize_map, square
 from synthmed_clip.memory import explained_memory
 from synthmed_clip.settings import VARIANTS, Epoch, Settings
 
-_FORMAT = "synthmed-clip detector 1"
+_FORMAT = "synthmed-clip detector 2"
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ class Detector:
             If a batch does not fit; says which size to try.
         """
         items, single = collect(images)
-        predictions = [
-            Prediction(float(found.max()), resize_map(found, shape), bool(found.max() > self.threshold))
-            for found, shape in self._stream(items, batch_size)
-        ]
+        predictions = []
+        for found, shape in self._stream(items, batch_size):
+            score = float(found.max())
+            predictions.append(Prediction(score, resize_map(found, shape), score > self.threshold))
         return predictions[0] if single else predictions
 
     def maps(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 16) -> np.ndarray:
@@ -161,6 +162,8 @@ class Detector:
             "format": _FORMAT,
             "settings": self.settings.to_dict(),
             "digest": self.backbone.digest,
+            "scale": self.backbone.scale.flatten().tolist(),
+            "offset": self.backbone.offset.flatten().tolist(),
             "threshold": self.threshold,
             "log": [asdict(epoch) for epoch in self.log],
         }
@@ -192,37 +195,48 @@ class Detector:
         Raises
         ------
         ValueError
-            If the file is no detector, or the backbone's weights are not those that it was fitted on.
+            If the file is no detector or is damaged, or the backbone's weights or normalisation are not those that it
+            was fitted on.
         """
         tensors, data = read_safetensors(path, _FORMAT)
-        settings = Settings.from_dict(data["settings"])
+        try:
+            settings, threshold = Settings.from_dict(data["settings"]), float(data["threshold"])
+            log = tuple(Epoch(**epoch) for epoch in data["log"])
+            digest = data["digest"]
+            scale, offset = (torch.tensor(data[key]).reshape(3, 1, 1) for key in ("scale", "offset"))
+            classes = tensors.pop("classes")
+            if settings.variant not in VARIANTS or not isfinite(threshold):
+                raise ValueError(f"variant {settings.variant!r}, threshold {threshold}")
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} is damaged, or of another version of synthmed_clip: {error!r}") from error
+        given = backbone
         if backbone is None:
             backbone = load_backbone(
                 settings.config or settings.backbone,
                 weights or settings.weights,
+                name=settings.backbone,
                 random_text=settings.random_text,
                 image_size=settings.image_size,
                 device=device,
                 precision=precision,
             )
-        if backbone.digest != data["digest"]:
+        if backbone.digest != digest:
             raise ValueError(
                 f"{path} was fitted on other weights: {settings.backbone} {settings.weights} with SHA-256 "
-                f"{data['digest'][:16]}..., not {backbone.name} {backbone.weights} "
+                f"{digest[:16]}..., not {backbone.name} {backbone.weights} "
                 f"with {backbone.digest[:16]}..."
             )
         if backbone.image_size != settings.image_size:
             raise ValueError(f"{path} was fitted at {settings.image_size} pixels; the backbone takes {backbone.image_size}")
-        classes = tensors.pop("classes")
+        scale, offset = scale.to(backbone.scale), offset.to(backbone.offset)
+        if given is None:  # the same weights by another name may come with other figures
+            backbone = replace(backbone, scale=scale, offset=offset)
+        elif not (torch.equal(scale, backbone.scale) and torch.equal(offset, backbone.offset)):
+            raise ValueError(f"{path} was fitted with another normalisation of images than that of {backbone.name}")
+        if classes.shape != (2, backbone.text_dim):
+            raise ValueError(f"{path} does not fit {backbone.name}: classes is {tuple(classes.shape)}")
         head = build_head(backbone, settings, tensors, str(path))
-        return cls(
-            backbone,
-            head,
-            classes.to(backbone.device),
-            settings,
-            data["threshold"],
-            tuple(Epoch(**epoch) for epoch in data["log"]),
-        )
+        return cls(backbone, head, classes.to(backbone.device), settings, threshold, log)
 
     @classmethod
     def import_release(

@@ -83,7 +83,7 @@ def read_busi(source: Path) -> list[Entry]:
                     raise ValueError(f"{path} is abnormal and has no mask")
                 # The masks of normal images are there, too, and empty.
                 union = tuple(masks[path.stem]) if abnormal else ()
-                entries.append(Entry(path.name, path.absolute, abnormal, kind, path.name, union))
+                entries.append(Entry(path.name, path.absolute, abnormal, kind, f"{kind}/{path.name}", union))
     return entries
 
 

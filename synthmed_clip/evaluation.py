@@ -107,7 +107,7 @@ def evaluate_maps(
     An abnormal image whose mask is empty at the maps' size counts as one without a mask.
     """
     abnormal = np.array([item.abnormal for item in items])
-    flagged = scores > threshold
+    flagged = scores.astype(np.float64) > threshold
     masks = read_masks(items, maps.shape[-1])
     masked = masks.reshape(len(items), -1).any(1)
     known = masked | ~abnormal

@@ -1,9 +1,13 @@
-"""Files of weights that we write and read: safetensors with JSON beside the tensors; the release's own."""
+"""Files that we write and read, whole or not at all: safetensors with JSON beside the tensors, text; the release's own."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
+from collections.abc import Iterable, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -11,12 +15,44 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from synthmed.io import write_atomically
+
+
+def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
+    """Refuse files to be written that would replace what is read, or could not be written: before hours of work.
+
+    Parameters
+    ----------
+    outputs : iterable of Path or None
+    inputs : iterable of path or None
+        Files, or names that are no files. None stands for nothing, here and there.
+
+    Raises
+    ------
+    ValueError
+        If an output is a folder, is one of the inputs or another output, or cannot be in the folder that it names.
+    """
+    read = {Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()}
+    written: set[Path] = set()
+    for path in (path for path in outputs if path is not None):
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder; a file's name is needed")
+        if path.resolve() in read:
+            raise ValueError(f"{path} is read here, too, and would be replaced; name another output")
+        if path.resolve() in written:
+            raise ValueError(f"{path} is named for two outputs; name another")
+        written.add(path.resolve())
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        if not folder.is_dir() or not os.access(folder, os.W_OK):
+            raise ValueError(f"{path} cannot be written: {folder} is no folder that can be written to")
+
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) -> None:
     """Write tensors and JSON-ready data to a file that is either whole or as it was."""
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     # One entry: the order of several is not fixed, and the same detector should be the same bytes.
-    _write(Path(path), save(tensors, {"synthmed_clip": json.dumps(data, sort_keys=True)}))
+    entry = json.dumps(data | {"tensors": _digest(tensors)}, sort_keys=True)
+    write_bytes(Path(path), save(tensors, {"synthmed_clip": entry}))
 
 
 def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -27,7 +63,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, or its data has another `format` than `kind`.
+        If it is damaged, its tensors are not those that were written, or its data has another `format` than `kind`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -37,9 +73,20 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
-    if data.get("format") != kind:
-        raise ValueError(f"{path} is no {kind!r} file; its format is {data.get('format')!r}")
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != kind:
+        raise ValueError(f"{path} is no {kind!r} file; its format is {found!r}")
+    if data.pop("tensors", None) != _digest(tensors):
+        raise ValueError(f"{path} is damaged: its tensors are not those that were written")
     return tensors, data
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    sha = sha256()
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
 
 
 def read_release(path: Path) -> dict[str, Tensor]:
@@ -65,31 +112,38 @@ def read_release(path: Path) -> dict[str, Tensor]:
             raise ValueError(f"{path} is not a checkpoint of the release: {name} is missing")
         return entry
 
-    def take(entries: dict[str, Tensor], name: str) -> Tensor:
-        if name not in entries:
-            raise ValueError(f"{path} is not a checkpoint of the release: {name} is missing")
-        return entries[name].float()
+    def take(entries: dict[str, Tensor], name: str, dims: int) -> Tensor:
+        found = entries.get(name)
+        if not isinstance(found, Tensor) or found.ndim != dims:
+            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "missing or no tensor"
+            raise ValueError(f"{path} is not a checkpoint of the release: {name} is {what}; {dims} dimensions are expected")
+        return found.float()
 
     adapters, context = part("adapter_state_dict"), part("prompt_state_dict")
     out: dict[str, Tensor] = {}
     for layer in range(max(1, len(adapters) // 2)):
-        out[f"adapters.{layer}.weight"] = take(adapters, f"{layer}_adapter.0.weight").flatten(1)
-        out[f"adapters.{layer}.bias"] = take(adapters, f"{layer}_adapter.0.bias")
+        out[f"adapters.{layer}.weight"] = take(adapters, f"{layer}_adapter.0.weight", 4).flatten(1)
+        out[f"adapters.{layer}.bias"] = take(adapters, f"{layer}_adapter.0.bias", 1)
     for group in ("normal", "abnormal"):
-        out[f"context_{group}"] = take(context, f"ctx.{group}_end")
+        out[f"context_{group}"] = take(context, f"ctx.{group}_end", 3)
     return out
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file that is either whole or as it was."""
-    _write(path, text.encode())
+    write_bytes(path, text.encode())
 
 
-def _write(path: Path, content: bytes) -> None:
+def write_csv(path: Path, rows: Sequence[dict]) -> None:
+    """Write rows that share their keys, likewise; nothing but a line break where there is none."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, out.getvalue())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file that is either whole or as it was, in a folder that is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_atomically(path, content)

@@ -29,6 +29,8 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
     ------
     FileNotFoundError
         If a path is not there, or a folder holds no image.
+    TypeError
+        If something is neither a path nor an array.
     """
     if isinstance(images, np.ndarray):
         channels = images.ndim > 2 and images.shape[-1] <= 4
@@ -46,7 +48,11 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
     out: list[Path | np.ndarray] = []
+    if not isinstance(images, Iterable):
+        raise TypeError(f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}")
     for item in images:
+        if not isinstance(item, (str, Path, np.ndarray)):
+            raise TypeError(f"an image must be a path or an array, not {type(item).__name__}")
         part, single = collect(item)
         if not single:
             raise ValueError("a list must hold single images, not folders or stacks")
@@ -134,5 +140,5 @@ def digest(pixels: np.ndarray) -> str:
 def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Bring a float32 map to `(H, W)` by the same Pillow bilinear resize that the image went through."""
     if values.shape == tuple(shape):
-        return values
-    return np.asarray(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+        return values.copy()  # not a view that keeps a batch alive
+    return np.array(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

@@ -60,12 +60,13 @@ def variants(names: Iterable[str], auxiliary: bool = False) -> list[Method]:
 
 
 def ablations() -> list[Method]:
-    """The paper's ablations of its own variant, and the release beside it."""
+    """The paper's ablations of its own variant, averaged weights, and the release beside it."""
     tasks = {type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options}
     return [
         Method("hard prompts", {"tokens": 0, "words": HARD_WORDS}),
         Method("no adapters", {"adapters": False}),
         Method("no temperature", {"temperature": 1.0}),
+        Method("averaged weights", {"average": 0.995}),
         Method("release", {"variant": "release"}),
         *(Method(f"{name} alone", {"recipe": task}) for name, task in tasks.items()),
         *(

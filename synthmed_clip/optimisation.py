@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from typing import cast
+from copy import deepcopy
+from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 import torch
@@ -45,11 +47,21 @@ def resolve(
     batch_size: int = 8,
     lr: float = 1e-3,
     betas: tuple[float, float] = (0.5, 0.999),
+    average: float = 0.0,
     rng: int | SeedSequence | np.random.BitGenerator | np.random.Generator | None = None,
     support: tuple[str, ...] = (),
 ) -> Settings:
     """Fill in the variant's and the backbone's defaults; the arguments are those of `fit`."""
     require_valid(variant, epochs=epochs, batch_size=batch_size, tokens=tokens)
+    if temperature is None:
+        temperature = VARIANTS[variant].temperature
+    for name, value in (("temperature", temperature), ("lr", lr)):
+        if not (isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be a positive number, not {value}")
+    if not 0 <= average < 1:
+        raise ValueError(f"average must be at least 0 and below 1, not {average}")
+    chosen = backbone.default_layers() if layers is None else tuple(int(layer) for layer in layers)
+    first, second = betas
     return Settings(
         variant=variant,
         backbone=backbone.name,
@@ -57,15 +69,16 @@ def resolve(
         weights=backbone.weights,
         random_text=backbone.random_text,
         image_size=backbone.image_size,
-        layers=tuple(layers or backbone.default_layers()),
-        words=VARIANTS[variant].words if words is None else cast(Words, tuple(tuple(group) for group in words)),
+        layers=chosen,
+        words=VARIANTS[variant].words if words is None else _checked_words(words),
         tokens=tokens,
-        temperature=VARIANTS[variant].temperature if temperature is None else temperature,
+        temperature=float(temperature),
         recipe=recipe,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
-        betas=(betas[0], betas[1]),
+        betas=(first, second),
+        average=float(average),
         entropy=tuple(int(n) for n in np.random.default_rng(rng).integers(2**32, size=4)),
         precision=precision_name(backbone),
         adapters=adapters,
@@ -73,17 +86,49 @@ def resolve(
     )
 
 
-def new_head(backbone: Backbone, settings: Settings, start: Detector | None = None) -> Head:
-    """Make the head that a training begins with: random, by the settings' entropy, or that of another detector."""
-    if start is not None:
-        return build_head(backbone, settings, start.head.state_dict(), "start")
-    seed = int(SeedSequence(settings.entropy, spawn_key=(INITIAL,)).generate_state(1)[0])
-    return build_head(backbone, settings, seed=seed)
+def _checked_words(words: Words) -> Words:
+    groups = [() if isinstance(group, str) else tuple(group) for group in words]
+    if len(groups) != 2 or not all(groups) or not all(isinstance(word, str) and word.strip() for g in groups for word in g):
+        raise ValueError(f"words must be two non-empty groups of words, normal and abnormal, not {words!r}")
+    return groups[0], groups[1]
 
 
-def make_optimiser(head: Head, settings: Settings) -> torch.optim.Adam:
-    """Adam over what the head learns."""
-    return torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
+@dataclass(eq=False)
+class Learner:
+    """What changes while a head is taught.
+
+    Attributes
+    ----------
+    head : Head
+        As the last step left it.
+    optimiser : Adam
+        Over what the head learns.
+    mean : Head
+        The mean of the head over all steps so far, each weighing `average` times as much as the next one; with an
+        average of 0 the head itself. It is what a training results in.
+    """
+
+    head: Head
+    optimiser: torch.optim.Adam
+    mean: Head
+
+    @classmethod
+    def begin(cls, backbone: Backbone, settings: Settings, start: Detector | None = None) -> Learner:
+        """Begin with a head that is random, by the settings' entropy, or with that of another detector."""
+        if start is not None:
+            head = build_head(backbone, settings, start.head.state_dict(), "start")
+        else:
+            seed = int(SeedSequence(settings.entropy, spawn_key=(INITIAL,)).generate_state(1)[0])
+            head = build_head(backbone, settings, seed=seed)
+        optimiser = torch.optim.Adam(head.parameters(), lr=settings.lr, betas=settings.betas)
+        return cls(head, optimiser, deepcopy(head).requires_grad_(False))
+
+    @torch.no_grad()
+    def take_mean(self, average: float, step: int) -> None:
+        """Let the mean take in the head after a step, counted from 1."""
+        weight = (1 - average) / (1 - average**step)
+        for mean, parameter in zip(self.mean.parameters(), self.head.parameters(), strict=True):
+            mean.lerp_(parameter, weight)
 
 
 def finished(backbone: Backbone, settings: Settings, head: Head, log: list[Epoch]) -> Detector:
@@ -94,14 +139,13 @@ def finished(backbone: Backbone, settings: Settings, head: Head, log: list[Epoch
 def train(
     backbone: Backbone,
     settings: Settings,
-    head: Head,
-    optimiser: torch.optim.Optimizer,
+    learner: Learner,
     steps: Steps,
     done: int = 0,
     workers: int | None = None,
 ) -> Iterator[Epoch]:
-    """Train the head in place, yielding after every epoch; `done` epochs are taken as done."""
-    variant = VARIANTS[settings.variant]
+    """Teach the learner in place, yielding after every epoch; `done` epochs are taken as done."""
+    variant, head, optimiser = VARIANTS[settings.variant], learner.head, learner.optimiser
     prompts = embed_prompts(backbone.text, settings.words, settings.tokens, variant.causal)
     batches = stream(
         steps,
@@ -111,7 +155,7 @@ def train(
     )
     for number in range(done + 1, settings.epochs + 1):
         sums = torch.zeros(2, device=backbone.device)
-        for _ in range(steps.per_epoch):
+        for step in range((number - 1) * steps.per_epoch, number * steps.per_epoch):
             images, masks = next(batches)
             with explained_memory(settings.batch_size):
                 features = backbone.features(images, settings.layers)
@@ -129,6 +173,7 @@ def train(
                 optimiser.zero_grad()
                 losses.sum().backward()
                 optimiser.step()
+                learner.take_mean(settings.average, step + 1)
             sums += losses.detach() * (len(images) / steps.count)
         focal, dice = sums.tolist()
         if not np.isfinite(focal + dice):

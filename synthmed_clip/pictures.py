@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
+from synthmed_clip.files import write_bytes
 from synthmed_clip.settings import Epoch
 
 
@@ -34,4 +37,18 @@ def loss_curve(log: Sequence[Epoch], path: Path) -> None:
     axes.set(xlabel="epoch", ylabel="loss", xlim=(1, max(2, len(log))), ylim=(0, None))
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a plot as a PNG that is either whole or as it was."""
+    out = io.BytesIO()
+    figure.savefig(out, dpi=120)
+    write_bytes(path, out.getvalue())
+
+
+def save_picture(picture: np.ndarray, path: Path) -> None:
+    """Write an RGB array as a PNG, likewise."""
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    write_bytes(path, out.getvalue())

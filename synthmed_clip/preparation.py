@@ -150,6 +150,7 @@ def draw(
 
 def _write(root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entry], list[Entry]]) -> Prepared:
     train, normal, abnormal = parts
+    _require_names(parts)
     (root / "samples").mkdir(parents=True)
     for listed, entries in (("train", train), ("test", normal + abnormal)):
         rows = [_copy(root / "images", listed, entry) for entry in entries]
@@ -165,6 +166,17 @@ def _write(root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entr
     )
     (root / "samples" / "counts.json").write_text(json.dumps(asdict(prepared), indent=1) + "\n", newline="\n")
     return prepared
+
+
+def _require_names(parts: Iterable[list[Entry]]) -> None:
+    """Refuse two images whose copies, or masks, would be one file."""
+    for entries in parts:
+        seen: dict[str, Entry] = {}
+        for entry in entries:
+            stem = Path(entry.name).stem if entry.masks else entry.name
+            other = seen.setdefault(stem, entry)
+            if other is not entry:
+                raise ValueError(f"{other.find()} and {entry.find()} would have one copy, {entry.name}; rename one of them")
 
 
 def _copy(images: Path, listed: str, entry: Entry) -> dict:

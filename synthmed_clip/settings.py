@@ -64,7 +64,7 @@ class Settings:
     temperature : float
     recipe : dict
         Of the synthetic anomalies, as `to_dict` of the generator gives it; empty for an imported checkpoint.
-    epochs, batch_size, lr, betas
+    epochs, batch_size, lr, betas, average
         Of the optimisation.
     entropy : tuple of int
         From which all random numbers of the fit are derived.
@@ -98,6 +98,7 @@ class Settings:
     entropy: tuple[int, ...]
     precision: str
     adapters: bool = True
+    average: float = 0.0
     support: tuple[str, ...] = ()
     start: str | None = None
     validation: str | None = None

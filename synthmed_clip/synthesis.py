@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -102,6 +103,22 @@ class SyntheticSteps(Steps):
 
     def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         return synthesise(self.recipe, self.images, index, self.entropy, (SYNTHETIC, epoch))
+
+
+def require_anomalies(steps: SyntheticSteps, items: Sequence[Path | np.ndarray]) -> None:
+    """Draw once on every image, so that an empty one is named now and not by a worker in some epoch.
+
+    Raises
+    ------
+    synthmed.NothingToSee
+        If one of `items`, from which the steps' images were made, is too empty to carry an anomaly.
+    """
+    for index, item in enumerate(items):
+        try:
+            steps.pair(0, index)
+        except synthmed.NothingToSee as error:
+            name = f"{item}: " if isinstance(item, Path) else ""
+            raise synthmed.NothingToSee(f"{name}{error}") from None
 
 
 def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

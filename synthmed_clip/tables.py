@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,8 +11,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from synthmed_clip.comparison import delong
-from synthmed_clip.files import write_text
+from synthmed_clip.files import write_csv, write_text
 from synthmed_clip.methods import PATCHES, ZERO_SHOT, joined
+from synthmed_clip.pictures import save_figure
 from synthmed_clip.results import FIGURES, Result, Row, Run, summarise
 
 _SHOWN = ("Image-AUROC", "Image-AP", "Pixel-AUROC", "Pixel-AUPRO")
@@ -33,11 +32,11 @@ def write_tables(output: Path, results: Sequence[Result], abnormal: dict[str, np
         Sentences to stand under the table.
     """
     rows = summarise(results)
-    write_text(output / "runs.csv", _csv([_run_line(result) for result in results]))
-    write_text(output / "summary.csv", _csv([_row_line(row) for row in rows]))
+    write_csv(output / "runs.csv", [_run_line(result) for result in results])
+    write_csv(output / "summary.csv", [_row_line(row) for row in rows])
     write_text(output / "summary.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for name in dict.fromkeys(row.dataset for row in rows):
-        _plot([row for row in rows if row.dataset == row.test == name], output / f"auroc-{name}.png")
+        save_figure(_plot([row for row in rows if row.dataset == row.test == name]), output / f"auroc-{name}.png")
     sentences = [*notes, *verdicts(results, abnormal)]
     text = table(rows) + "\n" + "".join(f"- {sentence}\n" for sentence in sentences)
     write_text(output / "table.md", text)
@@ -133,15 +132,7 @@ def _row_line(row: Row) -> dict:
     return line
 
 
-def _csv(lines: Sequence[dict]) -> str:
-    out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(lines[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return out.getvalue()
-
-
-def _plot(rows: Sequence[Row], path: Path) -> None:
+def _plot(rows: Sequence[Row]) -> Figure:
     """Image-AUROC, and Pixel-AUROC where there are masks, against shots; the band is one standard deviation."""
     shown = [name for name in ("Image-AUROC", "Pixel-AUROC") if any(name in row.figures for row in rows)]
     figure = Figure(figsize=(5.5 * len(shown), 4), layout="constrained")
@@ -165,5 +156,4 @@ def _plot(rows: Sequence[Row], path: Path) -> None:
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.suptitle(rows[0].dataset)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
+    return figure

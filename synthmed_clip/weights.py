@@ -93,7 +93,7 @@ def read(path: Path) -> State:
         If the file is damaged, or holds anything but tensors.
     """
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors" or _begins_as_safetensors(path):
             state: Any = load_file(path)
         elif _is_torchscript(path):
             with warnings.catch_warnings():
@@ -105,14 +105,20 @@ def read(path: Path) -> State:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         raise ValueError(f"{path} is not a readable checkpoint (damaged or cut short?): {error}") from error
-    except Exception as error:  # pickle.UnpicklingError and its kin: an object where tensors should be
-        raise ValueError(f"{path} holds more than tensors, which is not read: {error}") from error
+    except Exception as error:  # pickle.UnpicklingError and its kin, which advise to unpickle what is not tensors
+        raise ValueError(f"{path} is no file of weights, or holds more than tensors, which is not read") from error
     for entry in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(entry), dict):
             state = state[entry]
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict")
     return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    """Whether JSON follows a length of eight bytes: files in the hub's cache have no suffix."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
 
 
 def _is_torchscript(path: Path) -> bool:
@@ -141,7 +147,9 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
     ValueError
         That names the first missing, surplus or misshapen weight.
     """
-    tower_only = not visual_only and all(name.startswith("visual.") for name in state)
+    tower = {k for k in model.state_dict() if _wanted(k, True)}
+    tower_only = not visual_only and not any(k in state for k in model.state_dict() if not k.startswith("visual."))
+    tower_only = tower_only and tower <= _visual_part(model, state).keys()
     if visual_only:
         state = _visual_part(model, state)
     else:

@@ -1,8 +1,7 @@
-"""What several commands share: the output argument, loading a backbone or a detector, writing CSV."""
+"""What several commands share: the output argument, loading a backbone or a detector."""
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -59,11 +58,3 @@ class Loading:
     def load(self, model: Path) -> Detector:
         """Load it."""
         return Detector.load(model, weights=self.weights, device=self.device, precision=self.precision)
-
-
-def write_csv(path: Path, rows: list[dict]) -> None:
-    """Write rows that share their keys."""
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

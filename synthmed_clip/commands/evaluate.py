@@ -15,6 +15,7 @@ from synthmed_clip.commands.common import Loading
 from synthmed_clip.comparison import delong, paired_bootstrap
 from synthmed_clip.datasets import Item, read_dataset
 from synthmed_clip.evaluation import evaluate_maps, read_masks
+from synthmed_clip.files import check_outputs, write_text
 from synthmed_clip.report import write_report
 
 
@@ -37,34 +38,34 @@ class Evaluate:
 
     def run(self) -> int:
         """Print the figures."""
-        for path in (self.output, self.report):
-            if path is not None and path.is_dir():
-                raise ValueError(f"{path} is a folder; a file's name is needed")
         dataset = read_dataset(self.dataset)
         items = dataset.test
+        read = [path for item in items for path in (item.image, item.mask)]
+        check_outputs([self.output, self.report], [self.model, self.against, self.loading.weights, *read])
         detector = self.loading.load(self.model)
+        other = None if self.against is None else self.loading.load(self.against)
+        if other is not None and other.settings.image_size != detector.settings.image_size:
+            sizes = f"{detector.settings.image_size} and {other.settings.image_size}"
+            raise ValueError(f"maps of {sizes} pixels a side cannot be compared")
         maps = detector.maps([item.image for item in items], batch_size=self.batch_size)
         found = evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold)
         print(found)
-        if self.against is not None:
-            other = self.loading.load(self.against).maps([item.image for item in items], batch_size=self.batch_size)
-            print("\n".join([f"against {self.against}:", *_compared(maps, other, items)]))
         if self.output is not None:
             names = [dataset.relative(item.image) for item in items]
             rows = [
                 {"image": n, "abnormal": i.abnormal, "score": s} for n, i, s in zip(names, items, found.scores, strict=True)
             ]
-            self.output.parent.mkdir(parents=True, exist_ok=True)
-            self.output.write_text(json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
+            write_text(self.output, json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
         if self.report is not None:
             write_report(self.report, detector, dataset, found, maps)
+        if other is not None:
+            theirs = other.maps([item.image for item in items], batch_size=self.batch_size)
+            print("\n".join([f"against {self.against}:", *_compared(maps, theirs, items)]))
         return 0
 
 
 def _compared(ours: np.ndarray, theirs: np.ndarray, items: Sequence[Item]) -> list[str]:
     """A line for every metric of two detectors' maps."""
-    if ours.shape != theirs.shape:
-        raise ValueError(f"maps of {ours.shape[1]} and {theirs.shape[1]} pixels a side cannot be compared")
     abnormal = np.array([item.abnormal for item in items])
     scores = ours.max((1, 2)), theirs.max((1, 2))
     image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}

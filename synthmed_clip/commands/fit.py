@@ -6,12 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import tyro
 
 from synthmed import read_recipe
 from synthmed_clip.auxiliary import pretrain
-from synthmed_clip.commands.common import BackboneOptions, Output, write_csv
+from synthmed_clip.commands.common import BackboneOptions, Output
 from synthmed_clip.datasets import read_dataset, read_datasets
+from synthmed_clip.files import check_outputs, write_csv
 from synthmed_clip.images import collect
 from synthmed_clip.pictures import loss_curve
 from synthmed_clip.training import fit
@@ -24,7 +26,7 @@ class Fit:
     normals: tyro.conf.Positional[Path]
     """Folder of normal images."""
     output: Output
-    """The detector (.safetensors); a log (.csv) and the loss curve (.png) are written beside it."""
+    """The detector, NAME.safetensors; a log, NAME.csv, and the loss curve, NAME.png, are written beside it."""
     variant: Literal["paper", "release"] = "paper"
     """The method as published, or as its authors' code has it."""
     model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
@@ -46,6 +48,8 @@ class Fit:
     batch_size: int = 8
     lr: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
+    average: float = 0.0
+    """Take the moving average of the head over the steps with this decay (0.995, say), rather than the last step's."""
     seed: int | None = None
     """The same seed, device and precision give the same detector."""
     workers: int | None = None
@@ -64,6 +68,7 @@ class Fit:
         if self.auxiliary and self.checkpoint and self.seed is None:
             raise ValueError("with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed")
         normals, _ = collect(self.normals)
+        log, curve = self._check_outputs(normals)
         recipe = None if self.recipe is None else read_recipe(self.recipe)
         auxiliary = [item for folder in self.auxiliary for data in read_datasets(folder) for item in data.test]
         validation = () if self.validation is None else read_dataset(self.validation).test
@@ -77,6 +82,7 @@ class Fit:
             "batch_size": self.batch_size,
             "lr": self.lr,
             "betas": self.betas,
+            "average": self.average,
             "rng": self.seed,
             "workers": self.workers,
             "progress": self.progress,
@@ -93,13 +99,25 @@ class Fit:
             **options,
         )
         detector.save(self.output)
-        write_csv(self.output.with_suffix(".csv"), [asdict(epoch) for epoch in detector.log])
-        loss_curve(detector.log, self.output.with_suffix(".png"))
+        write_csv(log, [asdict(epoch) for epoch in detector.log])
+        loss_curve(detector.log, curve)
         print(
             f"{self.output}: loss {detector.log[-1].loss:.4f} after {len(detector.log)} epochs, "
             f"threshold {detector.threshold:.4f}"
         )
         return 0
+
+    def _check_outputs(self, normals: list[Path | np.ndarray]) -> tuple[Path, Path]:
+        """Name the log and the loss curve, and refuse outputs that would harm what is read."""
+        if self.output.suffix in (".csv", ".png"):
+            raise ValueError(f"{self.output} is the detector's name; .csv and .png are those of its log and curve")
+        name = self.output.name.removesuffix(".safetensors")
+        beside = self.output.with_name(f"{name}.csv"), self.output.with_name(f"{name}.png")
+        if self.normals.is_dir() and self.output.resolve().parent == self.normals.resolve():
+            raise ValueError(f"{self.output} lies among the normal images; its loss curve would become one of them")
+        read = [path for path in normals if isinstance(path, Path)]
+        check_outputs([self.output, *beside, self.checkpoint], [*read, self.model.weights, self.model.backbone])
+        return beside
 
     def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
         normal, abnormal = self.normal_words, self.abnormal_words

@@ -36,7 +36,8 @@ class RunProtocol:
     variants: tuple[Literal["paper", "release"], ...] = ("paper",)
     """What to fit for all shots."""
     ablations: bool = False
-    """Also without learnable tokens, adapters or temperature, each task alone and in pairs, and the release."""
+    """Also without learnable tokens, adapters or temperature, with averaged weights, each task alone and in pairs, and
+    the release."""
     ablation_shots: int = 16
     """Size of the support sets for ablations and transfer."""
     baselines: bool = True
@@ -52,6 +53,8 @@ class RunProtocol:
     epochs: int = 200
     batch_size: int = 8
     lr: float = 1e-3
+    average: float = 0.0
+    """As in fit, for every method."""
     seed: int = 0
     workers: int | None = None
 
@@ -71,16 +74,17 @@ class RunProtocol:
             auxiliary_epochs=self.auxiliary_epochs,
             seed=self.seed,
             layers=self.layers,
-            options={"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr},
+            options={"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr, "average": self.average},
         )
         backbone = self.model.load()
         engine = Engine(protocol, backbone, self.output, self.workers, _print_result)
         try:
             engine.run()
         finally:  # an interrupted run leaves the tables of what is done
-            if engine.results:
+            results = engine.results()
+            if results:
                 abnormal = {data.name: np.array([item.abnormal for item in data.test]) for data in protocol.datasets}
-                print(write_tables(self.output, engine.results, abnormal, engine.notes()))
+                print(write_tables(self.output, results, abnormal, engine.notes()))
         return 0
 
 

@@ -82,7 +82,7 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 1' file"):
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 2' file"):
         Detector.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError):
         Detector.load(tmp_path / "none.safetensors")
@@ -221,7 +221,7 @@ def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_p
     child.wait()
     from synthmed_clip.files import read_safetensors
 
-    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 1")[1]["log"])
+    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 2")[1]["log"])
     options = {"backbone": backbone, "epochs": done + 3, "batch_size": 4, "rng": 7, "progress": False}
     resumed = fit(normals, checkpoint=checkpoint, workers=0, **options)
     straight = fit(normals, workers=0, **options)

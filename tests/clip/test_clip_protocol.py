@@ -105,7 +105,9 @@ def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
 
 def test_near_duplicates_are_told_and_left_out(finished, protocol, backbone):
     output, results = finished
-    engine = Engine(protocol, backbone, output)
+    engine = Engine(protocol, backbone, output, workers=0)
+    assert engine.results() == []  # not before it is known whose output it is
+    assert engine.run() == engine.results() == results
     assert any("normal/n0.png (train/t0.png, 1.000)" in note for note in engine.notes())
     assert any(r.figures["Image-AUROC"] != r.apart["Image-AUROC"] for r in results)
 
@@ -174,7 +176,7 @@ def test_other_auxiliary_images_are_not_taken_for_the_first(protocol, backbone, 
     results = Engine(replace(small, auxiliary=validation), backbone, tmp_path, workers=0).run()
     assert [r.run.method for r in results] == ["release", "release + auxiliary"]
     assert results[1].apart == {}  # every test image was an auxiliary one
-    with pytest.raises(ValueError, match="other images in auxiliary"):
+    with pytest.raises(ValueError, match="other auxiliary images"):
         Engine(replace(small, auxiliary=validation[1:]), backbone, tmp_path, workers=0).run()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -140,7 +141,7 @@ def test_nothing_half_written(parts, tmp_path, monkeypatch):
     def full(self, content):
         with self.open("wb") as file:
             file.write(content[:1000])
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
