@@ -116,7 +116,7 @@ class Engine:
                 sentences.append(f"{name}: epochs were chosen on its {len(dataset.validation)} validation images.")
         seconds = sum(result.seconds for result in results)
         sentences.append(f"These {len(results)} results took {seconds / 3600:.2f} hours.")
-        return sentences
+        return list(dict.fromkeys(sentences))  # of auxiliary images, every data set says the same
 
     def _told(self, source: str, name: str, auxiliary: bool, pairs: list[Duplicate]) -> str:
         """Name the test images that nearly repeat what runs on `source` have seen."""

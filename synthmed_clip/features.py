@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
@@ -38,7 +38,7 @@ class RememberingBackbone(Backbone):
             + images.cpu().contiguous().numpy().tobytes()
         ).hexdigest()[:32]
         path = self.folder / f"{key}.safetensors"
-        if path.is_file():
+        with suppress(FileNotFoundError, ValueError):  # what is damaged is found anew
             tensors, _ = read_safetensors(path, _FORMAT)
             return [tensors[str(layer)].to(self.device) for layer in layers]
         found = super().features(images, layers)

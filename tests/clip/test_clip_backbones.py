@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import timm  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
+from synthmed_clip.architecture import normalisation  # noqa: E402
 from synthmed_clip.weights import locate  # noqa: E402
 
 
@@ -66,6 +68,45 @@ def test_frozen_tower_is_open_clips_to_the_bit(configs, tmp_path):
             assert torch.equal(backbone.visual(pixels), net.to(backbone.dtype).visual(pixels))
 
 
+@pytest.mark.parametrize("name", ["vit", "timm-vit", "resnet"])
+def test_layers_may_be_in_any_order(name, configs):
+    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
+    pixels = torch.randint(0, 256, (2, backbone.image_size, backbone.image_size), dtype=torch.uint8)
+    first, second, third = backbone.features(pixels, (1, 2, 3))
+    for found, expected in zip(backbone.features(pixels, (3, 1, 2, 3)), (third, first, second, third), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_a_local_file_is_normalised_as_its_models_tags(configs, tmp_path):
+    net = SimpleNamespace(visual=None)
+    for name, tag in (("ViT-H-14-CLIPA", "datacomp1b"), ("ViT-B-32", "openai")):
+        config = open_clip.get_model_config(name)
+        for ours, theirs in zip(
+            normalisation(net, name, config, "copy.safetensors"), normalisation(net, name, config, tag), strict=True
+        ):
+            assert torch.equal(ours, theirs)
+    with pytest.warns(UserWarning, match="its tags differ in normalisation"):
+        normalisation(net, "ViT-L-14", open_clip.get_model_config("ViT-L-14"), "copy.safetensors")
+
+
+def test_wrong_configurations_are_named(configs, tmp_path):
+    path = tmp_path / "c.json"
+    good = json.loads(configs["timm-vit"].read_text())
+    for config, message in (
+        ({"embed_dim": 3}, "c.json is no configuration of an open_clip model: vision_cfg, text_cfg missing"),
+        (good | {"vision_cfg": {"timm_model_name": "no_such_tower"}}, "the configuration's model cannot be built"),
+        (good | {"more": 1}, "the configuration's model cannot be built"),
+    ):
+        path.write_text(json.dumps(config))
+        with pytest.raises(ValueError, match=message):
+            load_backbone(path, None)
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"c\.json is not JSON"):
+        load_backbone(path, None)
+    with pytest.raises(ValueError, match="image_size must be at least 1, not 0"):
+        load_backbone(configs["vit"], None, image_size=0)
+
+
 def test_tower_brings_its_own_normalisation(configs, tmp_path):
     config = json.loads(configs["vit"].read_text()) | {"preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
     path = tmp_path / "own.json"
@@ -79,11 +120,11 @@ def test_tower_brings_its_own_normalisation(configs, tmp_path):
     assert (-tower.offset / tower.scale / 255).flatten().tolist() == pytest.approx(timm_mean)
 
 
-@pytest.mark.parametrize("form", ["safetensors", "pt", "nested"])
+@pytest.mark.parametrize("form", ["safetensors", "SAFETENSORS", "blob", "pt", "nested"])
 def test_local_weights_are_loaded(form, configs, tmp_path):
     net = build(configs, "vit")
-    path = tmp_path / f"weights.{'safetensors' if form == 'safetensors' else 'pt'}"
-    if form == "safetensors":
+    path = tmp_path / f"weights.{'pt' if form == 'nested' else form}"
+    if form in ("safetensors", "SAFETENSORS", "blob"):  # files in a hub's cache have no suffix
         save_file(net.state_dict(), path)
     else:
         state = net.state_dict()
@@ -119,7 +160,7 @@ def test_visual_tower_alone(configs, tmp_path):
     trunk = timm.create_model("test_vit")
     path = tmp_path / "trunk.safetensors"
     save_file(trunk.state_dict(), path)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(ValueError, match=r"does not fit .*; pass random_text=True if the visual tower alone is meant"):
         load_backbone(configs["timm-vit"], path)
     with pytest.warns(UserWarning, match="the text tower is random"):
         backbone = load_backbone(configs["timm-vit"], path, random_text=True, precision="float32")

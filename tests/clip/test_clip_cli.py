@@ -183,3 +183,59 @@ def test_fit_with_auxiliary_and_validation_images(configs, weights, folder, tmp_
     assert main(arguments.split()) == 0
     rows = rows_of(out.with_suffix(".csv"))
     assert len(rows) == 3 and all(0 <= float(row["validation"]) <= 1 for row in rows)
+
+
+def test_outputs_harm_nothing_that_is_read(model, folder, weights, configs, tmp_path, capsys):
+    """Said before the training, and nothing is written."""
+    normals = tmp_path / "normals"
+    shutil.copytree(folder / "normal", normals)
+    detector = tmp_path / "model.safetensors"
+    shutil.copy(model, detector)
+    (tmp_path / "file").write_text("kept")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    fitted = f"fit {normals} --backbone {configs['vit']} --weights {weights} --epochs 1 --device cpu"
+    for arguments, message in (
+        (f"{fitted} -o {tmp_path / 'm.png'}", "m.png is the detector's name"),
+        (f"{fitted} -o {normals / 'n0.safetensors'}", "lies among the normal images"),
+        (f"{fitted} -o {normals}", "is a folder; a file's name is needed"),
+        (f"{fitted} -o {tmp_path / 'file' / 'm'}", "cannot be written"),
+        (f"{fitted} -o {weights}", "is read here, too"),
+        (f"{fitted} -o {tmp_path / 'm'} --checkpoint {tmp_path / 'm'}", "is named for two outputs"),
+        (f"evaluate {detector} {folder} -o {detector}", "is read here, too"),
+        (f"evaluate {detector} {folder} --report {detector}", "is read here, too"),
+        (f"evaluate {detector} {folder} -o {tmp_path / 'e'} --against {tmp_path / 'none'}", "no file at"),
+        (f"predict {detector} {normals} -o {normals}", "would be scored the next time"),
+        (f"predict {detector} {normals} -o {normals / 'out'}", "would be scored the next time"),
+        (f"predict {detector} {normals} -o {tmp_path / 'file'}", "cannot be written"),
+    ):
+        assert main(arguments.split()) == 1, arguments
+        assert message in capsys.readouterr().err, arguments
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_versions_beside_each_other_keep_their_own_logs(folder, weights, configs, tmp_path):
+    for version in ("1", "2"):
+        arguments = f"fit {folder / 'normal'} -o {tmp_path / 'm.v'}{version} --epochs {version}"
+        arguments += f" --backbone {configs['vit']} --weights {weights}"
+        assert main([*arguments.split(), "--device", "cpu", "--no-progress"]) == 0
+    assert len(rows_of(tmp_path / "m.v1.csv")) == 1 and len(rows_of(tmp_path / "m.v2.csv")) == 2
+
+
+def test_predict_tells_of_a_bad_file_and_scores_the_others(model, folder, tmp_path, capsys):
+    images = tmp_path / "images"
+    shutil.copytree(folder / "normal", images)
+    (images / ".cache").mkdir()
+    shutil.copy(images / "n1.png", images / ".cache" / "n1.png")
+    whole = (images / "n0.png").read_bytes()
+    (images / "n0.png").write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "out"
+    assert main(["predict", str(model), str(images), "-o", str(out), "--no-progress"]) == 1
+    told = capsys.readouterr()
+    assert "left out: " in told.err and "n0.png" in told.err and "5 images" in told.out and "1 left out" in told.out
+    assert [row["image"] for row in rows_of(out / "scores.csv")] == [f"n{i}.png" for i in range(1, 6)]
+    assert json.loads((out / "scores.json").read_text())["left_out"][0]["image"] == "n0.png"
+    assert sorted(path.name for path in (out / "heatmaps").iterdir()) == [f"n{i}.png.png" for i in range(1, 6)]
+    for path in images.glob("n*.png"):
+        path.write_bytes(b"")
+    assert main(["predict", str(model), str(images), "-o", str(tmp_path / "none"), "--no-progress"]) == 1
+    assert "none of the 6 images" in capsys.readouterr().err and not (tmp_path / "none").exists()

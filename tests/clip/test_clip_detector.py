@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ from PIL import Image  # noqa: E402
 import synthmed  # noqa: E402
 from synthmed_clip import Detector, Prediction, fit, load_backbone  # noqa: E402
 from synthmed_clip.calibration import best_threshold  # noqa: E402
+from synthmed_clip.files import read_safetensors, write_safetensors  # noqa: E402
 from synthmed_clip.memory import explained_memory  # noqa: E402
 
 
@@ -88,6 +91,45 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
         Detector.load(tmp_path / "none.safetensors")
 
 
+def test_load_notices_damage(detector, backbone, tmp_path):
+    path = tmp_path / "d.safetensors"
+    detector.save(path)
+    content = bytearray(path.read_bytes())
+    content[-100:] = bytes(100)
+    (tmp_path / "zeros.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match="its tensors are not those that were written"):
+        Detector.load(tmp_path / "zeros.safetensors", backbone=backbone)
+    tensors, data = read_safetensors(path, "synthmed-clip detector 2")
+    for changes, lost in (
+        ({"threshold": float("nan")}, None),
+        ({"settings": data["settings"] | {"variant": "thesis"}}, None),
+        ({"settings": {k: v for k, v in data["settings"].items() if k != "words"}}, None),
+        ({"scale": [1, 2]}, None),
+        ({}, "classes"),
+    ):
+        kept = {name: tensor for name, tensor in tensors.items() if name != lost}
+        write_safetensors(tmp_path / "bad.safetensors", kept, data | changes)
+        with pytest.raises(ValueError, match=r"bad\.safetensors is damaged, or of another version"):
+            Detector.load(tmp_path / "bad.safetensors", backbone=backbone)
+
+
+def test_a_detector_keeps_its_normalisation(configs, normals, tmp_path):
+    """The same weights may come under another name with another mean."""
+    config = json.loads(configs["vit"].read_text())
+    own, other = (tmp_path / name / "vit.json" for name in ("own", "other"))
+    for path, mean in ((own, 0.5), (other, 0.3)):
+        path.parent.mkdir()
+        path.write_text(json.dumps(config | {"preprocess_cfg": {"mean": [mean] * 3, "std": [0.25] * 3}}))
+    backbones = [load_backbone(path, None, device="cpu", precision="float32") for path in (own, other)]
+    detector = fit(normals, backbone=backbones[0], epochs=1, rng=0, workers=0, progress=False)
+    detector = replace(detector, settings=replace(detector.settings, config=json.loads(other.read_text())))
+    detector.save(tmp_path / "d")
+    loaded = Detector.load(tmp_path / "d", device="cpu", precision="float32")
+    assert loaded.predict(normals[0]).score == detector.predict(normals[0]).score
+    with pytest.raises(ValueError, match="another normalisation of images than that of vit"):
+        Detector.load(tmp_path / "d", backbone=backbones[1])
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -106,6 +148,9 @@ def test_predicts_any_image(detector, image):
     assert isinstance(found, Prediction) and isinstance(found.score, float)
     assert found.anomaly_map.shape == image.shape[:2] and found.anomaly_map.dtype == np.float32
     assert isinstance(found.is_anomalous, bool) and found.is_anomalous == (found.score > detector.threshold)
+    assert found.anomaly_map.flags.writeable and found.anomaly_map.base is None
+    just_below = replace(detector, threshold=found.score - 1e-9)  # less apart than two float32 numbers
+    assert just_below.predict(image).is_anomalous
 
 
 def test_score_is_the_maximum_before_resizing(detector, normals):
@@ -135,6 +180,10 @@ def test_bad_images_are_named(detector, tmp_path):
         detector.predict(np.array([[0.0, np.nan]]))
     with pytest.raises(TypeError, match="complex"):
         detector.predict(np.zeros((4, 4), complex))
+    with pytest.raises(TypeError, match="must be a path or an array, not Tensor"):
+        detector.predict([torch.zeros(4, 4)])
+    with pytest.raises(TypeError, match="not int"):
+        detector.predict(3)
 
 
 def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals, detector):
@@ -151,7 +200,7 @@ def test_few_images_and_ragged_batches(k, backbone, normals):
     assert len(fit(normals[:k], backbone=backbone, epochs=2, batch_size=4, rng=0, progress=False).log) == 2
 
 
-def test_bad_arguments_are_named(backbone, normals):
+def test_bad_arguments_are_named(backbone, normals, tmp_path):
     for options, message in (
         ({"variant": "thesis"}, "variant must be one of paper, release"),
         ({"epochs": 0}, "epochs must be"),
@@ -159,9 +208,22 @@ def test_bad_arguments_are_named(backbone, normals):
         ({"recipe": "pie"}, "pie"),
         ({"tokens": -1}, "tokens must be"),
         ({"lr": 1e30, "epochs": 9}, "no longer finite"),
+        ({"lr": 0}, "lr must be a positive number"),
+        ({"temperature": -1}, "temperature must be a positive number"),
+        ({"temperature": float("nan")}, "temperature must be a positive number"),
+        ({"layers": ()}, r"layers must be among 1 to 4 of vit, not \(\)"),
+        ({"layers": (2, 5)}, "layers must be among 1 to 4 of vit"),
+        ({"average": 1}, "average must be at least 0 and below 1"),
+        ({"words": ("normal", "disease")}, "words must be two non-empty groups"),
+        ({"words": (("normal",),)}, "words must be two non-empty groups"),
+        ({"words": (("normal",), ("",))}, "words must be two non-empty groups"),
     ):
         with pytest.raises(ValueError, match=message):
             fit(normals, backbone=backbone, rng=0, workers=0, progress=False, **options)
+    with pytest.raises(TypeError, match="recipe must be a generator"):
+        fit(normals, backbone=backbone, recipe=3)
+    with pytest.raises(ValueError, match="is a folder"):
+        fit(normals, backbone=backbone, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="at least one normal image"):
         fit([], backbone=backbone)
     with pytest.raises(synthmed.NothingToSee, match="support image 0"):
@@ -172,6 +234,19 @@ def test_callback_hears_every_epoch(backbone, normals):
     heard = []
     detector = fit(normals, backbone=backbone, epochs=3, rng=0, callback=heard.append, workers=0, progress=False)
     assert tuple(heard) == detector.log and [e.number for e in heard] == [1, 2, 3]
+
+
+def test_averaged_weights_are_the_weighted_mean_over_steps(backbone, normals, tmp_path):
+    """Each step's head weighs `average` times as much as the next one's."""
+    options = {"backbone": backbone, "batch_size": 6, "rng": 7, "workers": 0, "progress": False}  # a step an epoch
+    last = [fit(normals, epochs=n, **options).head.state_dict() for n in (1, 2, 3)]
+    averaged = fit(normals, epochs=3, average=0.5, **options)
+    for name, found in averaged.head.state_dict().items():
+        expected = (last[0][name] / 4 + last[1][name] / 2 + last[2][name]) / 1.75
+        assert torch.allclose(found, expected, atol=1e-7, rtol=1e-5)
+    half = {**options, "average": 0.5, "checkpoint": tmp_path / "c.safetensors"}
+    fit(normals, epochs=1, **half)
+    assert saved(fit(normals, epochs=3, **half), tmp_path / "a") == saved(averaged, tmp_path / "b")
 
 
 def test_resumes_from_a_checkpoint_of_fewer_epochs(detector, backbone, normals, tmp_path):
@@ -219,8 +294,6 @@ def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_p
     time.sleep(0.2)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    from synthmed_clip.files import read_safetensors
-
     done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 2")[1]["log"])
     options = {"backbone": backbone, "epochs": done + 3, "batch_size": 4, "rng": 7, "progress": False}
     resumed = fit(normals, checkpoint=checkpoint, workers=0, **options)
@@ -283,8 +356,14 @@ def test_refuses_what_is_no_checkpoint_of_the_release(backbone, tmp_path):
     with pytest.raises(ValueError, match="prompt_state_dict is missing"):
         Detector.import_release(path, backbone=backbone)
     torch.save({"adapter_state_dict": {}, "prompt_state_dict": {}}, path)
-    with pytest.raises(ValueError, match=r"0_adapter.0.weight is missing"):
+    with pytest.raises(ValueError, match=r"0_adapter.0.weight is missing or no tensor"):
         Detector.import_release(path, backbone=backbone)
+    adapters, prompts = release_checkpoint(path)
+    for wrong, shape in ((torch.zeros(24), r"of shape \(24,\)"), (1.0, "missing or no tensor")):
+        changed = {"adapter_state_dict": adapters | {"1_adapter.0.weight": wrong}, "prompt_state_dict": prompts}
+        torch.save(changed, path)
+        with pytest.raises(ValueError, match=f"1_adapter.0.weight is {shape}; 4 dimensions are expected"):
+            Detector.import_release(path, backbone=backbone)
     path.write_bytes(b"x" * 100)
     with pytest.raises(ValueError, match="not a checkpoint of tensors"):
         Detector.import_release(path, backbone=backbone)

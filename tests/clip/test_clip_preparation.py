@@ -82,6 +82,15 @@ def test_busi(busi, tmp_path, capsys):
     }  # fmt: skip
 
 
+def test_images_of_one_name_are_not_lost(busi, tmp_path):
+    root = busi / "Dataset_BUSI_with_GT"
+    for ending in ("", "_mask"):
+        (root / "malignant" / f"malignant (1){ending}.png").rename(root / "malignant" / f"benign (1){ending}.png")
+    with pytest.raises(ValueError, match=r"would have one copy, benign \(1\)\.png; rename one of them"):
+        prepare("busi", busi, tmp_path / "out", train=2)
+    assert not (tmp_path / "out").exists()
+
+
 def test_the_same_source_and_seed_give_the_same_bytes(busi, tmp_path):
     found = []
     for i, (source, seed) in enumerate([(busi, 0), (busi / "Dataset_BUSI_with_GT", 0), (busi, 1), (busi, 2)]):

@@ -17,6 +17,7 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 import torch
 from PIL import Image
 
+import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
 from synthmed_clip.baselines import PatchMemory, join, zero_shot
 from synthmed_clip.cli import main
@@ -178,6 +179,91 @@ def test_other_auxiliary_images_are_not_taken_for_the_first(protocol, backbone, 
     assert results[1].apart == {}  # every test image was an auxiliary one
     with pytest.raises(ValueError, match="other auxiliary images"):
         Engine(replace(small, auxiliary=validation[1:]), backbone, tmp_path, workers=0).run()
+
+
+def test_faults_in_the_data_are_told_before_any_fit(protocol, backbone, data, tmp_path):
+    def refused(message, validation=(), error=ValueError, **changes):
+        root = tmp_path / "lungs"
+        shutil.copytree(data, root)
+        for name, content in changes.items():
+            (root / name.replace("__", "/")).with_suffix(".png").write_bytes(content)
+        changed = replace(read_dataset(root), validation=validation)
+        with pytest.raises(error, match=message):
+            Engine(replace(protocol, datasets=[changed], baselines=False), backbone, tmp_path / "out", workers=0).run()
+        assert not (tmp_path / "out").exists()
+        shutil.rmtree(root)
+
+    other = Item(data / "train" / "t3.png", False)
+    refused("lungs: validation needs normal and abnormal images; all 1 are of one kind", validation=(other,))
+    refused(r"a2\.png", masks__a2=b"no image")
+    refused(r"n1\.png", normal__n1=b"no image")
+    flat = tmp_path / "flat.png"
+    Image.fromarray(np.zeros((40, 40), np.uint8)).save(flat)
+    everywhere = {f"train__t{i}": flat.read_bytes() for i in range(6)}
+    refused(r"t\d\.png: ", error=synthmed.NothingToSee, **everywhere)
+
+
+def test_a_data_set_may_change_until_it_has_a_run(protocol, backbone, data, tmp_path):
+    small = replace(protocol, ablations=(), shots=(1,), repeats=1, baselines=False)
+    lungs, brains = tmp_path / "lungs", tmp_path / "brains"
+    for root in (lungs, brains):
+        shutil.copytree(data, root)
+    both = replace(small, datasets=[read_dataset(lungs), read_dataset(brains)])
+
+    def only_lungs(*args, **kwargs):
+        if (tmp_path / "out" / "runs" / "lungs").exists() and not kwargs["checkpoint"].is_relative_to(
+            tmp_path / "out" / "runs" / "lungs"
+        ):
+            raise KeyboardInterrupt
+        return fit(*args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("synthmed_clip.engine.fit", only_lungs)
+        Engine(both, backbone, tmp_path / "out", workers=0).run()
+    shutil.rmtree(tmp_path / "out" / "runs" / "brains")
+    (brains / "normal" / "n5.png").unlink()
+    changed = replace(small, datasets=[read_dataset(lungs), read_dataset(brains)])
+    assert len(Engine(changed, backbone, tmp_path / "out", workers=0).run()) == 2
+    (brains / "normal" / "n4.png").unlink()
+    with pytest.raises(ValueError, match="other images in brains"):
+        Engine(replace(small, datasets=[read_dataset(brains)]), backbone, tmp_path / "out", workers=0).run()
+
+
+def test_an_interrupted_call_keeps_the_tables_of_all_that_is_done(finished, protocol, backbone, tmp_path):
+    output, results = finished
+    copy = tmp_path / "copy"
+    shutil.copytree(output, copy)
+    engine = Engine(replace(protocol, shots=(1, 2, 3)), backbone, copy, workers=0)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("synthmed_clip.engine.fit", interrupted)
+        engine.run()
+    assert engine.results() == results
+
+
+def test_near_duplicates_of_other_data_sets_are_told_too(protocol, backbone, data, folder, tmp_path):
+    """In transfer, and of auxiliary images, in a data set that is called so, too."""
+    other = tmp_path / "auxiliary"
+    shutil.copytree(data, other)
+    for path in (*(other / "normal").iterdir(), *(other / "abnormal").iterdir()):
+        Image.fromarray(np.rot90(np.asarray(Image.open(path)))).save(path)
+    small = replace(
+        protocol,
+        datasets=[*protocol.datasets, read_dataset(other)],
+        variants=variants(["paper"], auxiliary=True),
+        ablations=(),
+        shots=(1,),
+        ablation_shots=1,
+        repeats=1,
+        transfer=True,
+        auxiliary=read_dataset(folder).test,
+    )
+    engine = Engine(small, backbone, tmp_path / "out", workers=0)
+    engine.run()
+    told = [note.split(" (correlation")[0] for note in engine.notes() if "nearly repeat" in note]
+    assert "lungs: 12 of 12 test images nearly repeat an auxiliary image" in told and len(set(told)) == len(told)
+    for source in ("", " of auxiliary"):
+        assert any(note.startswith("lungs: ") and note.endswith(f"repeat a training image{source}") for note in told)
+    assert len(Engine(small, backbone, tmp_path / "out", workers=0).run()) == len(engine.results())
 
 
 def test_damaged_files(finished, protocol, backbone, tmp_path):
