@@ -135,9 +135,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_csv(path: Path, rows: Sequence[dict]) -> None:
-    """Write rows that share their keys, likewise; nothing but a line break where there is none."""
+    """Write rows that share their keys, at least one, likewise."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     write_text(path, out.getvalue())

@@ -96,7 +96,7 @@ def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output:
         kept = {key: dict(kept.get(key, {})) for key in ours}
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged ({error}); name another output, or remove it") from None
-    used = {found.name for found in output.glob("runs/*")}
+    used = {found.relative_to(output).parts[1] for found in output.glob("runs/*/*/*/*")}
     used |= {found.stem.removeprefix("on-") for found in output.glob("runs/*/*/*/on-*.json")}
     for part, values in json.loads(json.dumps(ours)).items():
         for key, value in values.items():
