@@ -1,1 +1,3 @@
-"""Speed, always as a ratio to a named peer measured in the same process, interleaved: ``python -m benchmarks``."""
+"""Speed, always as a ratio to a named peer measured in the same process, interleaved: ``python -m
+benchmarks``.
+"""

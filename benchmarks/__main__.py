@@ -17,8 +17,13 @@ from benchmarks import end_to_end, generators, kernels
 from benchmarks.harness import Row, table
 
 BENCHMARKS = {
-    "perlin": kernels.perlin, "poisson": kernels.poisson, "source": kernels.source, "gaussian": kernels.gaussian,
-    "generators": generators.generators, "peers": generators.peers, "start": end_to_end.start,
+    "perlin": kernels.perlin,
+    "poisson": kernels.poisson,
+    "source": kernels.source,
+    "gaussian": kernels.gaussian,
+    "generators": generators.generators,
+    "peers": generators.peers,
+    "start": end_to_end.start,
     "generate": end_to_end.generate,
 }
 
@@ -40,10 +45,16 @@ def main() -> None:
     for name in arguments.names or BENCHMARKS:
         for row in BENCHMARKS[name]():
             rows.append(row)
-            print(json.dumps(dataclasses.asdict(row)) if arguments.json else " | ".join(row.cells()), flush=True,
-                  file=sys.stdout if arguments.json else sys.stderr)
+            print(
+                json.dumps(dataclasses.asdict(row)) if arguments.json else " | ".join(row.cells()),
+                flush=True,
+                file=sys.stdout if arguments.json else sys.stderr,
+            )
     if not arguments.json:
-        print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, one thread\n")
+        print(
+            f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, "
+            f"one thread\n"
+        )
         print(table(rows))
 
 

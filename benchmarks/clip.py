@@ -1,10 +1,12 @@
 """How fast the detector is beside the frozen visual tower that it cannot do without.
 
-    python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict precision memory metrics]
+    python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict
+    precision memory metrics]
                             [--cpu-time]
 
-Random weights (speed does not depend on them), the paper's variant, chest-like random images. Every ratio is
-of medians over interleaved rounds in one process; memory is measured in a process of its own.
+Random weights (speed does not depend on them), the paper's variant, chest-like random images. Every
+ratio is of medians over interleaved rounds in one process; memory is measured in a process of its
+own.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def report(name: str, times: dict[str, list[float]], limit: str) -> None:
     base = median(next(iter(times.values())))
     for task, seconds in times.items():
         print(
-            f"{name:<10} {task:<28} {median(seconds):8.3f} s  (min {min(seconds):.3f}, max {max(seconds):.3f})"
+            f"{name:<10} {task:<28} {median(seconds):8.3f} s  (min {min(seconds):.3f}, max "
+            f"{max(seconds):.3f})"
             f"  {median(seconds) / base:6.3f} x"
         )
     print(f"{'':<10} limit: {limit}", flush=True)
@@ -95,7 +98,9 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     for workers in (0, 1):
         learner = Learner.begin(backbone, settings)
         steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
-        runs[f"step, workers={workers}"] = train(backbone, settings, learner, steps, workers=workers)
+        runs[f"step, workers={workers}"] = train(
+            backbone, settings, learner, steps, workers=workers
+        )
     tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
     steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
     made = stream(steps, 0, 10**6, 0)
@@ -123,7 +128,11 @@ def predict(model: str, rounds: int) -> None:
         report(
             f"predict {count}",
             interleaved(
-                rounds, **{"bare tower": tower(backbone, images), "predict": lambda d=detector, i=images: d.predict(i)}
+                rounds,
+                **{
+                    "bare tower": tower(backbone, images),
+                    "predict": lambda d=detector, i=images: d.predict(i),
+                },
             ),
             "1.1 x",
         )
@@ -137,7 +146,11 @@ def precision(model: str, rounds: int) -> None:
     report(
         "precision",
         interleaved(
-            rounds, **{f"predict 8, {p} ({b.dtype})": lambda p=p: detectors[p].predict(images) for p, b in towers.items()}
+            rounds,
+            **{
+                f"predict 8, {p} ({b.dtype})": lambda p=p: detectors[p].predict(images)
+                for p, b in towers.items()
+            },
         ),
         "float32 at least 3.5 x the default",
     )
@@ -153,7 +166,11 @@ def _resident() -> int:
 def memory_child(model: str) -> None:
     """Peak of `fit` above what is resident once the backbone is loaded; prints JSON."""
     backbone = load_backbone(model, None)
-    parts = [*backbone.visual.parameters(), *backbone.text.transformer.parameters(), backbone.text.token_embedding.weight]
+    parts = [
+        *backbone.visual.parameters(),
+        *backbone.text.transformer.parameters(),
+        backbone.text.token_embedding.weight,
+    ]
     weights = sum(p.numel() * p.element_size() for p in parts)
     images = support_images(16, backbone.image_size)
     loaded, peak, done = _resident(), 0, threading.Event()
@@ -167,7 +184,11 @@ def memory_child(model: str) -> None:
     small_fit(backbone, images, 2, batch_size=8)
     done.set()
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    print(json.dumps({"weights": weights, "loaded": loaded, "peak": peak, "worker_peak_with_shared": used}))
+    print(
+        json.dumps(
+            {"weights": weights, "loaded": loaded, "peak": peak, "worker_peak_with_shared": used}
+        )
+    )
 
 
 def memory(model: str, rounds: int) -> None:
@@ -179,7 +200,8 @@ def memory(model: str, rounds: int) -> None:
         found = json.loads(out.read().splitlines()[-1])
     giga = {key: value / 2**30 for key, value in found.items()}
     print(
-        f"memory     weights {giga['weights']:.2f} GiB; resident after loading {giga['loaded']:.2f} GiB; "
+        f"memory     weights {giga['weights']:.2f} GiB; resident after loading "
+        f"{giga['loaded']:.2f} GiB; "
         f"peak of fit {giga['peak']:.2f} GiB = weights + {giga['peak'] - giga['weights']:.2f} GiB "
         f"(loaded + {giga['peak'] - giga['loaded']:.2f} GiB)\n{'':<10} limit: weights + 1.5 GB",
         flush=True,
@@ -207,7 +229,9 @@ def metrics(model: str, rounds: int) -> None:
 
 
 def maps_with_masks(count: int, normal: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Smooth float32 maps, a per cent of whose pixels is saturated, and masks of ellipses, in which they are higher."""
+    """Smooth float32 maps, a per cent of whose pixels is saturated, and masks of ellipses, in which
+    they are higher.
+    """
     import cv2
 
     rng = np.random.default_rng(0)
@@ -217,24 +241,43 @@ def maps_with_masks(count: int, normal: int, size: int) -> tuple[np.ndarray, np.
         noise = cv2.GaussianBlur(rng.standard_normal((size, size), np.float32), (0, 0), size / 20)
         if i >= normal:
             axes = rng.uniform(size / 18, size / 5, 2).astype(int).tolist()
-            cv2.ellipse(mask, rng.integers(size // 4, size - size // 4, 2).tolist(), axes, 0, 0, 360, 1, -1)
-        signal = noise / noise.std() + 1.5 * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), size / 30)
+            cv2.ellipse(
+                mask, rng.integers(size // 4, size - size // 4, 2).tolist(), axes, 0, 0, 360, 1, -1
+            )
+        signal = noise / noise.std() + 1.5 * cv2.GaussianBlur(
+            mask.astype(np.float32), (0, 0), size / 30
+        )
         out[:] = 1 / (1 + np.exp(-8 * (signal + rng.normal(0, 0.3) - 0.5)))
     return maps, masks.astype(bool)
 
 
 COUNTS = (8, 64)
 CLOCK = time.perf_counter
-PARTS = {"step": step, "predict": predict, "precision": precision, "memory": memory, "metrics": metrics}
+PARTS = {
+    "step": step,
+    "predict": predict,
+    "precision": precision,
+    "memory": memory,
+    "metrics": metrics,
+}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="ViT-L-14-quickgelu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--cpu-time", action="store_true", help="for a machine that others use, with OMP_NUM_THREADS=1")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="for a machine that others use, with OMP_NUM_THREADS=1",
+    )
     options = parser.parse_args()
     CLOCK = time.process_time if options.cpu_time else time.perf_counter
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda {torch.cuda.is_available()}")
+    print(
+        f"torch {torch.__version__}, {torch.get_num_threads()} threads, cuda "
+        f"{torch.cuda.is_available()}"
+    )
     for part in options.parts:
         PARTS[part](options.model, options.rounds)

@@ -27,15 +27,24 @@ def generators() -> Iterator[Row]:
     """Each generator and both presets at 224; the paper's preset at every size and in 3-D."""
     image = (field((224, 224), 6, 0) * 255).astype(np.uint8)
     anomalies = {
-        "CutPaste": synthmed.CutPaste(), "CutPaste, mixed": synthmed.CutPaste(blend="mixed"),
+        "CutPaste": synthmed.CutPaste(),
+        "CutPaste, mixed": synthmed.CutPaste(blend="mixed"),
         "CutPaste, direct": synthmed.CutPaste(blend="direct"),
         "GaussianIntensityChange": synthmed.GaussianIntensityChange(),
-        "SmoothIntensityChange": synthmed.SmoothIntensityChange(), "Source": synthmed.Source(), "Sink": synthmed.Sink(),
+        "SmoothIntensityChange": synthmed.SmoothIntensityChange(),
+        "Source": synthmed.Source(),
+        "Sink": synthmed.Sink(),
         "Source in a PerlinMask": synthmed.Source(synthmed.PerlinMask()),
     }
     for name, anomaly in anomalies.items():
         yield _many(name, "224", anomaly, image)
-    yield _many('preset("paper"), mean over the mix', "224", synthmed.preset("paper"), image, "1.67 (0.6 ms)")
+    yield _many(
+        'preset("paper"), mean over the mix',
+        "224",
+        synthmed.preset("paper"),
+        image,
+        "1.67 (0.6 ms)",
+    )
     yield _many('preset("release"), mean over the mix', "224", synthmed.preset("release"), image)
     for side in SIDES[1:]:
         large = (field((side, side), side / 40, 0) * 255).astype(np.uint8)
@@ -45,7 +54,12 @@ def generators() -> Iterator[Row]:
 
 
 def _many(
-    name: str, size: str, generator: synthmed.Generator, image: np.ndarray, target: str = "", calls: int = 100,
+    name: str,
+    size: str,
+    generator: synthmed.Generator,
+    image: np.ndarray,
+    target: str = "",
+    calls: int = 100,
 ) -> Row:
     """Means over `calls` different seeds, so that every run holds the whole mix."""
     seeds = count()
@@ -54,8 +68,19 @@ def _many(
         for _ in range(calls):
             generator(image, rng=next(seeds))
 
-    row = compare(name, size, ours, PEER, lambda: [_scale() for _ in range(calls)], target, seconds=2)
-    return Row(row.name, row.size, row.ours / calls, row.peer_name, row.peer / calls, row.ratio, row.quartiles, target)
+    row = compare(
+        name, size, ours, PEER, lambda: [_scale() for _ in range(calls)], target, seconds=2
+    )
+    return Row(
+        row.name,
+        row.size,
+        row.ours / calls,
+        row.peer_name,
+        row.peer / calls,
+        row.ratio,
+        row.quartiles,
+        target,
+    )
 
 
 def peers() -> Iterator[Row]:
@@ -67,8 +92,13 @@ def peers() -> Iterator[Row]:
 
         elastic = albumentations.ElasticTransform(p=1)
         source = synthmed.Source()
-        yield compare("Source", "224", lambda: source(image, rng=next(seeds)), "albumentations.ElasticTransform",
-                      lambda: elastic(image=image))
+        yield compare(
+            "Source",
+            "224",
+            lambda: source(image, rng=next(seeds)),
+            "albumentations.ElasticTransform",
+            lambda: elastic(image=image),
+        )
     if importlib.util.find_spec("anomalib"):
         import torch
         from anomalib.data.utils.generators.perlin import PerlinAnomalyGenerator
@@ -77,5 +107,10 @@ def peers() -> Iterator[Row]:
         theirs = PerlinAnomalyGenerator(probability=1.0)
         tensor = torch.from_numpy(image).float()[None].repeat(3, 1, 1) / 255
         ours = synthmed.CutPaste(blend="direct")
-        yield compare("CutPaste, direct", "224", lambda: ours(image, rng=next(seeds)), "anomalib PerlinAnomalyGenerator",
-                      lambda: theirs(tensor))
+        yield compare(
+            "CutPaste, direct",
+            "224",
+            lambda: ours(image, rng=next(seeds)),
+            "anomalib PerlinAnomalyGenerator",
+            lambda: theirs(tensor),
+        )

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: medians in seconds, the ratio peer / ours of each pair of runs with its quartiles."""
+    """One comparison: medians in seconds, the ratio peer / ours of each pair of runs with its
+    quartiles.
+    """
 
     name: str
     size: str
@@ -23,15 +25,27 @@ class Row:
 
     def cells(self) -> list[str]:
         low, high = self.quartiles
-        return [self.name, self.size, _time(self.ours), self.peer_name, _time(self.peer),
-                f"{self.ratio:.3g} ({low:.3g} to {high:.3g})", self.target]
+        return [
+            self.name,
+            self.size,
+            _time(self.ours),
+            self.peer_name,
+            _time(self.peer),
+            f"{self.ratio:.3g} ({low:.3g} to {high:.3g})",
+            self.target,
+        ]
 
 
 HEAD = ["what", "size", "ours", "peer or limit", "its time", "peer / ours (quartiles)", "to reach"]
 
 
 def compare(
-    name: str, size: str, ours: Callable[[], object], peer_name: str, peer: Callable[[], object], target: str = "",
+    name: str,
+    size: str,
+    ours: Callable[[], object],
+    peer_name: str,
+    peer: Callable[[], object],
+    target: str = "",
     seconds: float = 1.0,
 ) -> Row:
     """Run both in turn, after a warm-up of each, for about `seconds`, at least five times each."""
@@ -42,8 +56,16 @@ def compare(
     times = [(_timed(ours, inner), _timed(peer, inner)) for _ in range(repeats)]
     ratios = [p / o for o, p in times]
     quartiles = statistics.quantiles(ratios, n=4)
-    return Row(name, size, statistics.median(o for o, _ in times), peer_name, statistics.median(p for _, p in times),
-               statistics.median(ratios), (quartiles[0], quartiles[2]), target)
+    return Row(
+        name,
+        size,
+        statistics.median(o for o, _ in times),
+        peer_name,
+        statistics.median(p for _, p in times),
+        statistics.median(ratios),
+        (quartiles[0], quartiles[2]),
+        target,
+    )
 
 
 def _timed(function: Callable[[], object], inner: int) -> float:

@@ -2,8 +2,8 @@
 
     python examples/custom_anomaly.py
 
-It draws in one method and applies in another; masks, placing, regions of interest, value ranges, dtypes, volumes,
-channels, records and replay come with the base class.
+It draws in one method and applies in another; masks, placing, regions of interest, value ranges,
+dtypes, volumes, channels, records and replay come with the base class.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,10 @@ class Calcification(Anomaly):
 
     def change(self, parameters, scene, region):
         values = scene.patch(region.box)
-        spots = np.random.default_rng(parameters["seed"]).random(region.inside.shape) < parameters["density"]
+        spots = (
+            np.random.default_rng(parameters["seed"]).random(region.inside.shape)
+            < parameters["density"]
+        )
         inside = region.inside & spots
         values[inside] = 1.0
         return values, inside

@@ -3,8 +3,8 @@
     python ../shared/tools/dinov2_vits14.py dinov2.safetensors
     python examples/detector_dinov2.py dinov2.safetensors ../shared/data/busi --seed 0
 
-The features are those of a real pretrained transformer; the text tower is random. With CLIP's own weights, leave out
-`backbone`, `weights`, `random_text` and `layers`.
+The features are those of a real pretrained transformer; the text tower is random. With CLIP's own
+weights, leave out `backbone`, `weights`, `random_text` and `layers`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from synthmed_clip.datasets import read_dataset
 from synthmed_clip.evaluation import evaluate
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("weights", type=Path)
     parser.add_argument("data", type=Path)
     parser.add_argument("--seed", type=int, default=0)
@@ -28,7 +30,9 @@ if __name__ == "__main__":
     parser.add_argument("--precision", default="auto")
     options = parser.parse_args()
     dataset = read_dataset(options.data)
-    chosen = np.random.default_rng(options.seed).choice(len(dataset.train), options.shots, replace=False)
+    chosen = np.random.default_rng(options.seed).choice(
+        len(dataset.train), options.shots, replace=False
+    )
     detector = synthmed_clip.fit(
         [dataset.train[i] for i in sorted(chosen)],
         backbone=Path(__file__).with_name("detector_dinov2_vits14.json"),
@@ -39,5 +43,7 @@ if __name__ == "__main__":
         rng=options.seed,
         precision=options.precision,
     )
-    print(f"{options.data.name}, {options.shots} shots, seed {options.seed}, recipe {options.recipe}")
+    print(
+        f"{options.data.name}, {options.shots} shots, seed {options.seed}, recipe {options.recipe}"
+    )
     print(evaluate(detector, dataset.test))

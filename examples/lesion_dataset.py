@@ -2,7 +2,8 @@
 
     python examples/lesion_dataset.py [SOURCE [OUT]]
 
-SOURCE is a folder, a glob or a file; without it, the tiles of a fundus photograph that scikit-image carries.
+SOURCE is a folder, a glob or a file; without it, the tiles of a fundus photograph that scikit-image
+carries.
 """
 
 import sys
@@ -19,7 +20,10 @@ def main(source: str = "sample:retina", out: str = "") -> None:
     print(f"{summary.samples} samples in {folder}: {dict(summary.kinds)}")
 
     differing = [d for d in verify(folder / "manifest.jsonl") if d.problems]
-    print(f"regenerated from the manifest: {summary.samples - len(differing)} of {summary.samples} identical")
+    print(
+        f"regenerated from the manifest: {summary.samples - len(differing)} of {summary.samples} "
+        f"identical"
+    )
     print(f"look at {folder / 'preview.png'}")
 
 

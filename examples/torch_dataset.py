@@ -2,7 +2,8 @@
 
     python examples/torch_dataset.py
 
-Nothing random lives in the workers: the sample of an epoch and an index is drawn from (seed, epoch, index).
+Nothing random lives in the workers: the sample of an epoch and an index is drawn from (seed, epoch,
+index).
 """
 
 import hashlib

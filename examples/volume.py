@@ -2,7 +2,8 @@
 
     python examples/volume.py [OUT.tif]
 
-Shapes and distances are taken in millimetres, and noise, Poisson editing and deformation act in three dimensions.
+Shapes and distances are taken in millimetres, and noise, Poisson editing and deformation act in
+three dimensions.
 """
 
 import sys
@@ -26,12 +27,21 @@ def phantom() -> np.ndarray:
 def main(out: str = "") -> None:
     volume, spacing = phantom(), (3.0, 1.0, 1.0)
     body = volume > -500
-    for name, generator in (("paper", preset("paper")), ("mass", Source(EllipseMask(box=(0.2, 0.4)))),
-                            ("patch", CutPaste(EllipseMask(box=(0.2, 0.4))))):
+    for name, generator in (
+        ("paper", preset("paper")),
+        ("mass", Source(EllipseMask(box=(0.2, 0.4)))),
+        ("patch", CutPaste(EllipseMask(box=(0.2, 0.4)))),
+    ):
         sample = generator(volume, rng=1, roi=body, value_range=(-1000, 400), spacing=spacing)
-        sides = [np.ptp(np.flatnonzero(sample.mask.any(axis=axes))) + 1 for axes in ((1, 2), (0, 2), (0, 1))]
+        sides = [
+            np.ptp(np.flatnonzero(sample.mask.any(axis=axes))) + 1
+            for axes in ((1, 2), (0, 2), (0, 1))
+        ]
         millimetres = " x ".join(f"{n * s:.0f}" for n, s in zip(sides, spacing, strict=True))
-        print(f"{name:6s} {sample.record['anomalies'][0]:24s} {sample.mask.sum():7d} voxels, {millimetres} mm")
+        print(
+            f"{name:6s} {sample.record['anomalies'][0]:24s} {sample.mask.sum():7d} voxels, "
+            f"{millimetres} mm"
+        )
     if out:
         from pathlib import Path
 

@@ -17,7 +17,15 @@ from synthmed.anomalies import (
 from synthmed.compose import OneOf, Repeat, Sequence
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
-from synthmed.masks import EllipseMask, IntersectionMask, Mask, PerlinMask, RectangleMask, Shape, UnionMask
+from synthmed.masks import (
+    EllipseMask,
+    IntersectionMask,
+    Mask,
+    PerlinMask,
+    RectangleMask,
+    Shape,
+    UnionMask,
+)
 from synthmed.presets import preset, read_recipe
 from synthmed.replay import replay
 from synthmed.sample import NothingToSee, Sample

@@ -27,12 +27,14 @@ _Size = Annotated[str, arg(metavar="PIXELS|native")]
 class Generate:
     """Generate a labelled dataset of synthetic anomalies from normal images.
 
-    Started again after an interruption, it goes on where it was; the files are the same for any number of workers.
+    Started again after an interruption, it goes on where it was; the files are the same for any
+    number of workers.
     """
 
     paths: _SourceAndOut
-    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: a folder that is new, empty,
-    or holds the same run."""
+    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: a folder
+    that is new, empty, or holds the same run.
+    """
     recipe: str = "paper"
     """paper, release, or a JSON or TOML file."""
     per_image: int = 10
@@ -44,7 +46,9 @@ class Generate:
     channels: Literal["grey", "keep"] = "grey"
     """Make images grey, or keep their channels."""
     roi: str = "none"
-    """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named as the inputs."""
+    """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named
+    as the inputs.
+    """
     workers: int = os.cpu_count() or 1
     """Processes."""
     layout: Literal["pairs", "mvtec"] = "pairs"
@@ -58,8 +62,15 @@ class Generate:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
         settings = generation.Settings(
-            read_recipe(self.recipe), self.per_image, self.seed, _size(self.size), self.channels, self.roi, self.layout,
-            self.train_share)
+            read_recipe(self.recipe),
+            self.per_image,
+            self.seed,
+            _size(self.size),
+            self.channels,
+            self.roi,
+            self.layout,
+            self.train_share,
+        )
         with tqdm(unit=" samples", disable=None, dynamic_ncols=True) as bar:
 
             def progress(done: int, total: int) -> None:
@@ -70,7 +81,8 @@ class Generate:
                 bar.refresh()
 
             summary = generation.generate(
-                source, out, settings, workers=self.workers, strict=self.strict, progress=progress)
+                source, out, settings, workers=self.workers, strict=self.strict, progress=progress
+            )
         _tell(summary)
         return 1 if summary.skipped or summary.rejected else 0
 
@@ -80,7 +92,9 @@ class Preview:
     """Draw a contact sheet of what a recipe makes of some images."""
 
     paths: _SourceAndOut
-    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: the PNG file to write."""
+    """Source: folders (recursive), files or globs of normal images, or sample:retina. Out: the PNG
+    file to write.
+    """
     recipe: str = "paper"
     """paper, release, or a JSON or TOML file."""
     seed: int = 0
@@ -97,7 +111,9 @@ class Preview:
         from synthmed.preview import draw_recipe
 
         source, out = _source_and_out(self.paths)
-        settings = generation.Settings(read_recipe(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi)
+        settings = generation.Settings(
+            read_recipe(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi
+        )
         plan = generation.make_plan(source, settings)
         if out.resolve() in {i.path.resolve() for i in plan.inputs}:
             raise generation.Refused(f"{out} is one of the inputs; choose another file")
@@ -125,13 +141,17 @@ class Replay:
         if (self.index is None) == (not self.all):
             raise ValueError("give either --index or --all")
         started, count, different = time.monotonic(), 0, 0
-        for found in tqdm(generation.verify(self.manifest, self.index, self.source), unit=" samples", disable=None):
+        for found in tqdm(
+            generation.verify(self.manifest, self.index, self.source), unit=" samples", disable=None
+        ):
             count += 1
             if found.problems:
                 different += 1
                 print(f"sample {found.index} differs:", *found.problems, sep="\n  ")
-        print(f"{count - different} of {count} samples identical to their files, "
-              f"{time.monotonic() - started:.1f} s")
+        print(
+            f"{count - different} of {count} samples identical to their files, "
+            f"{time.monotonic() - started:.1f} s"
+        )
         return 1 if different else 0
 
 
@@ -168,17 +188,26 @@ def _tell_skipped(skipped: dict[str, str]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; return the exit status: 0, 1 if something was skipped or differs, 2 for an error."""
+    """Run the command line; return the exit status: 0, 1 if something was skipped or differs, 2 for
+    an error.
+    """
     command = tyro.extras.subcommand_cli_from_dict(
-        {"generate": Generate, "preview": Preview, "replay": Replay}, args=arguments, prog="synthmed",
-        description="Seeded, composable synthetic anomalies for medical images.")
+        {"generate": Generate, "preview": Preview, "replay": Replay},
+        args=arguments,
+        prog="synthmed",
+        description="Seeded, composable synthetic anomalies for medical images.",
+    )
     try:
         return command.run()
     except KeyboardInterrupt:
         print("synthmed: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
     except OSError as error:
-        hint = "; what is written is whole, the same command goes on from here" if error.errno in _NO_SPACE else ""
+        hint = (
+            "; what is written is whole, the same command goes on from here"
+            if error.errno in _NO_SPACE
+            else ""
+        )
         print(f"synthmed: {error}{hint}", file=sys.stderr)
         return 2
     except ValueError as error:

@@ -44,7 +44,9 @@ class OneOf(Generator):
         return cls(*fields.pop("options", ()), **fields)
 
     def _repr_arguments(self) -> list[str]:
-        return [repr(o) for o in self.options] + ([f"weights={self.weights!r}"] if self.weights else [])
+        return [repr(o) for o in self.options] + (
+            [f"weights={self.weights!r}"] if self.weights else []
+        )
 
     @property
     def is_mask(self) -> bool:  # type: ignore[override]
@@ -55,7 +57,10 @@ class OneOf(Generator):
         """One more option; equal weights stay equal."""
         if not isinstance(other, Generator) or self.weights is not None:
             return super().__or__(other)
-        return OneOf(*self.options, *(other.options if isinstance(other, OneOf) and not other.weights else [other]))
+        return OneOf(
+            *self.options,
+            *(other.options if isinstance(other, OneOf) and not other.weights else [other]),
+        )
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
         """Draw the option, then let it run."""
@@ -70,7 +75,8 @@ class OneOf(Generator):
 
 @dataclass(frozen=True, repr=False, init=False)
 class Sequence(Generator):
-    """All of several anomalies in order, each drawn on the result of the one before; the mask is the union.
+    """All of several anomalies in order, each drawn on the result of the one before; the mask is
+    the union.
 
     ``a + b`` is ``Sequence(a, b)``.
 
@@ -109,7 +115,8 @@ class Sequence(Generator):
 
 @dataclass(frozen=True, repr=False)
 class Repeat(Generator):
-    """An anomaly a random number of times, each on the result of the one before; the mask is the union.
+    """An anomaly a random number of times, each on the result of the one before; the mask is the
+    union.
 
     Parameters
     ----------
@@ -128,8 +135,12 @@ class Repeat(Generator):
     def __post_init__(self) -> None:
         _anomalies(self, _members(self, (self.member,)))
         times = (self.times,) if isinstance(self.times, int) else tuple(self.times)
-        if not times or not all(isinstance(t, int) and not isinstance(t, bool) and t >= 0 for t in times):
-            raise ValueError(f"Repeat: times must be whole numbers, none negative, got {self.times!r}")
+        if not times or not all(
+            isinstance(t, int) and not isinstance(t, bool) and t >= 0 for t in times
+        ):
+            raise ValueError(
+                f"Repeat: times must be whole numbers, none negative, got {self.times!r}"
+            )
         object.__setattr__(self, "times", times)
         object.__setattr__(self, "weights", _weights(self, self.weights, len(times)))
 
@@ -170,7 +181,9 @@ def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scen
 
 
 def _then(first: Outcome, second: Outcome) -> Outcome:
-    return replace(second, mask=first.mask | second.mask, anomalies=first.anomalies + second.anomalies)
+    return replace(
+        second, mask=first.mask | second.mask, anomalies=first.anomalies + second.anomalies
+    )
 
 
 def _draw_index(rng: np.random.Generator, weights: tuple[float, ...] | None, count: int) -> int:
@@ -190,7 +203,10 @@ def _members(owner: Generator, members: tuple[Any, ...]) -> tuple[Generator, ...
 
 def _anomalies(owner: Generator, members: tuple[Generator, ...]) -> tuple[Generator, ...]:
     if any(m.is_mask for m in members):
-        raise TypeError(f"{type(owner).__name__} takes anomalies, not masks (for those UnionMask, IntersectionMask)")
+        raise TypeError(
+            f"{type(owner).__name__} takes anomalies, not masks (for those UnionMask, "
+            f"IntersectionMask)"
+        )
     return members
 
 
@@ -200,5 +216,7 @@ def _weights(owner: Generator, weights: Any, count: int) -> tuple[float, ...] | 
     values = tuple(float(w) for w in weights)
     if len(values) != count or not all(0 <= w < np.inf for w in values) or sum(values) <= 0:
         raise ValueError(
-            f"{type(owner).__name__}: weights must be {count} numbers, none negative, not all 0, got {weights!r}")
+            f"{type(owner).__name__}: weights must be {count} numbers, none negative, not all 0, "
+            f"got {weights!r}"
+        )
     return values

@@ -12,9 +12,10 @@ from synthmed.scene import channels_last
 def foreground(image: ArrayLike, *, channel_axis: int | None = None) -> NDArray[np.bool_]:
     """Propose the region that shows the body rather than the background around it.
 
-    The image, smoothed, above Otsu's threshold of its square root (which keeps dark tissue); the largest connected
-    component of that, its holes filled. Meant for what modalities put on a dark ground: fundus photographs, ultrasound
-    sectors, MR and CT slices, X-rays with collimated borders.
+    The image, smoothed, above Otsu's threshold of its square root (which keeps dark tissue); the
+    largest connected component of that, its holes filled. Meant for what modalities put on a dark
+    ground: fundus photographs, ultrasound sectors, MR and CT slices, X-rays with collimated
+    borders.
 
     Parameters
     ----------
@@ -35,7 +36,9 @@ def foreground(image: ArrayLike, *, channel_axis: int | None = None) -> NDArray[
         raise ValueError("image must be finite, with a range that a float64 holds")
     if not high > low:
         return np.ones(grey.shape, bool)
-    smooth = scipy.ndimage.gaussian_filter(np.sqrt((grey - low) / (high - low)), [n / 224 * 2 for n in grey.shape])
+    smooth = scipy.ndimage.gaussian_filter(
+        np.sqrt((grey - low) / (high - low)), [n / 224 * 2 for n in grey.shape]
+    )
     labels, count = scipy.ndimage.label(smooth > threshold_otsu(smooth))
     largest = 1 + np.argmax(np.bincount(labels.ravel(), minlength=count + 1)[1:])
     return scipy.ndimage.binary_fill_holes(labels == largest)

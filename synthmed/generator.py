@@ -1,4 +1,6 @@
-"""What masks, anomalies and their compositions have in common: configuration as data, and the call."""
+"""What masks, anomalies and their compositions have in common: configuration as data, and
+the call.
+"""
 
 from __future__ import annotations
 
@@ -17,14 +19,23 @@ from synthmed.sample import Sample
 from synthmed.scene import Scene
 from synthmed.version import __version__
 
-RNG = int | Sequence[int] | np.random.SeedSequence | np.random.BitGenerator | np.random.Generator | None
+RNG = (
+    int
+    | Sequence[int]
+    | np.random.SeedSequence
+    | np.random.BitGenerator
+    | np.random.Generator
+    | None
+)
 Parameters = dict[str, Any]
 _Self = TypeVar("_Self", bound="Generator")
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What applying a generator gives: the scene after it, where it changed it, and the names of what changed it."""
+    """What applying a generator gives: the scene after it, where it changed it, and the names of
+    what changed it.
+    """
 
     scene: Scene
     mask: NDArray[np.bool_]
@@ -34,9 +45,10 @@ class Outcome:
 class Generator(abc.ABC):
     """Base of everything that can be called on an image.
 
-    A subclass is a frozen dataclass of plain values and other generators. It draws in one step and applies in another:
-    `run` draws parameters and applies them, `apply` applies parameters drawn before. What both return is for a mask its
-    `synthmed.scene.Region`, for everything else an `Outcome`.
+    A subclass is a frozen dataclass of plain values and other generators. It draws in one step and
+    applies in another: `run` draws parameters and applies them, `apply` applies parameters drawn
+    before. What both return is for a mask its `synthmed.scene.Region`, for everything else an
+    `Outcome`.
     """
 
     is_mask: ClassVar[bool] = False
@@ -49,8 +61,14 @@ class Generator(abc.ABC):
         if name in ("Mask", "Anomaly") or name.startswith("_"):
             return
         before = Generator._known.get(name)
-        if before is not None and before.__module__.startswith("synthmed.") and before.__module__ != cls.__module__:
-            raise TypeError(f"synthmed has a generator named {name!r}; records go by names, choose another")
+        if (
+            before is not None
+            and before.__module__.startswith("synthmed.")
+            and before.__module__ != cls.__module__
+        ):
+            raise TypeError(
+                f"synthmed has a generator named {name!r}; records go by names, choose another"
+            )
         Generator._known[name] = cls
 
     @abc.abstractmethod
@@ -62,9 +80,15 @@ class Generator(abc.ABC):
         """Apply drawn parameters; nothing random."""
 
     def __call__(
-        self, image: ArrayLike, *, rng: RNG = None, roi: ArrayLike | None = None,
-        donors: Sequence[ArrayLike] | None = None, value_range: tuple[float, float] | None = None,
-        channel_axis: int | None = None, spacing: Sequence[float] | None = None,
+        self,
+        image: ArrayLike,
+        *,
+        rng: RNG = None,
+        roi: ArrayLike | None = None,
+        donors: Sequence[ArrayLike] | None = None,
+        value_range: tuple[float, float] | None = None,
+        channel_axis: int | None = None,
+        spacing: Sequence[float] | None = None,
     ) -> Sample:
         """Draw, and apply what was drawn.
 
@@ -75,13 +99,15 @@ class Generator(abc.ABC):
         rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
             As `numpy.random.default_rng` takes it (SPEC 7).
         roi : array_like of bool, the spatial shape, optional
-            Where an anomaly may be placed: at least half of it (`roi_overlap` of its mask) lies inside.
+            Where an anomaly may be placed: at least half of it (`roi_overlap` of its mask) lies
+            inside.
         donors : sequence of array_like, optional
-            Images from which CutPaste takes its patches, with the image's dtype and channels, each of any size. Items
-            are read when they are drawn. By default patches come from the image itself, at another place.
+            Images from which CutPaste takes its patches, with the image's dtype and channels, each
+            of any size. Items are read when they are drawn. By default patches come from the image
+            itself, at another place.
         value_range : (low, high), optional
-            To which intensities are relative and within which results stay; by default (0, 255) for uint8, the image's
-            own minimum and maximum for other dtypes.
+            To which intensities are relative and within which results stay; by default (0, 255) for
+            uint8, the image's own minimum and maximum for other dtypes.
         channel_axis : int, optional
             The axis of channels, of the image and the donors. Without it a 3-D array is a volume.
         spacing : sequence of float, optional
@@ -90,17 +116,25 @@ class Generator(abc.ABC):
         Returns
         -------
         Sample
-            Unpacks as the pair (image, mask); `.record` replays it. A mask returns the image as it came.
+            Unpacks as the pair (image, mask); `.record` replays it. A mask returns the image as it
+            came.
 
         Raises
         ------
         NothingToSee
-            If the image cannot carry a visible anomaly: constant, too small, no room in `roi`, no visible draw.
+            If the image cannot carry a visible anomaly: constant, too small, no room in `roi`, no
+            visible draw.
         TypeError, ValueError
             If an argument is not as described.
         """
         scene = Scene.of(
-            image, roi=roi, donors=donors, value_range=value_range, channel_axis=channel_axis, spacing=spacing)
+            image,
+            roi=roi,
+            donors=donors,
+            value_range=value_range,
+            channel_axis=channel_axis,
+            spacing=spacing,
+        )
         parameters, result = self.run(_generator_of(rng), scene)
         outcome = outcome_of(scene, result)
         record = {
@@ -124,11 +158,14 @@ class Generator(abc.ABC):
     def _json(self) -> str:
         # Kept as text: each record gets a copy of its own, at the price of parsing it.
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return json.dumps({"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields})
+        return json.dumps(
+            {"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+        )
 
     @classmethod
     def from_dict(cls: type[_Self], data: Mapping[str, Any]) -> _Self:
-        """The generator that a dictionary made by `to_dict` describes; parameters left out have their defaults.
+        """The generator that a dictionary made by `to_dict` describes; parameters left out have
+        their defaults.
 
         Raises
         ------
@@ -170,7 +207,9 @@ class Generator(abc.ABC):
 
 
 def from_dict(data: Mapping[str, Any]) -> Generator:
-    """The generator that a dictionary made by `Generator.to_dict` describes; see `Generator.from_dict`."""
+    """The generator that a dictionary made by `Generator.to_dict` describes; see
+    `Generator.from_dict`.
+    """
     return Generator.from_dict(data)
 
 
@@ -184,8 +223,14 @@ def outcome_of(scene: Scene, result: Any) -> Outcome:
 
 
 def image_of(scene: Scene) -> NDArray[Any]:
-    """A copy-free view of the scene's image with its axes as they came; copied if it still is the caller's array."""
-    image = scene.image[..., 0] if scene.channel_axis is None else np.moveaxis(scene.image, -1, scene.channel_axis)
+    """A copy-free view of the scene's image with its axes as they came; copied if it still is the
+    caller's array.
+    """
+    image = (
+        scene.image[..., 0]
+        if scene.channel_axis is None
+        else np.moveaxis(scene.image, -1, scene.channel_axis)
+    )
     return image if scene.is_own else image.copy()
 
 
@@ -194,8 +239,10 @@ def _generator_of(rng: RNG) -> np.random.Generator:
         return np.random.default_rng(rng)
     except (TypeError, ValueError) as error:
         raise type(error)(
-            "rng must be None, a non-negative int or sequence of ints, a SeedSequence, a BitGenerator or a Generator, "
-            f"got {rng!r}") from None
+            "rng must be None, a non-negative int or sequence of ints, a SeedSequence, a "
+            "BitGenerator or a Generator, "
+            f"got {rng!r}"
+        ) from None
 
 
 def _plain(value: Any) -> Any:
@@ -214,12 +261,17 @@ def _build(data: Any) -> Any:
     cls = Generator._known.get(name) if isinstance(name, str) else None
     if cls is None:
         known = list(Generator._known)
-        raise ValueError(f"unknown generator type {name!r}{_did_you_mean(str(name), known)}; known: {', '.join(known)}")
+        raise ValueError(
+            f"unknown generator type {name!r}{_did_you_mean(str(name), known)}; known: "
+            f"{', '.join(known)}"
+        )
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in data:
         if key != "type" and key not in names:
             raise ValueError(
-                f"{name} has no parameter {key!r}{_did_you_mean(str(key), names)}; it has: {', '.join(names) or 'none'}")
+                f"{name} has no parameter {key!r}{_did_you_mean(str(key), names)}; it has: "
+                f"{', '.join(names) or 'none'}"
+            )
     return cls._from_fields({k: _build(v) for k, v in data.items() if k != "type"})
 
 

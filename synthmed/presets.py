@@ -1,4 +1,6 @@
-"""Recipes by name: the two of MediCLIP, as the paper states it and as the authors' code does it; and from files."""
+"""Recipes by name: the two of MediCLIP, as the paper states it and as the authors' code does it;
+and from files.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +34,11 @@ def preset(name: str) -> Generator:
     Parameters
     ----------
     name : {"paper", "release"}
-        ``"paper"``: CutPaste with Poisson editing, GaussianIntensityChange or Source, with equal probability, one an
-        image, linear interpolation. ``"release"``, the authors' code: those three or Identity; CutPaste pasted directly
-        and labelled by what visibly changed; the texture of GaussianIntensityChange made over the whole image; cubic
-        splines; with probability one half a second anomaly on top.
+        ``"paper"``: CutPaste with Poisson editing, GaussianIntensityChange or Source, with equal
+        probability, one an image, linear interpolation. ``"release"``, the authors' code: those
+        three or Identity; CutPaste pasted directly and labelled by what visibly changed; the
+        texture of GaussianIntensityChange made over the whole image; cubic splines; with
+        probability one half a second anomaly on top.
 
     Returns
     -------
@@ -43,7 +46,8 @@ def preset(name: str) -> Generator:
 
     References
     ----------
-    .. [1] X. Zhang et al., "MediCLIP: Adapting CLIP for few-shot medical image anomaly detection", MICCAI 2024.
+    .. [1] X. Zhang et al., "MediCLIP: Adapting CLIP for few-shot medical image anomaly detection",
+    MICCAI 2024.
     """
     if name not in _RECIPES:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(_RECIPES)}")
@@ -53,13 +57,14 @@ def preset(name: str) -> Generator:
 def read_recipe(name: str) -> Generator:
     """A recipe by the name of a preset, or from a JSON or TOML file.
 
-    The file holds what `Generator.to_dict` gives, parameters left out having their defaults, or the ``recipe.json`` of a
-    run.
+    The file holds what `Generator.to_dict` gives, parameters left out having their defaults, or the
+    ``recipe.json`` of a run.
 
     Raises
     ------
     ValueError
-        If there is neither such a preset nor such a file, or the file is not a recipe; the message names what is wrong.
+        If there is neither such a preset nor such a file, or the file is not a recipe; the message
+        names what is wrong.
     """
     if name in _RECIPES:
         return preset(name)

@@ -36,11 +36,17 @@ class Example:
 
 
 def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]]) -> bytes:
-    """The contact sheet of a generated dataset: the first samples of each kind, from different inputs where there are."""
+    """The contact sheet of a generated dataset: the first samples of each kind, from different
+    inputs where there are.
+    """
     picked: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         of_kind = picked.setdefault(line["kind"], [])
-        if "record" in line and len(of_kind) < PER_KIND and all(p["source"] != line["source"] for p in of_kind):
+        if (
+            "record" in line
+            and len(of_kind) < PER_KIND
+            and all(p["source"] != line["source"] for p in of_kind)
+        ):
             of_kind.append(line)
     examples = []
     for kind, chosen in sorted(picked.items()):
@@ -54,7 +60,9 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
 
 
 def draw_recipe(producer: Producer) -> bytes:
-    """The contact sheet of a plan that is not run: samples drawn, input by input, until each kind has enough."""
+    """The contact sheet of a plan that is not run: samples drawn, input by input, until each kind
+    has enough.
+    """
     per_image, inputs = producer.plan.settings.per_image, len(producer.plan.inputs)
     found: dict[str, list[Example]] = {}
     reasons = []
@@ -99,13 +107,15 @@ def draw(examples: Sequence[Example]) -> bytes:
     title, small = ImageFont.load_default(20), ImageFont.load_default(13)
     for c in range(columns):
         for i, name in enumerate(("original", "result", "mask outline")):
-            pen.text((_MARGIN + c * (group + _MARGIN) + i * (_TILE + _GAP), 14), name, _FAINT, small)
+            pen.text(
+                (_MARGIN + c * (group + _MARGIN) + i * (_TILE + _GAP), 14), name, _FAINT, small
+            )
     y = 36
     for kind, shown in kinds.items():
         pen.text((_MARGIN, y + 8), kind, _INK, title)
         y += _HEAD
         for first in range(0, len(shown), columns):
-            for c, example in enumerate(shown[first: first + columns]):
+            for c, example in enumerate(shown[first : first + columns]):
                 for i, tile in enumerate(_tiles(example)):
                     sheet.paste(tile, (_MARGIN + c * (group + _MARGIN) + i * (_TILE + _GAP), y))
             y += _TILE + _GAP
@@ -123,16 +133,27 @@ def _tiles(example: Example) -> list[Image.Image]:
     low, high = (0, 255) if original.dtype == np.uint8 else np.quantile(original, (0.005, 0.995))
     plain, changed = _tile(original, low, high), _tile(result, low, high)
     outlined = changed.copy()
-    shape = np.array(Image.fromarray(mask.astype(np.uint8) * 255).resize(_fit(mask.shape), Image.Resampling.BILINEAR)) > 127
-    edge = scipy.ndimage.binary_dilation(shape, iterations=1) & ~scipy.ndimage.binary_erosion(shape, iterations=1)
+    shape = (
+        np.array(
+            Image.fromarray(mask.astype(np.uint8) * 255).resize(
+                _fit(mask.shape), Image.Resampling.BILINEAR
+            )
+        )
+        > 127
+    )
+    edge = scipy.ndimage.binary_dilation(shape, iterations=1) & ~scipy.ndimage.binary_erosion(
+        shape, iterations=1
+    )
     pixels = np.array(outlined)
     top, left = (_TILE - shape.shape[0]) // 2, (_TILE - shape.shape[1]) // 2
-    pixels[top: top + shape.shape[0], left: left + shape.shape[1]][edge] = _LINE
+    pixels[top : top + shape.shape[0], left : left + shape.shape[1]][edge] = _LINE
     return [plain, changed, Image.fromarray(pixels)]
 
 
 def _tile(image: NDArray[Any], low: float, high: float) -> Image.Image:
-    scaled = (image.astype(np.float64) / 2 - low / 2) / max(high / 2 - low / 2, np.finfo(np.float64).tiny)
+    scaled = (image.astype(np.float64) / 2 - low / 2) / max(
+        high / 2 - low / 2, np.finfo(np.float64).tiny
+    )
     picture = Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).convert("RGB")
     picture = picture.resize(_fit(picture.size[::-1]), Image.Resampling.BILINEAR)
     tile = Image.new("RGB", (_TILE, _TILE), _PAPER)

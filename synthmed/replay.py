@@ -14,7 +14,16 @@ from synthmed.sample import Sample
 from synthmed.scene import Scene
 from synthmed.version import __version__
 
-_FIELDS = ("synthmed", "generator", "parameters", "shape", "dtype", "value_range", "channel_axis", "spacing")
+_FIELDS = (
+    "synthmed",
+    "generator",
+    "parameters",
+    "shape",
+    "dtype",
+    "value_range",
+    "channel_axis",
+    "spacing",
+)
 
 
 def replay(
@@ -38,8 +47,8 @@ def replay(
     Raises
     ------
     ValueError
-        If the record is incomplete, the image has another shape or dtype than the record says, or a donor is missing or
-        is not the one that was used.
+        If the record is incomplete, the image has another shape or dtype than the record says, or a
+        donor is missing or is not the one that was used.
 
     Warns
     -----
@@ -52,14 +61,23 @@ def replay(
     array = np.asarray(image)
     if list(array.shape) != list(record["shape"]) or array.dtype != np.dtype(record["dtype"]):
         raise ValueError(
-            f"the record is of an image of shape {tuple(record['shape'])} and dtype {np.dtype(record['dtype'])}, "
-            f"got {array.shape} and {array.dtype}")
+            f"the record is of an image of shape {tuple(record['shape'])} and dtype "
+            f"{np.dtype(record['dtype'])}, "
+            f"got {array.shape} and {array.dtype}"
+        )
     if record["synthmed"] != __version__:
         warnings.warn(
-            f"the record is of synthmed {record['synthmed']}, this is {__version__}: results may differ", stacklevel=2)
+            f"the record is of synthmed {record['synthmed']}, this is {__version__}: results may "
+            f"differ",
+            stacklevel=2,
+        )
     low, high = record["value_range"]
     scene = Scene.of(
-        array, donors=donors, value_range=(low, high) if low < high else None, channel_axis=record["channel_axis"],
-        spacing=record["spacing"])
+        array,
+        donors=donors,
+        value_range=(low, high) if low < high else None,
+        channel_axis=record["channel_axis"],
+        spacing=record["spacing"],
+    )
     outcome = outcome_of(scene, from_dict(record["generator"]).apply(record["parameters"], scene))
     return Sample(image_of(outcome.scene), outcome.mask, dict(record))

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 class NothingToSee(ValueError):
     """The image cannot carry a visible anomaly of this generator.
 
-    It is constant, too small, has no room in the region of interest, or stayed visibly unchanged in every draw. Checks
-    and dataset runs treat it as a rejected input, not as a fault.
+    It is constant, too small, has no room in the region of interest, or stayed visibly unchanged in
+    every draw. Checks and dataset runs treat it as a rejected input, not as a fault.
     """
 
 
@@ -29,11 +29,13 @@ class Sample:
     image : ndarray
         Shape and dtype of the input.
     mask : ndarray of bool
-        The spatial shape; True where the anomaly is. Outside it the image equals the input to the bit.
+        The spatial shape; True where the anomaly is. Outside it the image equals the input to the
+        bit.
     record : dict
-        Plain JSON data from which `synthmed.replay` makes the pair again: ``synthmed`` (the version), ``generator``,
-        ``parameters`` (all that was drawn), ``anomalies`` (names, in the order applied; Identity is not one),
-        ``shape``, ``dtype``, ``value_range``, ``channel_axis``, ``spacing``.
+        Plain JSON data from which `synthmed.replay` makes the pair again: ``synthmed`` (the
+        version), ``generator``, ``parameters`` (all that was drawn), ``anomalies`` (names, in the
+        order applied; Identity is not one), ``shape``, ``dtype``, ``value_range``,
+        ``channel_axis``, ``spacing``.
     """
 
     image: NDArray[Any]

@@ -72,8 +72,13 @@ class Scene:
 
     @classmethod
     def of(
-        cls, image: ArrayLike, *, roi: ArrayLike | None = None, donors: Sequence[ArrayLike] | None = None,
-        value_range: tuple[float, float] | None = None, channel_axis: int | None = None,
+        cls,
+        image: ArrayLike,
+        *,
+        roi: ArrayLike | None = None,
+        donors: Sequence[ArrayLike] | None = None,
+        value_range: tuple[float, float] | None = None,
+        channel_axis: int | None = None,
         spacing: Sequence[float] | None = None,
     ) -> Scene:
         """Check everything that came with a call, and bring it to this form."""
@@ -89,14 +94,18 @@ class Scene:
         else:
             steps = tuple(float(s) for s in spacing)
             if len(steps) != len(shape) or not all(0 < s < np.inf for s in steps):
-                raise ValueError(f"spacing must hold {len(shape)} positive numbers, one an axis, got {spacing!r}")
+                raise ValueError(
+                    f"spacing must hold {len(shape)} positive numbers, one an axis, got {spacing!r}"
+                )
         where = None
         if roi is not None:
             where = np.asarray(roi)
             if where.dtype != bool:
                 raise TypeError(f"roi must be a bool array, got dtype {where.dtype}")
             if where.shape != shape:
-                raise ValueError(f"roi must have the image's spatial shape {shape}, got {where.shape}")
+                raise ValueError(
+                    f"roi must have the image's spatial shape {shape}, got {where.shape}"
+                )
             if not where.any():
                 raise NothingToSee("roi is empty: there is no place for an anomaly")
         if donors is not None and len(donors) == 0:
@@ -117,12 +126,16 @@ class Scene:
     def roi_box(self) -> Box:
         """The bounding box of the region of interest."""
         assert self.roi is not None
-        lines = [np.flatnonzero(self.roi.any(axis=tuple(a for a in range(self.roi.ndim) if a != axis)))
-                 for axis in range(self.roi.ndim)]
+        lines = [
+            np.flatnonzero(self.roi.any(axis=tuple(a for a in range(self.roi.ndim) if a != axis)))
+            for axis in range(self.roi.ndim)
+        ]
         return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
 
     def pixels(self, length: float) -> tuple[float, ...]:
-        """A length given in pixels at an image side of 224, as pixels of this image along each axis."""
+        """A length given in pixels at an image side of 224, as pixels of this image along each
+        axis.
+        """
         return tuple(length * self.side / 224 / s for s in self.spacing)
 
     @cached_property
@@ -149,19 +162,26 @@ class Scene:
         name = f"donors[{index}]"
         donor = channels_last(self.donors[index], self.channel_axis, name)
         native = self.image.dtype.newbyteorder("=")
-        if (donor.ndim != self.image.ndim or donor.shape[-1] != self.image.shape[-1]
-                or donor.dtype.newbyteorder("=") != native):
+        if (
+            donor.ndim != self.image.ndim
+            or donor.shape[-1] != self.image.shape[-1]
+            or donor.dtype.newbyteorder("=") != native
+        ):
             raise ValueError(
-                f"{name} must have the image's axes, channels and dtype ({self.image.ndim - 1} spatial axes, "
-                f"{self.image.shape[-1]} channels, {self.image.dtype}), got {donor.ndim - 1} spatial axes, "
-                f"{donor.shape[-1]} channels, {donor.dtype}")
+                f"{name} must have the image's axes, channels and dtype ({self.image.ndim - 1} "
+                f"spatial axes, "
+                f"{self.image.shape[-1]} channels, {self.image.dtype}), got {donor.ndim - 1} "
+                f"spatial axes, "
+                f"{donor.shape[-1]} channels, {donor.dtype}"
+            )
         _extremes(donor, name)
         return donor
 
     def changed(
         self, region: Region, values: NDArray[np.float64], inside: NDArray[np.bool_]
     ) -> tuple[Scene, NDArray[np.bool_]] | None:
-        """The scene with new values, scaled as by `patch`, at the pixels `inside` of the region's box, and its mask.
+        """The scene with new values, scaled as by `patch`, at the pixels `inside` of the region's
+        box, and its mask.
 
         None if no pixel of it changed visibly, by 1/255 of the value range.
         """
@@ -181,7 +201,10 @@ class Scene:
 
     def _is_visible(self, before: NDArray[Any], after: NDArray[Any]) -> bool:
         with np.errstate(over="ignore"):
-            return bool(np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max() >= self._half_span / 255)
+            return bool(
+                np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max()
+                >= self._half_span / 255
+            )
 
     def _in_range(self, values: NDArray[np.float64]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
@@ -211,7 +234,9 @@ def channels_last(image: ArrayLike, channel_axis: int | None, name: str) -> NDAr
         array = np.moveaxis(array, axis, -1)
     if array.ndim not in (3, 4):
         raise ValueError(
-            f"{name} must have 2 or 3 spatial axes, got shape {np.shape(image)} with channel_axis={channel_axis}")
+            f"{name} must have 2 or 3 spatial axes, got shape {np.shape(image)} with "
+            f"channel_axis={channel_axis}"
+        )
     if array.size == 0:
         raise ValueError(f"{name} is empty: shape {np.shape(image)}")
     return array
@@ -233,9 +258,15 @@ def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tupl
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise ValueError(f"value_range must be a pair (low, high) of finite numbers, low < high, got {value_range!r}")
+        raise ValueError(
+            f"value_range must be a pair (low, high) of finite numbers, low < high, got "
+            f"{value_range!r}"
+        )
     if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
         raise ValueError(f"value_range {value_range!r} does not fit the image's dtype {dtype}")
     if dtype.kind in "iu" and not math.ceil(low) < math.floor(high):
-        raise ValueError(f"value_range {value_range!r} must hold at least two whole numbers for the image's dtype {dtype}")
+        raise ValueError(
+            f"value_range {value_range!r} must hold at least two whole numbers for the image's "
+            f"dtype {dtype}"
+        )
     return low, high

@@ -1,7 +1,7 @@
 """Few-shot anomaly detection on medical images with CLIP and synthetic anomalies (MediCLIP).
 
-`fit` adapts a frozen CLIP model to a handful of normal images; the `Detector` it returns gives a score and
-a map of anomalies for any image.
+`fit` adapts a frozen CLIP model to a handful of normal images; the `Detector` it returns gives a
+score and a map of anomalies for any image.
 """
 
 from synthmed_clip.auxiliary import pretrain

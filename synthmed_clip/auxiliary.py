@@ -20,7 +20,9 @@ from synthmed_clip.synthesis import Steps
 
 @dataclass
 class MaskedSteps(Steps):
-    """Real images with their masks, as they are; read anew in every epoch, so that any number fits."""
+    """Real images with their masks, as they are; read anew in every epoch, so that any
+    number fits.
+    """
 
     items: Sequence[Item]
     size: int
@@ -46,22 +48,26 @@ def pretrain(
     progress: bool = True,
     **options: Any,
 ) -> Detector:
-    """Teach a head on real images with masks, such as industrial ones, to begin a `fit` with: `fit(start=...)`.
+    """Teach a head on real images with masks, such as industrial ones, to begin a `fit` with:
+    `fit(start=...)`.
 
-    The paper reports such an experiment with MVTec-AD and VisA, without its details; the number of epochs is ours.
+    The paper reports such an experiment with MVTec-AD and VisA, without its details; the number of
+    epochs is ours.
 
     Parameters
     ----------
     items : sequence of Item
-        As `synthmed_clip.datasets.read_dataset` lists them. Abnormal ones without a mask are left out.
+        As `synthmed_clip.datasets.read_dataset` lists them. Abnormal ones without a mask are left
+        out.
     backbone : Backbone
     epochs : int
         Each shows every image once.
     rng, workers, progress
         As in `fit`.
     **options
-        variant, layers, words, tokens, temperature, adapters, batch_size, lr, betas and average, as in `fit`; the fit that
-        begins with the result must have the same layers, words, tokens and adapters.
+        variant, layers, words, tokens, temperature, adapters, batch_size, lr, betas and average, as
+        in `fit`; the fit that begins with the result must have the same layers, words, tokens and
+        adapters.
 
     Returns
     -------
@@ -79,7 +85,9 @@ def pretrain(
     steps = MaskedSteps(chosen, backbone.image_size, settings.batch_size, settings.entropy)
     log = []
     training = train(backbone, settings, learner, steps, workers=workers)
-    for epoch in tqdm(training, desc="pretrain", total=epochs, disable=None if progress else True, unit="epoch"):
+    for epoch in tqdm(
+        training, desc="pretrain", total=epochs, disable=None if progress else True, unit="epoch"
+    ):
         log.append(epoch)
     return finished(backbone, settings, learner.mean, log)
 

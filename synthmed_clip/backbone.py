@@ -22,7 +22,8 @@ from synthmed_clip.text import TextTower, take_text_tower
 
 @dataclass(eq=False)
 class Backbone:
-    """A frozen model in its working precision. Made by `load_backbone`; may be shared by several detectors.
+    """A frozen model in its working precision. Made by `load_backbone`; may be shared by several
+    detectors.
 
     Attributes
     ----------
@@ -71,10 +72,21 @@ class Backbone:
 
     @property
     def fingerprint(self) -> str:
-        """Of all that a result depends on: architecture, weights, input size, normalisation, precision, device."""
-        parts = (self.name, self.config, self.model_digest, self.image_size, self.dtype, self.device.type)
+        """Of all that a result depends on: architecture, weights, input size, normalisation,
+        precision, device.
+        """
+        parts = (
+            self.name,
+            self.config,
+            self.model_digest,
+            self.image_size,
+            self.dtype,
+            self.device.type,
+        )
         numbers = self.scale.flatten().tolist() + self.offset.flatten().tolist()
-        return sha256(f"{json.dumps(parts, default=str, sort_keys=True)}{numbers}".encode()).hexdigest()
+        return sha256(
+            f"{json.dumps(parts, default=str, sort_keys=True)}{numbers}".encode()
+        ).hexdigest()
 
     def default_layers(self) -> tuple[int, ...]:
         """Half, three quarters and all of the depth: 12, 18 and 24 of ViT-L/14, as in the paper."""
@@ -82,7 +94,8 @@ class Backbone:
 
     @torch.no_grad()
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
-        """Return the maps of patch tokens after the given layers, before any final norm or projection.
+        """Return the maps of patch tokens after the given layers, before any final norm or
+        projection.
 
         Parameters
         ----------
@@ -97,12 +110,16 @@ class Backbone:
             One `(B, channels, h, w)` per layer in the working precision.
         """
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
-        maps = _intermediates(self.visual, self.normalise(images), [layer - 1 for layer in ascending])
+        maps = _intermediates(
+            self.visual, self.normalise(images), [layer - 1 for layer in ascending]
+        )
         found = dict(zip(ascending, maps, strict=True))
         return [found[layer] for layer in layers]
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Bring images, as `features` takes them, to what the visual tower takes: `(B, 3, S, S)`."""
+        """Bring images, as `features` takes them, to what the visual tower takes: `(B, 3,
+        S, S)`.
+        """
         images = images.to(self.device)
         images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
         return torch.addcmul(self.offset, images.to(self.scale.dtype), self.scale).to(self.dtype)
@@ -123,15 +140,17 @@ def load_backbone(
     Parameters
     ----------
     model : str, Path or dict
-        A model name that open_clip knows; a configuration in open_clip's JSON form or the path of one;
-        'hf-hub:owner/model', or a folder with such a model's files.
+        A model name that open_clip knows; a configuration in open_clip's JSON form or the path of
+        one; 'hf-hub:owner/model', or a folder with such a model's files.
     weights : str, Path or None
-        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model from the hub or a
-        folder brings its own by default. None leaves all weights random (always the same ones): for tests and timing.
+        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model
+        from the hub or a folder brings its own by default. None leaves all weights random (always
+        the same ones): for tests and timing.
     name : str, optional
         How to call a configuration that is passed as a dict.
     random_text : bool
-        The file covers the visual tower alone; the text tower stays random (always the same), with a warning.
+        The file covers the visual tower alone; the text tower stays random (always the same), with
+        a warning.
     image_size : int, optional
         Side of the square input; by default the model's own.
     device : str or torch.device
@@ -146,14 +165,14 @@ def load_backbone(
     ModuleNotFoundError
         If the text tower needs transformers, and it is not installed.
     ValueError
-        If the model is unknown or its configuration lacks something, the file does not fit it (the first mismatch is
-        named), or the device is not there.
+        If the model is unknown or its configuration lacks something, the file does not fit it (the
+        first mismatch is named), or the device is not there.
 
     Warns
     -----
     UserWarning
-        If the text tower is left random, or the tags of the model differ in mean and standard deviation, so that a local
-        file does not tell which are its own.
+        If the text tower is left random, or the tags of the model differ in mean and standard
+        deviation, so that a local file does not tell which are its own.
     """
     device = choose_device(device)
     dtype = choose_precision(precision, device)
@@ -167,15 +186,22 @@ def load_backbone(
     text_config = localise(config["text_cfg"], name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net: Any = build(config | {"text_cfg": text_config}, image_size).eval().requires_grad_(False)
+        net: Any = (
+            build(config | {"text_cfg": text_config}, image_size).eval().requires_grad_(False)
+        )
     _replace_activations(net.visual)
     _require_intermediates(net.visual, name)
     if path is not None:
         weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
         if random_text:
-            warnings.warn(f"{name}: {path} gives the visual tower alone; the text tower is random", stacklevel=2)
+            warnings.warn(
+                f"{name}: {path} gives the visual tower alone; the text tower is random",
+                stacklevel=2,
+            )
     size = image_size or _side(net.visual.image_size)
-    if hasattr(net.visual, "set_input_size"):  # timm resamples its positions itself, once they are loaded
+    if hasattr(
+        net.visual, "set_input_size"
+    ):  # timm resamples its positions itself, once they are loaded
         net.visual.set_input_size(size)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
@@ -184,7 +210,9 @@ def load_backbone(
     net.to(device, dtype)
     mean, std = normalisation(net, name, config, weights)
     with torch.no_grad():
-        probe = _intermediates(net.visual, torch.zeros(1, 3, size, size, device=device, dtype=dtype), None)
+        probe = _intermediates(
+            net.visual, torch.zeros(1, 3, size, size, device=device, dtype=dtype), None
+        )
     return Backbone(
         name=name,
         config=config if own else None,
@@ -211,7 +239,11 @@ def choose_device(device: str | torch.device) -> torch.device:
     ValueError
         If torch does not know the device, or does not find it on this machine.
     """
-    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    there = {
+        "cuda": torch.cuda.device_count(),
+        "mps": int(torch.backends.mps.is_available()),
+        "cpu": 1,
+    }
     if device == "auto":
         return torch.device(next(kind for kind, count in there.items() if count))
     try:
@@ -220,14 +252,18 @@ def choose_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {device!r}") from None
     count = there.get(chosen.type, 1)
     if (chosen.index or 0) >= count:
-        raise ValueError(f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind {chosen.type}")
+        raise ValueError(
+            f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind "
+            f"{chosen.type}"
+        )
     return chosen
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
     """Resolve 'auto': bfloat16 where the device multiplies it natively, float32 otherwise.
 
-    Natively means CUDA, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated and slower.
+    Natively means CUDA, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated and
+    slower.
     """
     if precision in ("float32", "bfloat16"):
         return getattr(torch, precision)
@@ -235,12 +271,17 @@ def choose_precision(precision: str, device: torch.device) -> torch.dtype:
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
     native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        native = any(getattr(torch.cpu, f"_is_{unit}_supported", bool)() for unit in ("amx_tile", "avx512_bf16"))
+        native = any(
+            getattr(torch.cpu, f"_is_{unit}_supported", bool)()
+            for unit in ("amx_tile", "avx512_bf16")
+        )
     return torch.bfloat16 if native else torch.float32
 
 
 class _FrozenQuickGELU(nn.Module):
-    """open_clip's QuickGELU to the bit, without its temporaries: a third of the time, but no gradient."""
+    """open_clip's QuickGELU to the bit, without its temporaries: a third of the time, but no
+    gradient.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         return (x * 1.702).sigmoid_().mul_(x)
@@ -257,7 +298,9 @@ def _replace_activations(module: nn.Module) -> None:
 def _require_intermediates(visual: nn.Module, name: str) -> None:
     owner = getattr(visual, "trunk", visual)
     if not hasattr(owner, "forward_intermediates"):
-        raise ValueError(f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates")
+        raise ValueError(
+            f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates"
+        )
 
 
 def _intermediates(visual: Any, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:

@@ -21,7 +21,9 @@ _CHUNK = 16
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """Scores `(N,)` and maps `(N, S, S)` float32, S = 0 where a method has none; the higher, the more abnormal."""
+    """Scores `(N,)` and maps `(N, S, S)` float32, S = 0 where a method has none; the higher, the
+    more abnormal.
+    """
 
     scores: np.ndarray
     maps: np.ndarray
@@ -42,11 +44,16 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
     Returns
     -------
     Found
-        Scores from the pooled image feature; maps from the last layer's patch tokens through the tower's own norm and
-        projection; none for a tower that has no such thing, as convolutional ones.
+        Scores from the pooled image feature; maps from the last layer's patch tokens through the
+        tower's own norm and projection; none for a tower that has no such thing, as convolutional
+        ones.
     """
     prompts = embed_prompts(backbone.text, words, 0)
-    classes = class_features(backbone.text, prompts, prompts.embedded.new_zeros(len(prompts.read), 0, backbone.text.width))
+    classes = class_features(
+        backbone.text,
+        prompts,
+        prompts.embedded.new_zeros(len(prompts.read), 0, backbone.text.width),
+    )
     direction = (classes[1] - classes[0]) * _LOGIT_SCALE
     scores, maps = [], []
     for batch in pixels.split(_CHUNK):
@@ -57,16 +64,23 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
         side = int(tokens.shape[1] ** 0.5)
         small = (normalize(tokens.float(), dim=-1) @ direction).sigmoid().reshape(-1, side, side)
         maps.append(resize(small, (backbone.image_size, backbone.image_size)).cpu())
-    return Found(torch.cat(scores).numpy(), torch.cat(maps).numpy() if maps else np.empty((len(pixels), 0, 0)))
+    return Found(
+        torch.cat(scores).numpy(),
+        torch.cat(maps).numpy() if maps else np.empty((len(pixels), 0, 0)),
+    )
 
 
 def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Pooled feature `(B, D)` and patch tokens `(B, L, D)` in the space that images share with texts."""
+    """Pooled feature `(B, D)` and patch tokens `(B, L, D)` in the space that images share with
+    texts.
+    """
     visual: Any = backbone.visual
     pooled = visual(backbone.normalise(pixels))
     if isinstance(pooled, tuple):  # CoCa's gives its tokens as well
         pooled = pooled[0]
-    if getattr(visual, "attn_pool", None) is not None:  # its norm and projection are for what it pools
+    if (
+        getattr(visual, "attn_pool", None) is not None
+    ):  # its norm and projection are for what it pools
         return pooled, None
     if hasattr(visual, "trunk"):
         norm, project = getattr(visual.trunk, "norm", None), visual.head
@@ -82,7 +96,8 @@ def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor 
 
 @dataclass(frozen=True, eq=False)
 class PatchMemory:
-    """The support images' patches of one layer (PatchCore, Roth et al. 2022, without subsampling; AnomalyDINO, 2025).
+    """The support images' patches of one layer (PatchCore, Roth et al. 2022, without subsampling;
+    AnomalyDINO, 2025).
 
     Attributes
     ----------
@@ -104,14 +119,22 @@ class PatchMemory:
     patches: Tensor
 
     @classmethod
-    def of(cls, backbone: Backbone, pixels: Tensor, layers: tuple[int, ...], layer: int) -> PatchMemory:
+    def of(
+        cls, backbone: Backbone, pixels: Tensor, layers: tuple[int, ...], layer: int
+    ) -> PatchMemory:
         """Remember the patches of squared support images."""
         memory = cls(backbone, layers, layer, pixels, torch.empty(0))
-        return replace(memory, patches=torch.cat([memory._patches(batch) for batch in pixels.split(_CHUNK)]))
+        return replace(
+            memory, patches=torch.cat([memory._patches(batch) for batch in pixels.split(_CHUNK)])
+        )
 
     def find(self, pixels: Tensor) -> Found:
-        """Return the cosine distance of every patch to its nearest remembered one; an image's score is the largest."""
-        return self._found([self._nearest(self._patches(batch), self.patches) for batch in pixels.split(_CHUNK)])
+        """Return the cosine distance of every patch to its nearest remembered one; an image's score
+        is the largest.
+        """
+        return self._found(
+            [self._nearest(self._patches(batch), self.patches) for batch in pixels.split(_CHUNK)]
+        )
 
     def find_left_out(self) -> Found:
         """The same for the remembered images, each against the others; at least two are needed."""
@@ -141,20 +164,24 @@ class PatchMemory:
         return Found(flat.amax(1).cpu().numpy(), maps)
 
 
-def join(detector: np.ndarray, distance: np.ndarray, on_support: tuple[np.ndarray, np.ndarray]) -> Found:
-    """Add a detector's maps and the distances, each standardised by mean and deviation over the support's pixels.
+def join(
+    detector: np.ndarray, distance: np.ndarray, on_support: tuple[np.ndarray, np.ndarray]
+) -> Found:
+    """Add a detector's maps and the distances, each standardised by mean and deviation over the
+    support's pixels.
 
     Parameters
     ----------
     detector, distance : ndarray
         Maps `(N, S, S)` of the images to be judged.
     on_support : pair of ndarray
-        Both methods' maps of the support images: the distances with each image left out of the memory.
+        Both methods' maps of the support images: the distances with each image left out of the
+        memory.
 
     Notes
     -----
-    A detector's maps are nearly zero on the images that it was fitted on. The smaller their deviation, the more they
-    weigh in the sum.
+    A detector's maps are nearly zero on the images that it was fitted on. The smaller their
+    deviation, the more they weigh in the sum.
     """
     maps = _standardised(detector, on_support[0]) + _standardised(distance, on_support[1])
     return Found(maps.max((1, 2)), maps)

@@ -17,14 +17,19 @@ def calibrate(detector: Detector, steps: SyntheticSteps) -> float:
     pairs = [(image, np.zeros(image.shape, bool)) for image in support]
     for turn in range(_ROUNDS):
         key = (CALIBRATION, turn)
-        pairs += [synthesise(steps.recipe, support, i, steps.entropy, key) for i in range(len(support))]
+        pairs += [
+            synthesise(steps.recipe, support, i, steps.entropy, key) for i in range(len(support))
+        ]
     images = torch.from_numpy(np.stack([image for image, _ in pairs]))
-    scores = torch.cat([detector.map_batch(batch).amax((1, 2)).cpu() for batch in images.split(size)])
+    scores = torch.cat(
+        [detector.map_batch(batch).amax((1, 2)).cpu() for batch in images.split(size)]
+    )
     return best_threshold(scores.numpy(), np.array([mask.any() for _, mask in pairs]))
 
 
 def best_threshold(scores: np.ndarray, abnormal: np.ndarray) -> float:
-    """Return the threshold of highest balanced accuracy, in the middle of the widest gap that attains it.
+    """Return the threshold of highest balanced accuracy, in the middle of the widest gap that
+    attains it.
 
     Parameters
     ----------

@@ -63,7 +63,9 @@ def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Te
         if key not in free and theirs.get(key) != ours:
             name = {"entropy": "rng", "support": "images"}.get(key, key)
             was = " were others" if key == "support" else f" was {theirs.get(key)!r}, now {ours!r}"
-            raise ValueError(f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint")
+            raise ValueError(
+                f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint"
+            )
     return tensors, data
 
 

@@ -16,7 +16,9 @@ from synthmed_clip.commands.protocol import RunProtocol
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run the command line; a warning or a foreseeable error is one line on stderr, the latter with exit status 1."""
+    """Run the command line; a warning or a foreseeable error is one line on stderr, the latter with
+    exit status 1.
+    """
     command = tyro.extras.subcommand_cli_from_dict(
         {
             "fit": Fit,

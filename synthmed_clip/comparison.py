@@ -1,4 +1,6 @@
-"""Is one method better than another on the same images? DeLong's test, and a paired bootstrap for other metrics."""
+"""Is one method better than another on the same images? DeLong's test, and a paired bootstrap for
+other metrics.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +58,8 @@ def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
     Returns
     -------
     Comparison
-        Where the difference has no variance by this estimate (as between scores that both separate the kinds fully,
-        or not at all), p is 1 if there is no difference and 0 if there is one.
+        Where the difference has no variance by this estimate (as between scores that both separate
+        the kinds fully, or not at all), p is 1 if there is no difference and 0 if there is one.
 
     Raises
     ------
@@ -66,21 +68,25 @@ def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
 
     Notes
     -----
-    The test is asymptotic and takes images as independent of each other: several images of one patient are not.
-    O(N log N), by the mid-ranks of Sun and Xu.
+    The test is asymptotic and takes images as independent of each other: several images of one
+    patient are not. O(N log N), by the mid-ranks of Sun and Xu.
 
     References
     ----------
-    DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837. Sun, Xu, IEEE Signal Processing Letters 21 (2014) 1389.
+    DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837. Sun, Xu, IEEE Signal Processing
+    Letters 21 (2014) 1389.
     """
     *both, abnormal = _checked(a, b, abnormal)
     scores = np.stack(both)
     positives, negatives = scores[:, abnormal], scores[:, ~abnormal]
     m, n = positives.shape[1], negatives.shape[1]
     if min(m, n) < 2:
-        raise ValueError(f"at least two images of each kind are needed, not {m} abnormal and {n} normal")
+        raise ValueError(
+            f"at least two images of each kind are needed, not {m} abnormal and {n} normal"
+        )
     ranks = rankdata(scores, axis=1)
-    # The share of normal images below each abnormal one, and of abnormal images above each normal one; ties are half.
+    # The share of normal images below each abnormal one, and of abnormal images above each normal
+    # one; ties are half.
     above = (ranks[:, abnormal] - rankdata(positives, axis=1)) / n
     below = 1 - (ranks[:, ~abnormal] - rankdata(negatives, axis=1)) / m
     area = above.mean(1)
@@ -102,9 +108,14 @@ def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
 
 
 def paired_bootstrap(
-    a: np.ndarray, b: np.ndarray, abnormal: np.ndarray, masks: np.ndarray | None = None, resamples: int = 1000
+    a: np.ndarray,
+    b: np.ndarray,
+    abnormal: np.ndarray,
+    masks: np.ndarray | None = None,
+    resamples: int = 1000,
 ) -> dict[str, Comparison]:
-    """Compare two methods on the same images by every metric, on the same resamples of the images for both.
+    """Compare two methods on the same images by every metric, on the same resamples of the images
+    for both.
 
     Parameters
     ----------
@@ -120,13 +131,15 @@ def paired_bootstrap(
     Returns
     -------
     dict of Comparison
-        AUROC, AP and F1-max of scores; AUROC, AP and AUPRO of maps. The standard error and the interval are of the
-        resampled differences; p is twice the share of them on the rarer side of zero, at least 2 / (resamples + 1).
+        AUROC, AP and F1-max of scores; AUROC, AP and AUPRO of maps. The standard error and the
+        interval are of the resampled differences; p is twice the share of them on the rarer side of
+        zero, at least 2 / (resamples + 1).
 
     Raises
     ------
     ValueError
-        If the shapes differ, a value is not finite, or a kind of image or the resamples are missing.
+        If the shapes differ, a value is not finite, or a kind of image or the resamples are
+        missing.
 
     References
     ----------
@@ -152,7 +165,16 @@ def _bootstrapped(a: Resampled, b: Resampled) -> Comparison:
     difference, error = a.value - b.value, float(drawn.std(ddof=1)) if len(drawn) > 1 else 0.0
     low, high = np.percentile(drawn, [2.5, 97.5])
     p = min(1.0, 2 * (int(rarer) + 1) / (len(drawn) + 1))
-    return Comparison(a.value, b.value, difference, error, float(low), float(high), _in_errors(difference, error), p)
+    return Comparison(
+        a.value,
+        b.value,
+        difference,
+        error,
+        float(low),
+        float(high),
+        _in_errors(difference, error),
+        p,
+    )
 
 
 def _in_errors(difference: float, error: float) -> float:
@@ -161,7 +183,9 @@ def _in_errors(difference: float, error: float) -> float:
     return difference / error if error > 0 else float(np.copysign(np.inf, difference))
 
 
-def _checked(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(
+    a: np.ndarray, b: np.ndarray, abnormal: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     a, b, abnormal = np.asarray(a), np.asarray(b), np.asarray(abnormal, bool)
     if a.shape != b.shape or a.shape[:1] != abnormal.shape:
         raise ValueError(f"values of shapes {a.shape} and {b.shape} for {abnormal.shape} images")

@@ -44,10 +44,13 @@ def curves(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> t
 
     Notes
     -----
-    The areas under the two, by trapezoids and by steps, are AUROC and AP as `synthmed_clip.metrics` has them.
+    The areas under the two, by trapezoids and by steps, are AUROC and AP as `synthmed_clip.metrics`
+    has them.
     """
     levels, place = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
-    counts = np.concatenate([np.ones((1, len(scores))), bootstrap_counts(abnormal, resamples)])  # all, then the draws
+    counts = np.concatenate(
+        [np.ones((1, len(scores))), bootstrap_counts(abnormal, resamples)]
+    )  # all, then the draws
     at_level = np.eye(len(levels))[place]
     hits = (counts[:, abnormal] @ at_level[abnormal]).cumsum(1)
     alarms = (counts[:, ~abnormal] @ at_level[~abnormal]).cumsum(1)
@@ -57,7 +60,12 @@ def curves(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> t
     precision = hits / np.maximum(hits + alarms, 1)  # a resample may lack the highest scores
     at_rate = np.stack([np.interp(_GRID, *pair) for pair in zip(rate[1:], roc[1:], strict=True)])
     reach = _GRID[1:]  # no precision without any recall
-    at_recall = np.stack([p[np.searchsorted(r, reach - 1e-12)] for r, p in zip(recall[1:], precision[1:], strict=True)])
+    at_recall = np.stack(
+        [
+            p[np.searchsorted(r, reach - 1e-12)]
+            for r, p in zip(recall[1:], precision[1:], strict=True)
+        ]
+    )
     return (
         Curve(rate[0], roc[0], _GRID, *np.percentile(at_rate, [2.5, 97.5], axis=0)),
         Curve(recall[0], precision[0], reach, *np.percentile(at_recall, [2.5, 97.5], axis=0)),

@@ -16,7 +16,9 @@ from synthmed_clip.images import SUFFIXES, image_files
 
 @dataclass(frozen=True)
 class Item:
-    """One test image; `mask` is None where none is known (a normal image needs none), `kind` its class's name."""
+    """One test image; `mask` is None where none is known (a normal image needs none), `kind` its
+    class's name.
+    """
 
     image: Path
     abnormal: bool
@@ -57,18 +59,21 @@ class Dataset:
 def read_dataset(folder: str | Path) -> Dataset:
     """List the images of a dataset, whichever of four layouts it has.
 
-    - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a line, and `images/`;
-    - VisA's: `split_csv/1cls.csv` with the columns object, split, label, image and mask; an item's kind is its object;
+    - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a
+      line, and `images/`;
+    - VisA's: `split_csv/1cls.csv` with the columns object, split, label, image and mask; an item's
+      kind is its object;
     - MVTec's: `train/good/`, `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
-    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal images; normal
-      images to train with, if there are any, in `train/`.
+    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal
+      images; normal images to train with, if there are any, in `train/`.
 
     Raises
     ------
     FileNotFoundError
         If there is no such folder, or an image that a list names is not there.
     ValueError
-        If it has none of the layouts, one kind of image only, or a list that lacks a column or has an unknown word.
+        If it has none of the layouts, one kind of image only, or a list that lacks a column or has
+        an unknown word.
     """
     root = Path(folder)
     read = _reader(root)
@@ -76,8 +81,12 @@ def read_dataset(folder: str | Path) -> Dataset:
         raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
     found = Dataset(root, *read(root), _listed(root, "valid.json"))
     if len({item.abnormal for item in found.test}) < 2:
-        raise ValueError(f"{root}: the test images are all of one kind; normal and abnormal ones are needed")
-    labelled = (path for item in (*found.test, *found.validation) for path in (item.image, item.mask))
+        raise ValueError(
+            f"{root}: the test images are all of one kind; normal and abnormal ones are needed"
+        )
+    labelled = (
+        path for item in (*found.test, *found.validation) for path in (item.image, item.mask)
+    )
     for path in (*found.train, *labelled):
         if path is not None and not path.is_file():
             raise FileNotFoundError(f"{root} names {path}, which is not there")
@@ -100,14 +109,21 @@ def read_datasets(folder: str | Path) -> list[Dataset]:
     root = Path(folder)
     if _reader(root) is not None:
         return [read_dataset(root)]
-    found = [read_dataset(inner) for inner in sorted(root.iterdir()) if inner.is_dir() and _reader(inner) is not None]
+    found = [
+        read_dataset(inner)
+        for inner in sorted(root.iterdir())
+        if inner.is_dir() and _reader(inner) is not None
+    ]
     if not found:
-        raise ValueError(f"neither {root} nor a folder directly in it has one of the known layouts: {_LAYOUTS}")
+        raise ValueError(
+            f"neither {root} nor a folder directly in it has one of the known layouts: {_LAYOUTS}"
+        )
     return found
 
 
 _LAYOUTS = (
-    "samples/test.json with images/; split_csv/1cls.csv; test/good with test/DEFECT and ground_truth/; "
+    "samples/test.json with images/; split_csv/1cls.csv; test/good with test/DEFECT and "
+    "ground_truth/; "
     "or normal/ with abnormal/ (and masks/)"
 )
 _Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
@@ -144,7 +160,10 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         reader = csv.DictReader(file)
         lacking = [name for name in columns if name not in (reader.fieldnames or ())]
         if lacking:
-            raise ValueError(f"{path} lacks the column {lacking[0]!r}; it has {', '.join(reader.fieldnames or ())}")
+            raise ValueError(
+                f"{path} lacks the column {lacking[0]!r}; it has "
+                f"{', '.join(reader.fieldnames or ())}"
+            )
         for number, row in enumerate(reader, 1):
             if any(row[name] is None for name in columns):
                 raise ValueError(f"{path}, row {number}: too few fields")
@@ -156,10 +175,14 @@ def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
     known = {"split": ("train", "test"), "label": ("normal", "anomaly")}
     train: list[Path] = []
     test: list[Item] = []
-    for number, row in enumerate(read_table(table, ("object", "split", "label", "image", "mask")), 1):
+    for number, row in enumerate(
+        read_table(table, ("object", "split", "label", "image", "mask")), 1
+    ):
         for column, words in known.items():
             if row[column] not in words:
-                raise ValueError(f"{table}, row {number}: {column} is {row[column]!r}, not {' or '.join(words)}")
+                raise ValueError(
+                    f"{table}, row {number}: {column} is {row[column]!r}, not {' or '.join(words)}"
+                )
         abnormal = row["label"] == "anomaly"
         if row["split"] == "test":
             mask = root / row["mask"] if row["mask"] and abnormal else None
@@ -177,7 +200,9 @@ def _rows(path: Path) -> list[dict]:
                 row = json.loads(line)
                 rows.append(row | {name: row[name] for name in ("filename", "label")})
             except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number}: {error!r} (an object with filename and label is due)") from None
+                raise ValueError(
+                    f"{path}, line {number}: {error!r} (an object with filename and label is due)"
+                ) from None
     return rows
 
 
@@ -217,18 +242,24 @@ def _mvtec_test(root: Path) -> tuple[Item, ...]:
 def _plain_test(root: Path) -> tuple[Item, ...]:
     items = [Item(image, False, None, "normal") for image in image_files(root / "normal")]
     for image in image_files(root / "abnormal"):
-        items.append(Item(image, True, _partner(root / "masks", image.stem, ("", "_mask")), "abnormal"))
+        items.append(
+            Item(image, True, _partner(root / "masks", image.stem, ("", "_mask")), "abnormal")
+        )
     return tuple(items)
 
 
 def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
     """Find the mask of an image: the same name with one of the endings, of any image type."""
-    names = (folder / f"{stem}{ending}{suffix}" for ending in endings for suffix in sorted(SUFFIXES))
+    names = (
+        folder / f"{stem}{ending}{suffix}" for ending in endings for suffix in sorted(SUFFIXES)
+    )
     return next((path for path in names if path.is_file()), None)
 
 
 def read_mask(path: Path | None, size: int) -> np.ndarray:
-    """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False without a path."""
+    """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False
+    without a path.
+    """
     if path is None or size == 0:
         return np.zeros((size, size), bool)
     inside = Image.fromarray(full_mask(path))
@@ -238,8 +269,9 @@ def read_mask(path: Path | None, size: int) -> np.ndarray:
 def full_mask(path: Path) -> np.ndarray:
     """Return a mask `(H, W)` bool in its own size.
 
-    Grey levels above 127 are inside. Where a file has none, its levels are numbers of classes (0 and 1; VisA's 0, 1,
-    2, ...) and all above 0 are inside, but for JPEG, whose low levels are traces of compression.
+    Grey levels above 127 are inside. Where a file has none, its levels are numbers of classes (0
+    and 1; VisA's 0, 1, 2, ...) and all above 0 are inside, but for JPEG, whose low levels are
+    traces of compression.
 
     Raises
     ------

@@ -71,7 +71,8 @@ class Detector:
     def __repr__(self) -> str:
         s = self.settings
         return (
-            f"Detector({s.backbone} {s.weights or 'random'}, {s.variant}, layers {s.layers}, {s.image_size} px, "
+            f"Detector({s.backbone} {s.weights or 'random'}, {s.variant}, layers {s.layers}, "
+            f"{s.image_size} px, "
             f"{len(self.log)} epochs, threshold {self.threshold:.4f})"
         )
 
@@ -86,8 +87,8 @@ class Detector:
         Parameters
         ----------
         images : path, array, or iterable of them
-            One or many, of any size and channel count: see `synthmed_clip.images.collect` for what counts as
-            one, and `square` for how dtypes are read.
+            One or many, of any size and channel count: see `synthmed_clip.images.collect` for what
+            counts as one, and `square` for how dtypes are read.
         batch_size : int
             Images through the backbone at a time.
 
@@ -134,13 +135,18 @@ class Detector:
         items: list[Path | np.ndarray],
         batch_size: int,
     ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        """Yield map and original shape of every image; the next batch is read while the backbone works."""
+        """Yield map and original shape of every image; the next batch is read while the backbone
+        works.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         grey = VARIANTS[self.settings.variant].grey_test
 
         def prepare(start: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-            return [square(item, self.settings.image_size, grey) for item in items[start : start + batch_size]]
+            return [
+                square(item, self.settings.image_size, grey)
+                for item in items[start : start + batch_size]
+            ]
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(prepare, 0)
@@ -157,7 +163,9 @@ class Detector:
         return weight_files.digest(self.head)
 
     def save(self, path: str | Path) -> None:
-        """Write all but the backbone to one safetensors file; the backbone goes by name, tag and hash."""
+        """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
+        hash.
+        """
         data = {
             "format": _FORMAT,
             "settings": self.settings.to_dict(),
@@ -195,20 +203,24 @@ class Detector:
         Raises
         ------
         ValueError
-            If the file is no detector or is damaged, or the backbone's weights or normalisation are not those that it
-            was fitted on.
+            If the file is no detector or is damaged, or the backbone's weights or normalisation are
+            not those that it was fitted on.
         """
         tensors, data = read_safetensors(path, _FORMAT)
         try:
             settings, threshold = Settings.from_dict(data["settings"]), float(data["threshold"])
             log = tuple(Epoch(**epoch) for epoch in data["log"])
             digest = data["digest"]
-            scale, offset = (torch.tensor(data[key]).reshape(3, 1, 1) for key in ("scale", "offset"))
+            scale, offset = (
+                torch.tensor(data[key]).reshape(3, 1, 1) for key in ("scale", "offset")
+            )
             classes = tensors.pop("classes")
             if settings.variant not in VARIANTS or not isfinite(threshold):
                 raise ValueError(f"variant {settings.variant!r}, threshold {threshold}")
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged, or of another version of synthmed_clip: {error!r}") from error
+            raise ValueError(
+                f"{path} is damaged, or of another version of synthmed_clip: {error!r}"
+            ) from error
         given = backbone
         if backbone is None:
             backbone = load_backbone(
@@ -222,19 +234,28 @@ class Detector:
             )
         if backbone.digest != digest:
             raise ValueError(
-                f"{path} was fitted on other weights: {settings.backbone} {settings.weights} with SHA-256 "
+                f"{path} was fitted on other weights: {settings.backbone} {settings.weights} "
+                f"with SHA-256 "
                 f"{digest[:16]}..., not {backbone.name} {backbone.weights} "
                 f"with {backbone.digest[:16]}..."
             )
         if backbone.image_size != settings.image_size:
-            raise ValueError(f"{path} was fitted at {settings.image_size} pixels; the backbone takes {backbone.image_size}")
+            raise ValueError(
+                f"{path} was fitted at {settings.image_size} pixels; the backbone takes "
+                f"{backbone.image_size}"
+            )
         scale, offset = scale.to(backbone.scale), offset.to(backbone.offset)
         if given is None:  # the same weights by another name may come with other figures
             backbone = replace(backbone, scale=scale, offset=offset)
         elif not (torch.equal(scale, backbone.scale) and torch.equal(offset, backbone.offset)):
-            raise ValueError(f"{path} was fitted with another normalisation of images than that of {backbone.name}")
+            raise ValueError(
+                f"{path} was fitted with another normalisation of images than that of "
+                f"{backbone.name}"
+            )
         if classes.shape != (2, backbone.text_dim):
-            raise ValueError(f"{path} does not fit {backbone.name}: classes is {tuple(classes.shape)}")
+            raise ValueError(
+                f"{path} does not fit {backbone.name}: classes is {tuple(classes.shape)}"
+            )
         head = build_head(backbone, settings, tensors, str(path))
         return cls(backbone, head, classes.to(backbone.device), settings, threshold, log)
 
@@ -255,11 +276,13 @@ class Detector:
         Parameters
         ----------
         path : str or Path
-            A `torch.save` of `adapter_state_dict` and `prompt_state_dict`; read with `weights_only=True`.
+            A `torch.save` of `adapter_state_dict` and `prompt_state_dict`; read with
+            `weights_only=True`.
         backbone, weights, device, precision
             As in `load_backbone`; the checkpoint does not say on which backbone it was trained.
         layers : tuple of int, optional
-            Which layers the adapters belong to, from 1; by default half, three quarters and all of the depth.
+            Which layers the adapters belong to, from 1; by default half, three quarters and all of
+            the depth.
         threshold : float
             The checkpoint has none. At 0.5 a pixel is as similar to abnormal as to normal.
 

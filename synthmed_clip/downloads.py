@@ -64,12 +64,16 @@ def _folder_with(source: Path, names: Sequence[str]) -> Path:
 
 
 def read_busi(source: Path) -> list[Entry]:
-    """List BUSI: `normal`, `benign`, `malignant`, with `NAME_mask.png`, `NAME_mask_1.png`, ... beside `NAME.png`."""
+    """List BUSI: `normal`, `benign`, `malignant`, with `NAME_mask.png`, `NAME_mask_1.png`, ...
+    beside `NAME.png`.
+    """
     root = _folder_with(source, ("normal", "benign", "malignant"))
     entries = []
     for kind in ("normal", "benign", "malignant"):
         files = image_files(root / kind)
-        masks: dict[str, list[Path]] = {path.stem: [] for path in files if not re.search(r"_mask(_\d+)?$", path.stem)}
+        masks: dict[str, list[Path]] = {
+            path.stem: [] for path in files if not re.search(r"_mask(_\d+)?$", path.stem)
+        }
         for path in files:
             if path.stem not in masks:
                 owner = re.sub(r"_mask(_\d+)?$", "", path.stem)
@@ -83,12 +87,16 @@ def read_busi(source: Path) -> list[Entry]:
                     raise ValueError(f"{path} is abnormal and has no mask")
                 # The masks of normal images are there, too, and empty.
                 union = tuple(masks[path.stem]) if abnormal else ()
-                entries.append(Entry(path.name, path.absolute, abnormal, kind, f"{kind}/{path.name}", union))
+                entries.append(
+                    Entry(path.name, path.absolute, abnormal, kind, f"{kind}/{path.name}", union)
+                )
     return entries
 
 
 def read_brainmri(source: Path) -> list[Entry]:
-    """List BrainMRI: the folders `yes` and `no`, which the download holds twice; the outer ones are taken."""
+    """List BrainMRI: the folders `yes` and `no`, which the download holds twice; the outer ones are
+    taken.
+    """
     root = _folder_with(source, ("yes", "no"))
     return [
         Entry(path.name, path.absolute, folder == "yes", kind, f"{folder}/{path.name}")
@@ -100,8 +108,8 @@ def read_brainmri(source: Path) -> list[Entry]:
 def read_chexpert(source: Path) -> list[Entry]:
     """List CheXpert's frontal views of `train.csv` and, if it is there, `valid.csv`.
 
-    Normal is `No Finding` without any pathology, not even an uncertain one; abnormal is any certain pathology.
-    The others are left out: uncertain labels count as neither.
+    Normal is `No Finding` without any pathology, not even an uncertain one; abnormal is any certain
+    pathology. The others are left out: uncertain labels count as neither.
     """
     tables = sorted(source.glob("train.csv")) or sorted(source.glob("*/train.csv"))
     if not tables:
@@ -112,7 +120,9 @@ def read_chexpert(source: Path) -> list[Entry]:
     entries = []
     for table in (tables[0], tables[0].with_name("valid.csv")):
         if table == tables[0] or table.is_file():
-            for number, row in enumerate(read_table(table, ("Path", "Frontal/Lateral", "No Finding", *PATHOLOGIES)), 1):
+            for number, row in enumerate(
+                read_table(table, ("Path", "Frontal/Lateral", "No Finding", *PATHOLOGIES)), 1
+            ):
                 if row["Frontal/Lateral"] == "Frontal":
                     entry = _chexpert_entry(row, f"{table}, row {number}", folders)
                     entries += [] if entry is None else [entry]
@@ -120,7 +130,9 @@ def read_chexpert(source: Path) -> list[Entry]:
 
 
 def _chexpert_entry(row: dict[str, str], where: str, folders: Sequence[Path]) -> Entry | None:
-    labels = {column: _observation(row[column], column, where) for column in ("No Finding", *PATHOLOGIES)}
+    labels = {
+        column: _observation(row[column], column, where) for column in ("No Finding", *PATHOLOGIES)
+    }
     normal, found = labels.pop("No Finding") == 1, set(labels.values())
     if 1 in found:
         if normal:
@@ -145,7 +157,9 @@ def _observation(text: str, column: str, where: str) -> int:
 
 
 def _locate(parts: tuple[str, ...], folders: Sequence[Path], where: str) -> Path:
-    """Find what a Path means: it starts with a folder's name that may be another one here, or `batch 2 (train 1)`."""
+    """Find what a Path means: it starts with a folder's name that may be another one here, or
+    `batch 2 (train 1)`.
+    """
     for skip in (1, 0, 2):
         for folder in folders:
             path = folder.joinpath(*parts[skip:])

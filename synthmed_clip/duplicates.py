@@ -1,4 +1,6 @@
-"""Images that are copies, or nearly, of one another: between training and test images they flatter every figure."""
+"""Images that are copies, or nearly, of one another: between training and test images they flatter
+every figure.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _ROWS = 1024  # of the matrix of correlations at a time
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images, the correlation of what they show, and whether they are the same pixel for pixel."""
+    """Two images, the correlation of what they show, and whether they are the same pixel
+    for pixel.
+    """
 
     first: Path
     second: Path
@@ -24,21 +28,24 @@ class Duplicate:
     exact: bool
 
 
-def duplicates_between(first: Sequence[Path], second: Sequence[Path], threshold: float = 0.99) -> list[Duplicate]:
+def duplicates_between(
+    first: Sequence[Path], second: Sequence[Path], threshold: float = 0.99
+) -> list[Duplicate]:
     """Find the images of one set that are in another, too.
 
     Parameters
     ----------
     first, second : sequence of path
     threshold : float
-        Correlation from which a pair counts: of the images in grey, at 48 x 48 pixels. A brighter or darker copy, and
-        one with more or less contrast, correlates fully; a turned or mirrored one does not.
+        Correlation from which a pair counts: of the images in grey, at 48 x 48 pixels. A brighter
+        or darker copy, and one with more or less contrast, correlates fully; a turned or mirrored
+        one does not.
 
     Returns
     -------
     list of Duplicate
-        Highest correlation first, then by path. An image of one grey level correlates with none, but its exact copies
-        are found.
+        Highest correlation first, then by path. An image of one grey level correlates with none,
+        but its exact copies are found.
 
     Raises
     ------
@@ -49,14 +56,18 @@ def duplicates_between(first: Sequence[Path], second: Sequence[Path], threshold:
 
 
 def duplicates_within(paths: Sequence[Path], threshold: float = 0.99) -> list[Duplicate]:
-    """Find the images that are in a set more than once; every pair is given once. All else as `duplicates_between`."""
+    """Find the images that are in a set more than once; every pair is given once. All else as
+    `duplicates_between`.
+    """
     images = _seen(paths)
     return _pairs(images, images, threshold, once=True)
 
 
 @dataclass(frozen=True)
 class _Seen:
-    """Images as vectors of zero mean and unit length, `(N, 2304)` float32, zero for a constant image; and digests."""
+    """Images as vectors of zero mean and unit length, `(N, 2304)` float32, zero for a constant
+    image; and digests.
+    """
 
     paths: list[Path]
     vectors: np.ndarray

@@ -34,7 +34,9 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Job:
-    """A run on its test sets: `find` gives a test set's scores and maps, and the detector where there is one."""
+    """A run on its test sets: `find` gives a test set's scores and maps, and the detector where
+    there is one.
+    """
 
     run: Run
     tests: list[TestSet]
@@ -44,16 +46,17 @@ class Job:
 
 @dataclass(eq=False)
 class Engine:
-    """Runs a protocol into a folder, and goes on where an earlier call stopped. One call at a time in a folder.
+    """Runs a protocol into a folder, and goes on where an earlier call stopped. One call at a time
+    in a folder.
 
     Attributes
     ----------
     protocol : Protocol
     backbone : Backbone
     output : Path
-        Holds `protocol.json`, a folder per run with its detector and results, and the frozen features of test and
-        support images. While methods share synthetic images, their features lie there, too, and go when they are done:
-        for ViT-L/14 and 16 shots some 5 GB.
+        Holds `protocol.json`, a folder per run with its detector and results, and the frozen
+        features of test and support images. While methods share synthetic images, their features
+        lie there, too, and go when they are done: for ViT-L/14 and 16 shots some 5 GB.
     workers : int, optional
         As in `fit`.
     report : callable
@@ -71,7 +74,9 @@ class Engine:
         self._layers = self.protocol.layers or self.backbone.default_layers()
         self._reader = remembering(self.backbone, self.output / "features")
         self._sets = {dataset.name: dataset for dataset in self.protocol.datasets}
-        self._tests = {name: TestSet(dataset, self.backbone.image_size) for name, dataset in self._sets.items()}
+        self._tests = {
+            name: TestSet(dataset, self.backbone.image_size) for name, dataset in self._sets.items()
+        }
         self.repeated = lru_cache(maxsize=None)(self._find_repeated)
 
     def run(self) -> list[Result]:
@@ -88,10 +93,15 @@ class Engine:
         return self.results()
 
     def results(self) -> list[Result]:
-        """Return what the output holds of this protocol, in its order; nothing before it is known to be its output."""
+        """Return what the output holds of this protocol, in its order; nothing before it is known
+        to be its output.
+        """
         if not self._claimed:
             return []
-        jobs = [*self._zero_shot(), *(job for group in self.protocol.groups() for job in self._jobs(group, self.backbone))]
+        jobs = [
+            *self._zero_shot(),
+            *(job for group in self.protocol.groups() for job in self._jobs(group, self.backbone)),
+        ]
         read = (Result.read(self.output, job.run, test.name) for job in jobs for test in job.tests)
         return [result for result in read if result is not None]
 
@@ -99,7 +109,9 @@ class Engine:
         """Say what a reader of the table must know of the data, and how long it took."""
         results, sentences = self.results(), []
         pretrained = {method.name for method in self.protocol.variants if method.auxiliary}
-        for source, test, auxiliary in dict.fromkeys((r.run.dataset, r.test, r.run.method in pretrained) for r in results):
+        for source, test, auxiliary in dict.fromkeys(
+            (r.run.dataset, r.test, r.run.method in pretrained) for r in results
+        ):
             # What is known of the data set alone is not told again of its auxiliary images.
             known = self.repeated(source, test, False) if auxiliary else []
             pairs = [pair for pair in self.repeated(source, test, auxiliary) if pair not in known]
@@ -109,11 +121,15 @@ class Engine:
             dataset, count = self._sets[name], len(self._sets[name].train)
             if count in self.protocol.all_shots and self.protocol.repeats > 1:
                 sentences.append(
-                    f"{name} has {count} training images: at k = {count} all repeats share one support set, and the spread "
+                    f"{name} has {count} training images: at k = {count} all repeats share one "
+                    f"support set, and the spread "
                     "is that of training alone."
                 )
             if dataset.validation:
-                sentences.append(f"{name}: epochs were chosen on its {len(dataset.validation)} validation images.")
+                sentences.append(
+                    f"{name}: epochs were chosen on its {len(dataset.validation)} validation "
+                    f"images."
+                )
         seconds = sum(result.seconds for result in results)
         sentences.append(f"These {len(results)} results took {seconds / 3600:.2f} hours.")
         return list(dict.fromkeys(sentences))  # of auxiliary images, every data set says the same
@@ -122,12 +138,19 @@ class Engine:
         """Name the test images that nearly repeat what runs on `source` have seen."""
         test, dataset = self._tests[name], self._sets[source]
         names = ", ".join(
-            f"{self._sets[name].relative(p.second)} ({dataset.relative(p.first)}, {p.correlation:.3f})" for p in pairs
+            f"{self._sets[name].relative(p.second)} ({dataset.relative(p.first)}, "
+            f"{p.correlation:.3f})"
+            for p in pairs
         )
         kinds = "training or validation image" if dataset.validation else "training image"
-        what = "an auxiliary image" if auxiliary else f"a {kinds}" + (f" of {source}" if source != name else "")
+        what = (
+            "an auxiliary image"
+            if auxiliary
+            else f"a {kinds}" + (f" of {source}" if source != name else "")
+        )
         return (
-            f"{name}: {(~test.apart(pairs)).sum()} of {len(test.items)} test images nearly repeat {what} "
+            f"{name}: {(~test.apart(pairs)).sum()} of {len(test.items)} test images nearly "
+            f"repeat {what} "
             f"(correlation at 48 x 48): {names}."
         )
 
@@ -152,23 +175,34 @@ class Engine:
 
     def _zero_shot(self) -> Iterator[Job]:
         for test in self._tests.values() if self.protocol.baselines else ():
-            yield Job(Run(test.name, ZERO_SHOT, 0, 0), [test], lambda t: (zero_shot(self.backbone, t.grey), None))
+            yield Job(
+                Run(test.name, ZERO_SHOT, 0, 0),
+                [test],
+                lambda t: (zero_shot(self.backbone, t.grey), None),
+            )
 
     def _jobs(self, group: Group, backbone: Backbone) -> Iterator[Job]:
-        """The group's fits, and the baselines that remember the support images, alone and joined with each variant."""
+        """The group's fits, and the baselines that remember the support images, alone and joined
+        with each variant.
+        """
         support = self.protocol.support(group.dataset, group.repeat, group.shots)
         for method in group.methods:
             yield self._fitted(group, method, support, backbone)
         variants = [method for method in group.methods if method in self.protocol.variants]
         if self.protocol.baselines and variants:
             memory = lru_cache(maxsize=None)(lambda: self._memory(support))
-            tests, run = self._test_sets(group, None), Run(group.dataset.name, PATCHES, group.shots, group.repeat)
+            tests, run = (
+                self._test_sets(group, None),
+                Run(group.dataset.name, PATCHES, group.shots, group.repeat),
+            )
             yield Job(run, tests, lambda test: (memory().find(test.grey), None))
             for method in variants if group.shots > 1 else ():
                 yield self._joined(group, method, tests, memory)
 
     def _test_sets(self, group: Group, method: Method | None) -> list[TestSet]:
-        """The data set's own, and the others where transfer is asked for; `method` is None for a baseline."""
+        """The data set's own, and the others where transfer is asked for; `method` is None for a
+        baseline.
+        """
         own = self._tests[group.dataset.name]
         wide = self.protocol.transfer and group.shots == self.protocol.ablation_shots
         if not wide or (method is not None and method not in self.protocol.variants):
@@ -184,9 +218,15 @@ class Engine:
 
         return Job(run, self._test_sets(group, method), find, method.auxiliary)
 
-    def _joined(self, group: Group, method: Method, tests: list[TestSet], memory: Callable[[], PatchMemory]) -> Job:
+    def _joined(
+        self, group: Group, method: Method, tests: list[TestSet], memory: Callable[[], PatchMemory]
+    ) -> Job:
         name = group.dataset.name
-        path = self.output / Run(name, method.name, group.shots, group.repeat).folder / "detector.safetensors"
+        path = (
+            self.output
+            / Run(name, method.name, group.shots, group.repeat).folder
+            / "detector.safetensors"
+        )
 
         def find(test: TestSet) -> tuple[Found, None]:
             detector, patches = Detector.load(path, backbone=self.backbone), memory()
@@ -194,13 +234,21 @@ class Engine:
             on_support = self._maps(detector, patches.pixels).maps, patches.find_left_out().maps
             return join(maps, patches.find(test.grey).maps, on_support), None
 
-        return Job(Run(name, joined(method.name), group.shots, group.repeat), tests, find, method.auxiliary)
+        return Job(
+            Run(name, joined(method.name), group.shots, group.repeat), tests, find, method.auxiliary
+        )
 
     def _memory(self, support: list[Path]) -> PatchMemory:
-        pixels = torch.from_numpy(np.stack([square(path, self.backbone.image_size)[0] for path in support]))
-        return PatchMemory.of(self._reader, pixels, self._layers, self._layers[len(self._layers) // 2])
+        pixels = torch.from_numpy(
+            np.stack([square(path, self.backbone.image_size)[0] for path in support])
+        )
+        return PatchMemory.of(
+            self._reader, pixels, self._layers, self._layers[len(self._layers) // 2]
+        )
 
-    def _detector(self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone) -> Detector:
+    def _detector(
+        self, run: Run, method: Method, dataset: Dataset, support: list[Path], backbone: Backbone
+    ) -> Detector:
         """The run's detector: fitted now, or read back."""
         folder = self.output / run.folder
         path, checkpoint = folder / "detector.safetensors", folder / "checkpoint.safetensors"
@@ -228,7 +276,9 @@ class Engine:
         path = self.output / "auxiliary" / f"{folder_name(method.name)}.safetensors"
         if path.is_file():
             return Detector.load(path, backbone=self.backbone)
-        options = self.protocol.options | method.options | {"epochs": self.protocol.auxiliary_epochs}
+        options = (
+            self.protocol.options | method.options | {"epochs": self.protocol.auxiliary_epochs}
+        )
         options.pop("recipe", None)
         detector = pretrain(
             self.protocol.auxiliary,

@@ -23,7 +23,8 @@ class Evaluation:
     image : dict of Interval
         AUROC, AP and F1-max of the scores.
     pixel : dict of Interval
-        AUROC, AP and AUPRO of the maps at the backbone's size; empty where no abnormal image has a mask.
+        AUROC, AP and AUPRO of the maps at the backbone's size; empty where no abnormal image has a
+        mask.
     threshold, sensitivity, specificity : float
         At the detector's own threshold.
     scores : tuple of float
@@ -47,19 +48,26 @@ class Evaluation:
     def figures(self) -> dict[str, float]:
         """Return every metric's value, by names as 'Image-AUROC'."""
         levels = (("Image", self.image), ("Pixel", self.pixel))
-        return {f"{level}-{name}": found.value for level, metrics in levels for name, found in metrics.items()}
+        return {
+            f"{level}-{name}": found.value
+            for level, metrics in levels
+            for name, found in metrics.items()
+        }
 
     def __str__(self) -> str:
         lines = [f"{self.normal} normal, {self.abnormal} abnormal images, {self.masked} with masks"]
         for level, metrics in (("Image", self.image), ("Pixel", self.pixel)):
             lines += [f"{level}-{name:<7} {interval}" for name, interval in metrics.items()]
         lines.append(
-            f"at threshold {self.threshold:.4f}: sensitivity {self.sensitivity:.3f}, specificity {self.specificity:.3f}"
+            f"at threshold {self.threshold:.4f}: sensitivity {self.sensitivity:.3f}, specificity "
+            f"{self.specificity:.3f}"
         )
         return "\n".join(lines)
 
 
-def evaluate(detector: Detector, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000) -> Evaluation:
+def evaluate(
+    detector: Detector, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000
+) -> Evaluation:
     """Score labelled images and say how well the detector tells them apart.
 
     Parameters
@@ -73,8 +81,8 @@ def evaluate(detector: Detector, items: Sequence[Item], *, batch_size: int = 16,
 
     Notes
     -----
-    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour. Abnormal images
-    without a mask take no part in it.
+    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
+    Abnormal images without a mask take no part in it.
     """
     maps = detector.maps([item.image for item in items], batch_size=batch_size)
     return evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold, resamples=resamples)
@@ -111,7 +119,9 @@ def evaluate_maps(
     masks = read_masks(items, maps.shape[-1])
     masked = masks.reshape(len(items), -1).any(1)
     known = masked | ~abnormal
-    pixel = pixel_metrics(maps[known], masks[known], abnormal[known], resamples) if masked.any() else {}
+    pixel = (
+        pixel_metrics(maps[known], masks[known], abnormal[known], resamples) if masked.any() else {}
+    )
     return Evaluation(
         normal=int((~abnormal).sum()),
         abnormal=int(abnormal.sum()),

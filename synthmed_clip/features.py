@@ -55,7 +55,9 @@ def remembering(backbone: Backbone, folder: Path) -> RememberingBackbone:
 
 @contextmanager
 def remembering_for_now(backbone: Backbone, folder: Path) -> Iterator[RememberingBackbone]:
-    """The same, with a memory inside `folder` that is forgotten at the end: for what is used a few times in a row."""
+    """The same, with a memory inside `folder` that is forgotten at the end: for what is used a few
+    times in a row.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder) as place:
         yield remembering(backbone, Path(place))

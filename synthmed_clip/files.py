@@ -1,4 +1,6 @@
-"""Files that we write and read, whole or not at all: safetensors with JSON beside the tensors, text; the release's own."""
+"""Files that we write and read, whole or not at all: safetensors with JSON beside the tensors,
+text; the release's own.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from synthmed.io import write_atomically
 
 
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Refuse files to be written that would replace what is read, or could not be written: before hours of work.
+    """Refuse files to be written that would replace what is read, or could not be written: before
+    hours of work.
 
     Parameters
     ----------
@@ -30,7 +33,8 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
     Raises
     ------
     ValueError
-        If an output is a folder, is one of the inputs or another output, or cannot be in the folder that it names.
+        If an output is a folder, is one of the inputs or another output, or cannot be in the folder
+        that it names.
     """
     read = {Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()}
     written: set[Path] = set()
@@ -38,13 +42,17 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
         if path.is_dir():
             raise ValueError(f"{path} is a folder; a file's name is needed")
         if path.resolve() in read:
-            raise ValueError(f"{path} is read here, too, and would be replaced; name another output")
+            raise ValueError(
+                f"{path} is read here, too, and would be replaced; name another output"
+            )
         if path.resolve() in written:
             raise ValueError(f"{path} is named for two outputs; name another")
         written.add(path.resolve())
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         if not folder.is_dir() or not os.access(folder, os.W_OK):
-            raise ValueError(f"{path} cannot be written: {folder} is no folder that can be written to")
+            raise ValueError(
+                f"{path} cannot be written: {folder} is no folder that can be written to"
+            )
 
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) -> None:
@@ -63,7 +71,8 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, its tensors are not those that were written, or its data has another `format` than `kind`.
+        If it is damaged, its tensors are not those that were written, or its data has another
+        `format` than `kind`.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -104,7 +113,9 @@ def read_release(path: Path) -> dict[str, Tensor]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises pickle, zip and runtime errors of many kinds
-        raise ValueError(f"{path} is not a checkpoint of tensors (damaged or cut short?): {error}") from error
+        raise ValueError(
+            f"{path} is not a checkpoint of tensors (damaged or cut short?): {error}"
+        ) from error
 
     def part(name: str) -> dict[str, Tensor]:
         entry = saved.get(name) if isinstance(saved, dict) else None
@@ -115,8 +126,15 @@ def read_release(path: Path) -> dict[str, Tensor]:
     def take(entries: dict[str, Tensor], name: str, dims: int) -> Tensor:
         found = entries.get(name)
         if not isinstance(found, Tensor) or found.ndim != dims:
-            what = f"of shape {tuple(found.shape)}" if isinstance(found, Tensor) else "missing or no tensor"
-            raise ValueError(f"{path} is not a checkpoint of the release: {name} is {what}; {dims} dimensions are expected")
+            what = (
+                f"of shape {tuple(found.shape)}"
+                if isinstance(found, Tensor)
+                else "missing or no tensor"
+            )
+            raise ValueError(
+                f"{path} is not a checkpoint of the release: {name} is {what}; {dims} dimensions "
+                f"are expected"
+            )
         return found.float()
 
     adapters, context = part("adapter_state_dict"), part("prompt_state_dict")
@@ -144,6 +162,8 @@ def write_csv(path: Path, rows: Sequence[dict]) -> None:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file that is either whole or as it was, in a folder that is made where it is missing."""
+    """Write a file that is either whole or as it was, in a folder that is made where it
+    is missing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, content)

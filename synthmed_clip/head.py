@@ -1,4 +1,6 @@
-"""The learnt part of the detector, adapters and context, and the anomaly map they give (MediCLIP, 2024)."""
+"""The learnt part of the detector, adapters and context, and the anomaly map they give (MediCLIP,
+2024).
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,8 @@ class Head(nn.Module):
     width : int
         Length of a context vector.
     seed : int
-        Of the initial values: context normal with sigma 0.02, adapters uniform within +-1/sqrt(channels).
+        Of the initial values: context normal with sigma 0.02, adapters uniform within
+        +-1/sqrt(channels).
     adapters : bool
         False: average pooling over channels in their place, which learns nothing.
     """
@@ -94,8 +97,9 @@ def anomaly_map(
 ) -> Tensor:
     """Probability of being abnormal at every pixel (MediCLIP, eq. 2 to 4).
 
-    With two classes the softmax is the logistic function of the difference of the similarities, so that one
-    map does; and interpolation and mean, both linear, are done at the layers' own size first.
+    With two classes the softmax is the logistic function of the difference of the similarities, so
+    that one map does; and interpolation and mean, both linear, are done at the layers' own size
+    first.
 
     Parameters
     ----------
@@ -109,8 +113,8 @@ def anomaly_map(
     temperature : float
         What the similarities are divided by.
     softmax_first : bool
-        True: softmax per layer, then upsampling and mean (the paper). False: mean and upsampling of the
-        similarities, then softmax (the release).
+        True: softmax per layer, then upsampling and mean (the paper). False: mean and upsampling of
+        the similarities, then softmax (the release).
 
     Returns
     -------
@@ -135,7 +139,8 @@ def anomaly_map(
 def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     """Bilinear interpolation with aligned corners, `(B, h, w)` to `(B, *shape)`.
 
-    Two matrix products rather than torch's interpolation: its gradient is not deterministic on CUDA.
+    Two matrix products rather than torch's interpolation: its gradient is not deterministic on
+    CUDA.
     """
     if tuple(maps.shape[1:]) == tuple(shape):
         return maps
@@ -146,7 +151,9 @@ def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _interpolation(n: int, m: int, device: torch.device) -> Tensor:
-    """The matrix, `(m, n)` float32, that interpolates n samples linearly at m points, ends on ends."""
+    """The matrix, `(m, n)` float32, that interpolates n samples linearly at m points,
+    ends on ends.
+    """
     with torch.inference_mode(False):  # what is cached in inference must serve training, too
         at = torch.linspace(0, n - 1, m, dtype=torch.float64)
         weight = (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)

@@ -1,4 +1,6 @@
-"""Files of the Hugging Face hub: cached, or fetched where there is a network, or said at once to be missing."""
+"""Files of the Hugging Face hub: cached, or fetched where there is a network, or said at once to be
+missing.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,19 @@ from open_clip.hf_configs import arch_dict
 
 PREFIX = "hf-hub:"
 CONFIG = "open_clip_config.json"
-WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
-_TOKENIZERS = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model", "tokenizer.model")
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "tokenizer.model",
+)
 _NETWORK_SECONDS = 5.0
 
 
@@ -32,7 +45,13 @@ def cached(repository: str, names: Sequence[str]) -> Path | None:
 
 def place(repository: str, name: str) -> Path:
     """Where a file would lie in the cache."""
-    return Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}" / "snapshots" / "*" / name
+    return (
+        Path(constants.HF_HUB_CACHE)
+        / f"models--{repository.replace('/', '--')}"
+        / "snapshots"
+        / "*"
+        / name
+    )
 
 
 def address(repository: str) -> str:
@@ -48,7 +67,8 @@ def config_file(repository: str) -> Path:
     _require_reachable(
         repository,
         CONFIG,
-        f"download it with the weights and pass both: load_backbone('folder/{CONFIG}', 'folder/{WEIGHTS[-1]}')",
+        f"download it with the weights and pass both: load_backbone('folder/{CONFIG}', "
+        f"'folder/{WEIGHTS[-1]}')",
     )
     return Path(hf_hub_download(repository, CONFIG))
 
@@ -56,14 +76,17 @@ def config_file(repository: str) -> Path:
 def beside(text_config: dict, folder: Path) -> dict:
     """Let a configuration's Hugging Face names mean what lies beside it, where that is there.
 
-    So a folder taken from the hub is whole: a tokenizer in it is the model's, as open_clip has it, and so is the
-    `config.json` of a transformer. Names of folders count from the configuration's own.
+    So a folder taken from the hub is whole: a tokenizer in it is the model's, as open_clip has it,
+    and so is the `config.json` of a transformer. Names of folders count from the configuration's
+    own.
     """
     found = dict(text_config)
     for key in ("hf_model_name", "hf_tokenizer_name"):
         if found.get(key) and (folder / found[key]).is_dir():
             found[key] = str((folder / found[key]).resolve())
-        elif found.get(key) and (_has_tokenizer(folder) if key == "hf_tokenizer_name" else _has_transformer(folder)):
+        elif found.get(key) and (
+            _has_tokenizer(folder) if key == "hf_tokenizer_name" else _has_transformer(folder)
+        ):
             found[key] = str(folder.resolve())
     return found
 
@@ -87,7 +110,9 @@ def localise(text_config: dict, name: str) -> dict:
         if not repository:
             continue
         if find_spec("transformers") is None:
-            raise ModuleNotFoundError(f"the text tower of {name!r} needs transformers: pip install 'synthmed[hf]'")
+            raise ModuleNotFoundError(
+                f"the text tower of {name!r} needs transformers: pip install 'synthmed[hf]'"
+            )
         if Path(repository).is_dir():
             continue
         path = cached(repository, names)
@@ -98,7 +123,8 @@ def localise(text_config: dict, name: str) -> dict:
         _require_reachable(
             repository,
             names[0],
-            f"the {what} of {name!r} is taken from there; to use a copy from elsewhere, set {key!r} in text_cfg of the\n"
+            f"the {what} of {name!r} is taken from there; to use a copy from elsewhere, set "
+            f"{key!r} in text_cfg of the\n"
             f"  configuration (.json) to its folder",
         )
     return found
@@ -133,7 +159,8 @@ def reachable(url: str) -> bool:
 def _require_reachable(repository: str, name: str, otherwise: str) -> None:
     if not reachable(address(repository)):
         raise FileNotFoundError(
-            f"{name} of {repository!r} is not on this machine and {address(repository)} cannot be reached.\n"
+            f"{name} of {repository!r} is not on this machine and {address(repository)} cannot "
+            f"be reached.\n"
             f"  looked for: {place(repository, name)}\n"
             f"  {otherwise}"
         )

@@ -22,8 +22,8 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
     Parameters
     ----------
     images : path, array, or iterable of them
-        A folder stands for the images directly in it, sorted by name. An array `(H, W)` or `(H, W, C)` with C
-        at most 4 is one image; `(N, H, W)` and `(N, H, W, C)` are stacks.
+        A folder stands for the images directly in it, sorted by name. An array `(H, W)` or `(H, W,
+        C)` with C at most 4 is one image; `(N, H, W)` and `(N, H, W, C)` are stacks.
 
     Raises
     ------
@@ -36,7 +36,8 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
         channels = images.ndim > 2 and images.shape[-1] <= 4
         if images.ndim not in (2, 3, 4) or (images.ndim == 4 and not channels):
             raise ValueError(
-                f"an array must be (H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C at most 4, not {images.shape}"
+                f"an array must be (H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C at most "
+                f"4, not {images.shape}"
             )
         single = images.ndim - channels == 2
         return ([images] if single else list(images)), single
@@ -49,7 +50,9 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
         return [path], True
     out: list[Path | np.ndarray] = []
     if not isinstance(images, Iterable):
-        raise TypeError(f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}")
+        raise TypeError(
+            f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
+        )
     for item in images:
         if not isinstance(item, (str, Path, np.ndarray)):
             raise TypeError(f"an image must be a path or an array, not {type(item).__name__}")
@@ -62,15 +65,22 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
 
 def image_files(folder: Path) -> list[Path]:
     """Return the image files directly in a folder, sorted by name; at least one."""
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+    )
     if not found:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
-        raise FileNotFoundError(f"no image in {folder}" + (f"; it has the folders {inner}" if inner else ""))
+        raise FileNotFoundError(
+            f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
+        )
     return found
 
 
-def square(image: Path | np.ndarray, size: int, grey: bool = True) -> tuple[np.ndarray, tuple[int, int]]:
-    """Bring an image to the backbone's size, as the method does: grey, then Pillow's bilinear resize.
+def square(
+    image: Path | np.ndarray, size: int, grey: bool = True
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """Bring an image to the backbone's size, as the method does: grey, then Pillow's bilinear
+    resize.
 
     Parameters
     ----------
@@ -103,8 +113,8 @@ def eight_bit(image: Path | np.ndarray) -> np.ndarray:
     Parameters
     ----------
     image : path or array
-        `(H, W)` or `(H, W, C)`, C from 1 to 4 (an alpha channel is dropped). uint8 is taken as it is, bool as
-        0 and 255, every other dtype is stretched from its own minimum and maximum.
+        `(H, W)` or `(H, W, C)`, C from 1 to 4 (an alpha channel is dropped). uint8 is taken as it
+        is, bool as 0 and 255, every other dtype is stretched from its own minimum and maximum.
 
     Raises
     ------
@@ -116,7 +126,9 @@ def eight_bit(image: Path | np.ndarray) -> np.ndarray:
     name = str(image) if isinstance(image, Path) else f"an image of shape {image.shape}"
     array = io.read_image(image) if isinstance(image, Path) else image
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
-        raise ValueError(f"{name}: expected (H, W) or (H, W, C) with C at most 4, not {array.shape}")
+        raise ValueError(
+            f"{name}: expected (H, W) or (H, W, C) with C at most 4, not {array.shape}"
+        )
     if array.ndim == 3:
         array = array[..., 0] if array.shape[2] <= 2 else array[..., :3]
     if array.dtype == bool:
@@ -138,7 +150,9 @@ def digest(pixels: np.ndarray) -> str:
 
 
 def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Bring a float32 map to `(H, W)` by the same Pillow bilinear resize that the image went through."""
+    """Bring a float32 map to `(H, W)` by the same Pillow bilinear resize that the image went
+    through.
+    """
     if values.shape == tuple(shape):
         return values.copy()  # not a view that keeps a batch alive
     return np.array(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))

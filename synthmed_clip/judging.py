@@ -45,11 +45,17 @@ class TestSet:
         return np.array([item.image not in seen for item in self.items], bool)
 
     def _read(self, grey: bool) -> Tensor:
-        return torch.from_numpy(np.stack([square(item.image, self._size, grey)[0] for item in self.items]))
+        return torch.from_numpy(
+            np.stack([square(item.image, self._size, grey)[0] for item in self.items])
+        )
 
 
-def judge(run: Run, test: TestSet, found: Found, detector: Detector | None, apart: np.ndarray) -> Result:
-    """Compute a result's figures, over all test images and over those that are `apart` from what the run has seen."""
+def judge(
+    run: Run, test: TestSet, found: Found, detector: Detector | None, apart: np.ndarray
+) -> Result:
+    """Compute a result's figures, over all test images and over those that are `apart` from what
+    the run has seen.
+    """
     threshold = detector.threshold if detector else 0.0
     whole = evaluate_maps(found.maps, found.scores, test.items, threshold, resamples=0)
     part = whole.figures()
@@ -57,7 +63,9 @@ def judge(run: Run, test: TestSet, found: Found, detector: Detector | None, apar
         part = {}
         if len(set(test.abnormal[apart].tolist())) == 2:
             items = [item for item, keep in zip(test.items, apart, strict=True) if keep]
-            part = evaluate_maps(found.maps[apart], found.scores[apart], items, threshold, resamples=0).figures()
+            part = evaluate_maps(
+                found.maps[apart], found.scores[apart], items, threshold, resamples=0
+            ).figures()
     return Result(
         run=run,
         test=test.name,
@@ -72,10 +80,16 @@ def judge(run: Run, test: TestSet, found: Found, detector: Detector | None, apar
 
 
 def content(training: Iterable[Path], items: Iterable[Item]) -> str:
-    """Digest of what a result depends on: training images and labelled items in their order, not where they lie."""
+    """Digest of what a result depends on: training images and labelled items in their order, not
+    where they lie.
+    """
     sha = sha256()
-    rows = [("train", path, None) for path in training] + [(str(item.abnormal), item.image, item.mask) for item in items]
+    rows = [("train", path, None) for path in training] + [
+        (str(item.abnormal), item.image, item.mask) for item in items
+    ]
     for label, image, mask in rows:
-        files = [sha256(path.read_bytes()).hexdigest() for path in (image, mask) if path is not None]
+        files = [
+            sha256(path.read_bytes()).hexdigest() for path in (image, mask) if path is not None
+        ]
         sha.update(" ".join([label, *files, ""]).encode())
     return sha.hexdigest()

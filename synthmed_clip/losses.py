@@ -20,8 +20,9 @@ def focal_loss(probability: Tensor, mask: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Mean over pixels of `-(1 - p_t)^2 log p_t`, where `p_t` is the sum over both classes of target times
-        probability plus 1e-5, and the targets are one-hot, clamped to [1e-5, 1 - 1e-5].
+        Mean over pixels of `-(1 - p_t)^2 log p_t`, where `p_t` is the sum over both classes of
+        target times probability plus 1e-5, and the targets are one-hot, clamped to [1e-5, 1 -
+        1e-5].
     """
     target = mask.to(probability.dtype).clamp(_SMOOTH, 1 - _SMOOTH)
     p_t = target * probability + (1 - target) * (1 - probability) + _SMOOTH
@@ -29,7 +30,8 @@ def focal_loss(probability: Tensor, mask: Tensor) -> Tensor:
 
 
 def dice_loss(probability: Tensor, mask: Tensor) -> Tensor:
-    """Dice loss (Milletari et al., 3DV 2016): `1 - (2 sum(p y) + 1) / (sum p + sum y + 1)`, mean over images.
+    """Dice loss (Milletari et al., 3DV 2016): `1 - (2 sum(p y) + 1) / (sum p + sum y + 1)`, mean
+    over images.
 
     Parameters and shapes are those of `focal_loss`.
     """

@@ -13,7 +13,15 @@ def explained_memory(batch_size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         text = str(error).lower()
-        if not isinstance(error, MemoryError) and "out of memory" not in text and "can't allocate" not in text:
+        if (
+            not isinstance(error, MemoryError)
+            and "out of memory" not in text
+            and "can't allocate" not in text
+        ):
             raise
-        smaller = f"batch_size={batch_size // 2}" if batch_size > 1 else "a smaller image_size or another device"
+        smaller = (
+            f"batch_size={batch_size // 2}"
+            if batch_size > 1
+            else "a smaller image_size or another device"
+        )
         raise MemoryError(f"out of memory with batch_size={batch_size}; try {smaller}") from error

@@ -54,14 +54,18 @@ class Method:
 
 
 def variants(names: Iterable[str], auxiliary: bool = False) -> list[Method]:
-    """The method as the paper or the release has it; with auxiliary data, each a second time beginning with it."""
+    """The method as the paper or the release has it; with auxiliary data, each a second time
+    beginning with it.
+    """
     plain = [Method(name, {"variant": name}) for name in dict.fromkeys(names)]
     return plain + [Method(f"{m.name} + auxiliary", m.options, True) for m in plain if auxiliary]
 
 
 def ablations() -> list[Method]:
     """The paper's ablations of its own variant, averaged weights, and the release beside it."""
-    tasks = {type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options}
+    tasks = {
+        type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options
+    }
     return [
         Method("hard prompts", {"tokens": 0, "words": HARD_WORDS}),
         Method("no adapters", {"adapters": False}),

@@ -1,8 +1,8 @@
 """How well scores and maps tell normal from abnormal, with bootstrap intervals.
 
-Every metric is computed from *steps*: what lies between two neighbouring thresholds, highest first, as the weight
-of abnormal and of normal. With one step per distinct score the metric is exact; with the steps of many resamples
-side by side it is a bootstrap.
+Every metric is computed from *steps*: what lies between two neighbouring thresholds, highest first,
+as the weight of abnormal and of normal. With one step per distinct score the metric is exact; with
+the steps of many resamples side by side it is a bootstrap.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ class Interval:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.value:.4f}" + ("" if np.isnan(self.low) else f" [{self.low:.4f}, {self.high:.4f}]")
+        return f"{self.value:.4f}" + (
+            "" if np.isnan(self.low) else f" [{self.low:.4f}, {self.high:.4f}]"
+        )
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Resampled:
     ----------
     value : float
     drawn : ndarray
-        `(resamples,)`. The resamples depend on which images are abnormal alone: those of two methods on the same
-        images pair up.
+        `(resamples,)`. The resamples depend on which images are abnormal alone: those of two
+        methods on the same images pair up.
     """
 
     value: float
@@ -71,7 +73,9 @@ def auroc(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def average_precision(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
-    """Average precision: the sum over thresholds of precision times the gain in recall. Shapes as `auroc`."""
+    """Average precision: the sum over thresholds of precision times the gain in recall. Shapes as
+    `auroc`.
+    """
     hits = positive.cumsum(-1)
     precision = hits / np.maximum(hits + negative.cumsum(-1), 1e-300)
     return (precision * positive).sum(-1) / hits[..., -1]
@@ -84,7 +88,8 @@ def f1_max(positive: np.ndarray, negative: np.ndarray) -> np.ndarray:
 
 
 def aupro(regions: np.ndarray, negative: np.ndarray, limit: float = 0.3) -> np.ndarray:
-    """Area under the per-region overlap curve up to a false positive rate (Bergmann et al., IJCV 2021).
+    """Area under the per-region overlap curve up to a false positive rate (Bergmann et al., IJCV
+    2021).
 
     Parameters
     ----------
@@ -103,17 +108,30 @@ def aupro(regions: np.ndarray, negative: np.ndarray, limit: float = 0.3) -> np.n
     return (width * (overlap - gain + share * gain / 2)).sum(-1) / limit
 
 
-def image_metrics(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Interval]:
+def image_metrics(
+    scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000
+) -> dict[str, Interval]:
     """AUROC, AP and F1-max of image scores, with intervals. Parameters as `image_resamples`."""
-    return {name: found.interval for name, found in image_resamples(scores, abnormal, resamples).items()}
+    return {
+        name: found.interval for name, found in image_resamples(scores, abnormal, resamples).items()
+    }
 
 
-def pixel_metrics(maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Interval]:
-    """AUROC, AP and AUPRO of all pixels, with intervals over images. Parameters as `pixel_resamples`."""
-    return {name: found.interval for name, found in pixel_resamples(maps, masks, abnormal, resamples).items()}
+def pixel_metrics(
+    maps: np.ndarray, masks: np.ndarray, abnormal: np.ndarray, resamples: int = 1000
+) -> dict[str, Interval]:
+    """AUROC, AP and AUPRO of all pixels, with intervals over images. Parameters as
+    `pixel_resamples`.
+    """
+    return {
+        name: found.interval
+        for name, found in pixel_resamples(maps, masks, abnormal, resamples).items()
+    }
 
 
-def image_resamples(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> dict[str, Resampled]:
+def image_resamples(
+    scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000
+) -> dict[str, Resampled]:
     """AUROC, AP and F1-max of image scores, and of their bootstrap.
 
     Parameters
@@ -139,7 +157,9 @@ def image_resamples(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1
     metrics = {"AUROC": auroc, "AP": average_precision, "F1-max": f1_max}
 
     def steps(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.add.reduceat(counts * kind, starts, -1), np.add.reduceat(counts * ~kind, starts, -1)
+        return np.add.reduceat(counts * kind, starts, -1), np.add.reduceat(
+            counts * ~kind, starts, -1
+        )
 
     exact = steps(np.ones(len(scores)))
     drawn: dict[str, list[np.ndarray]] = {name: [np.empty(0)] for name in metrics}
@@ -148,7 +168,10 @@ def image_resamples(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1
         part = steps(counts[start : start + _CHUNK])
         for name, metric in metrics.items():
             drawn[name].append(metric(*part))
-    return {name: Resampled(float(metric(*exact)), np.concatenate(drawn[name])) for name, metric in metrics.items()}
+    return {
+        name: Resampled(float(metric(*exact)), np.concatenate(drawn[name]))
+        for name, metric in metrics.items()
+    }
 
 
 def pixel_resamples(
@@ -165,8 +188,8 @@ def pixel_resamples(
     abnormal : ndarray
         `(N,)` bool, for the bootstrap: the two kinds are drawn separately.
     resamples : int
-        Their metrics are from histograms of some 2000 bins and shifted by what this changes in the value, which is
-        exact; 0 leaves them out.
+        Their metrics are from histograms of some 2000 bins and shifted by what this changes in the
+        value, which is exact; 0 leaves them out.
 
     Raises
     ------
@@ -188,7 +211,8 @@ def pixel_resamples(
     drawn = [counts @ part for part in binned]
     whole = [part.sum(0) for part in binned]  # what the bins cost here they cost every resample
     return {
-        name: Resampled(values[name], metric(*drawn) + values[name] - metric(*whole)) for name, metric in metrics.items()
+        name: Resampled(values[name], metric(*drawn) + values[name] - metric(*whole))
+        for name, metric in metrics.items()
     }
 
 
@@ -199,7 +223,9 @@ def bootstrap_counts(abnormal: np.ndarray, resamples: int) -> np.ndarray:
     for kind in (True, False):
         members = np.flatnonzero(abnormal == kind)
         if len(members):
-            counts[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), resamples)
+            counts[:, members] = rng.multinomial(
+                len(members), np.full(len(members), 1 / len(members)), resamples
+            )
     return counts
 
 
@@ -207,7 +233,8 @@ def bootstrap_counts(abnormal: np.ndarray, resamples: int) -> np.ndarray:
 class _Pixels:
     """All pixels in rising order, and those of every image in rising order.
 
-    `inside` are the abnormal values, each with the `weight` one over the size of its 8-connected region.
+    `inside` are the abnormal values, each with the `weight` one over the size of its 8-connected
+    region.
     """
 
     outside: np.ndarray
@@ -232,14 +259,17 @@ def _pixels(maps: np.ndarray, masks: np.ndarray) -> _Pixels:
     inside = inside[order]
     if any(len(part) and np.isnan(part[-1]) for part in (outside, inside)):  # NaN sorts last
         raise ValueError("the maps hold NaN")
-    return _Pixels(outside, inside, np.concatenate(weight_of)[order], outside_of, inside_of, weight_of)
+    return _Pixels(
+        outside, inside, np.concatenate(weight_of)[order], outside_of, inside_of, weight_of
+    )
 
 
 def _exact_steps(pixels: _Pixels) -> tuple[np.ndarray, ...]:
-    """A step per distinct abnormal value, and between two of them one of all the normal pixels there.
+    """A step per distinct abnormal value, and between two of them one of all the normal pixels
+    there.
 
-    No metric here tells such normal pixels apart: hits and overlap do not change between them. So the many normal
-    pixels need no more than a sort of bare values.
+    No metric here tells such normal pixels apart: hits and overlap do not change between them. So
+    the many normal pixels need no more than a sort of bare values.
     """
     inside = pixels.inside
     starts = np.flatnonzero(np.concatenate([[True], inside[1:] != inside[:-1]]))
@@ -257,9 +287,13 @@ def _binned_steps(pixels: _Pixels) -> tuple[np.ndarray, ...]:
     """The steps of every image, `(N, T)`, between quantiles of abnormal and of normal pixels."""
     ranks = np.linspace(0, 1, _BINS // 2)
     parts = (pixels.outside, pixels.inside)
-    edges = np.unique(np.concatenate([part[np.rint(ranks * (len(part) - 1)).astype(int)] for part in parts]))
+    edges = np.unique(
+        np.concatenate([part[np.rint(ranks * (len(part) - 1)).astype(int)] for part in parts])
+    )
     steps = np.zeros((3, len(pixels.outside_of), len(edges) + 1))
-    for i, (outside, inside, weight) in enumerate(zip(pixels.outside_of, pixels.inside_of, pixels.weight_of, strict=True)):
+    for i, (outside, inside, weight) in enumerate(
+        zip(pixels.outside_of, pixels.inside_of, pixels.weight_of, strict=True)
+    ):
         # What is below each edge in turn: a few searches in sorted pixels, not one for every pixel.
         steps[1, i] = np.diff(np.searchsorted(outside, edges), prepend=0, append=len(outside))
         if len(inside):

@@ -1,4 +1,6 @@
-"""What every kind of training shares: settings, a head to begin with, and the loop that teaches it."""
+"""What every kind of training shares: settings, a head to begin with, and the loop that
+teaches it.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,11 @@ def require_valid(variant: str, *, epochs: int, batch_size: int, tokens: int) ->
     """Raise ValueError for an unknown variant, or a number out of its range."""
     if variant not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, not {variant!r}")
-    for name, value, least in (("epochs", epochs, 1), ("batch_size", batch_size, 1), ("tokens", tokens, 0)):
+    for name, value, least in (
+        ("epochs", epochs, 1),
+        ("batch_size", batch_size, 1),
+        ("tokens", tokens, 0),
+    ):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, not {value}")
 
@@ -88,8 +94,14 @@ def resolve(
 
 def _checked_words(words: Words) -> Words:
     groups = [() if isinstance(group, str) else tuple(group) for group in words]
-    if len(groups) != 2 or not all(groups) or not all(isinstance(word, str) and word.strip() for g in groups for word in g):
-        raise ValueError(f"words must be two non-empty groups of words, normal and abnormal, not {words!r}")
+    if (
+        len(groups) != 2
+        or not all(groups)
+        or not all(isinstance(word, str) and word.strip() for g in groups for word in g)
+    ):
+        raise ValueError(
+            f"words must be two non-empty groups of words, normal and abnormal, not {words!r}"
+        )
     return groups[0], groups[1]
 
 
@@ -104,8 +116,8 @@ class Learner:
     optimiser : Adam
         Over what the head learns.
     mean : Head
-        The mean of the head over all steps so far, each weighing `average` times as much as the next one; with an
-        average of 0 the head itself. It is what a training results in.
+        The mean of the head over all steps so far, each weighing `average` times as much as the
+        next one; with an average of 0 the head itself. It is what a training results in.
     """
 
     head: Head
@@ -113,8 +125,12 @@ class Learner:
     mean: Head
 
     @classmethod
-    def begin(cls, backbone: Backbone, settings: Settings, start: Detector | None = None) -> Learner:
-        """Begin with a head that is random, by the settings' entropy, or with that of another detector."""
+    def begin(
+        cls, backbone: Backbone, settings: Settings, start: Detector | None = None
+    ) -> Learner:
+        """Begin with a head that is random, by the settings' entropy, or with that of another
+        detector.
+        """
         if start is not None:
             head = build_head(backbone, settings, start.head.state_dict(), "start")
         else:
@@ -133,7 +149,9 @@ class Learner:
 
 def finished(backbone: Backbone, settings: Settings, head: Head, log: list[Epoch]) -> Detector:
     """Make a detector of a trained head; its threshold is not calibrated."""
-    return Detector(backbone, head, encode_classes(backbone, settings, head), settings, 0.5, tuple(log))
+    return Detector(
+        backbone, head, encode_classes(backbone, settings, head), settings, 0.5, tuple(log)
+    )
 
 
 def train(
@@ -169,7 +187,9 @@ def train(
                     softmax_first=variant.softmax_first,
                 )
                 masks = masks.to(backbone.device)
-                losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
+                losses = torch.stack(
+                    [focal_loss(probability, masks), dice_loss(probability, masks)]
+                )
                 optimiser.zero_grad()
                 losses.sum().backward()
                 optimiser.step()
@@ -177,10 +197,14 @@ def train(
             sums += losses.detach() * (len(images) / steps.count)
         focal, dice = sums.tolist()
         if not np.isfinite(focal + dice):
-            raise ValueError(f"the loss is no longer finite in epoch {number}; a smaller lr may help")
+            raise ValueError(
+                f"the loss is no longer finite in epoch {number}; a smaller lr may help"
+            )
         yield Epoch(number, focal + dice, focal, dice)
 
 
 def _default_workers() -> int:
-    """Leave a core to the process that drives the backbone; without fork, starting workers costs seconds."""
+    """Leave a core to the process that drives the backbone; without fork, starting workers costs
+    seconds.
+    """
     return min(8, max(1, (os.cpu_count() or 1) - 1)) if sys.platform == "linux" else 0

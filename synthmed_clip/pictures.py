@@ -16,15 +16,21 @@ from synthmed_clip.settings import Epoch
 
 
 def heat_map(anomaly_map: np.ndarray) -> np.ndarray:
-    """Colour a map, `(H, W)` in [0, 1], on a fixed scale from black to yellow (inferno); `(H, W, 3)` uint8 RGB."""
+    """Colour a map, `(H, W)` in [0, 1], on a fixed scale from black to yellow (inferno); `(H, W,
+    3)` uint8 RGB.
+    """
     levels = np.rint(anomaly_map.clip(0, 1) * 255).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
 def overlay(image: np.ndarray, anomaly_map: np.ndarray) -> np.ndarray:
-    """Lay the heat map over a grey image `(H, W)` uint8, the more opaque the more anomalous; RGB."""
+    """Lay the heat map over a grey image `(H, W)` uint8, the more opaque the more
+    anomalous; RGB.
+    """
     opacity = 0.7 * anomaly_map.clip(0, 1)[..., None]
-    return np.rint((1 - opacity) * image[..., None] + opacity * heat_map(anomaly_map)).astype(np.uint8)
+    return np.rint((1 - opacity) * image[..., None] + opacity * heat_map(anomaly_map)).astype(
+        np.uint8
+    )
 
 
 def loss_curve(log: Sequence[Epoch], path: Path) -> None:

@@ -1,4 +1,6 @@
-"""What can be known of a protocol before hours of fitting: faults in its data and options, and whose its output is."""
+"""What can be known of a protocol before hours of fitting: faults in its data and options, and
+whose its output is.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +25,22 @@ from synthmed_clip.synthesis import SyntheticSteps, require_anomalies
 
 
 def check(protocol: Protocol, backbone: Backbone, layers: Sequence[int]) -> None:
-    """Raise what would otherwise be raised in the middle of the run: every file is read once, every recipe tried.
+    """Raise what would otherwise be raised in the middle of the run: every file is read once, every
+    recipe tried.
 
     Raises
     ------
     ValueError
-        For options that do not fit the backbone, a file that cannot be read, a support image that carries no anomaly,
-        or validation images that are of one kind or among the test images.
+        For options that do not fit the backbone, a file that cannot be read, a support image that
+        carries no anomaly, or validation images that are of one kind or among the test images.
     """
     for method in (*protocol.variants, *protocol.ablations):
-        options = {"epochs": 1, **protocol.options, **method.options, "recipe": method.recipe.to_dict()}
+        options = {
+            "epochs": 1,
+            **protocol.options,
+            **method.options,
+            "recipe": method.recipe.to_dict(),
+        }
         Learner.begin(backbone, resolve(backbone, layers=layers, **options))
     if any(method.auxiliary for method in protocol.variants):
         _require_readable(usable(protocol.auxiliary))
@@ -54,14 +62,26 @@ def _check_validation(dataset: Dataset) -> None:
         return
     same = [pair for pair in duplicates_between(images, test) if pair.exact]
     if same:
-        raise ValueError(f"{dataset.name}: the validation image {same[0].first} is a test image, {same[0].second}")
+        raise ValueError(
+            f"{dataset.name}: the validation image {same[0].first} is a test image, "
+            f"{same[0].second}"
+        )
     if len({item.abnormal for item in dataset.validation}) < 2:
-        raise ValueError(f"{dataset.name}: validation needs normal and abnormal images; all {len(images)} are of one kind")
+        raise ValueError(
+            f"{dataset.name}: validation needs normal and abnormal images; all {len(images)} are "
+            f"of one kind"
+        )
 
 
 def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
     largest = max(protocol.all_shots)
-    paths = sorted({path for turn in range(protocol.repeats) for path in protocol.support(dataset, turn, largest)})
+    paths = sorted(
+        {
+            path
+            for turn in range(protocol.repeats)
+            for path in protocol.support(dataset, turn, largest)
+        }
+    )
     if paths:
         images = np.stack([square(path, size)[0] for path in paths])
         for method in (*protocol.variants, *protocol.ablations):
@@ -69,7 +89,8 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
 
 
 def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output: Path) -> None:
-    """Make an output this protocol's, or refuse one whose runs would not be comparable: what they share must agree.
+    """Make an output this protocol's, or refuse one whose runs would not be comparable: what they
+    share must agree.
 
     A data set of which the output has no run yet may have changed.
 
@@ -89,13 +110,18 @@ def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output:
         "auxiliary": {},
     }
     if protocol.auxiliary:
-        ours["auxiliary"] = {"images": content([], protocol.auxiliary), "epochs": protocol.auxiliary_epochs}
+        ours["auxiliary"] = {
+            "images": content([], protocol.auxiliary),
+            "epochs": protocol.auxiliary_epochs,
+        }
     path = output / "protocol.json"
     try:
         kept = json.loads(path.read_text()) if path.is_file() else {}
         kept = {key: dict(kept.get(key, {})) for key in ours}
     except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged ({error}); name another output, or remove it") from None
+        raise ValueError(
+            f"{path} is damaged ({error}); name another output, or remove it"
+        ) from None
     used = {found.relative_to(output).parts[1] for found in output.glob("runs/*/*/*/*")}
     used |= {found.stem.removeprefix("on-") for found in output.glob("runs/*/*/*/on-*.json")}
     for part, values in json.loads(json.dumps(ours)).items():

@@ -1,4 +1,5 @@
-"""Data sets as they are downloaded, into the split that the method is judged by, in MediCLIP's layout.
+"""Data sets as they are downloaded, into the split that the method is judged by, in MediCLIP's
+layout.
 
 Whatever the data set, one function draws the split and one writes it.
 """
@@ -47,7 +48,8 @@ class Prepared:
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in self.kinds.items())
         return (
-            f"train {self.train} normal; test {self.normal} normal, {self.abnormal} abnormal ({kinds}); {self.masks} masks"
+            f"train {self.train} normal; test {self.normal} normal, {self.abnormal} "
+            f"abnormal ({kinds}); {self.masks} masks"
         )
 
 
@@ -63,8 +65,8 @@ def prepare(
 ) -> Prepared:
     """Bring a download to the split of the method's protocol, in MediCLIP's layout.
 
-    Image files are copied as they are; masks are written as PNG of 0 and 255. The counts are kept in
-    `samples/counts.json`. The same source and seed give the same bytes.
+    Image files are copied as they are; masks are written as PNG of 0 and 255. The counts are kept
+    in `samples/counts.json`. The same source and seed give the same bytes.
 
     Parameters
     ----------
@@ -73,11 +75,14 @@ def prepare(
     source : path
         The download, unpacked.
     destination : path
-        Of the data set; must be missing or empty. It is written beside its place and then moved there.
+        Of the data set; must be missing or empty. It is written beside its place and then moved
+        there.
     train, normal, abnormal : int, optional
-        Normal images to train with, normal and abnormal ones to test with; by default the protocol's.
+        Normal images to train with, normal and abnormal ones to test with; by default the
+        protocol's.
     seed : int
-        Of the draw, which does not depend on the order in which images are listed. No patient is drawn twice.
+        Of the draw, which does not depend on the order in which images are listed. No patient is
+        drawn twice.
 
     Raises
     ------
@@ -117,10 +122,12 @@ def prepare(
 def draw(
     entries: Iterable[Entry], train: int, normal: int | None, abnormal: int | None, seed: int
 ) -> tuple[list[Entry], list[Entry], list[Entry]]:
-    """Draw images of different patients: normal ones to train with, normal and abnormal ones to test with.
+    """Draw images of different patients: normal ones to train with, normal and abnormal ones to
+    test with.
 
-    Hashes of the seed with the patients' names give the order: it depends neither on the order of the entries nor on
-    a generator of random numbers, and a patient of many images is as likely as one of few.
+    Hashes of the seed with the patients' names give the order: it depends neither on the order of
+    the entries nor on a generator of random numbers, and a patient of many images is as likely as
+    one of few.
     """
 
     def rank(text: str) -> bytes:
@@ -138,7 +145,10 @@ def draw(
                 seen.add(entry.patient)
                 taken.append(entry)
         if len(taken) < (1 if number is None else number):
-            raise ValueError(f"{len(taken)} {purpose} images of different patients are left, of {number or 1} to draw")
+            raise ValueError(
+                f"{len(taken)} {purpose} images of different patients are left, of {number or 1} "
+                f"to draw"
+            )
         return sorted(taken, key=lambda entry: entry.name)
 
     return (
@@ -148,13 +158,17 @@ def draw(
     )
 
 
-def _write(root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entry], list[Entry]]) -> Prepared:
+def _write(
+    root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entry], list[Entry]]
+) -> Prepared:
     train, normal, abnormal = parts
     _require_names(parts)
     (root / "samples").mkdir(parents=True)
     for listed, entries in (("train", train), ("test", normal + abnormal)):
         rows = [_copy(root / "images", listed, entry) for entry in entries]
-        (root / "samples" / f"{listed}.json").write_text("".join(json.dumps(row) + "\n" for row in rows), newline="\n")
+        (root / "samples" / f"{listed}.json").write_text(
+            "".join(json.dumps(row) + "\n" for row in rows), newline="\n"
+        )
     prepared = Prepared(
         dataset=name,
         seed=seed,
@@ -164,7 +178,9 @@ def _write(root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entr
         masks=sum(bool(entry.masks) for entry in abnormal),
         kinds=dict(sorted(Counter(entry.kind for entry in abnormal).items())),
     )
-    (root / "samples" / "counts.json").write_text(json.dumps(asdict(prepared), indent=1) + "\n", newline="\n")
+    (root / "samples" / "counts.json").write_text(
+        json.dumps(asdict(prepared), indent=1) + "\n", newline="\n"
+    )
     return prepared
 
 
@@ -176,7 +192,10 @@ def _require_names(parts: Iterable[list[Entry]]) -> None:
             stem = Path(entry.name).stem if entry.masks else entry.name
             other = seen.setdefault(stem, entry)
             if other is not entry:
-                raise ValueError(f"{other.find()} and {entry.find()} would have one copy, {entry.name}; rename one of them")
+                raise ValueError(
+                    f"{other.find()} and {entry.find()} would have one copy, {entry.name}; "
+                    f"rename one of them"
+                )
 
 
 def _copy(images: Path, listed: str, entry: Entry) -> dict:
@@ -202,7 +221,10 @@ def _union(image: Path, masks: Sequence[Path]) -> np.ndarray:
     for path in masks:
         mask = full_mask(path)
         if mask.shape != shape:
-            raise ValueError(f"{path} is {mask.shape[1]} x {mask.shape[0]}, its image {image.name} {shape[1]} x {shape[0]}")
+            raise ValueError(
+                f"{path} is {mask.shape[1]} x {mask.shape[0]}, its image {image.name} {shape[1]} "
+                f"x {shape[0]}"
+            )
         union |= mask
     if not union.any():
         raise ValueError(f"{image} is abnormal, and nothing is inside its mask")
@@ -211,7 +233,8 @@ def _union(image: Path, masks: Sequence[Path]) -> np.ndarray:
 
 PROTOCOLS = {
     "busi": Split(read_busi, train=32, normal=None, abnormal=None),
-    # 98 normal images less the 65 of the test: one more than the largest support set, so that its draws differ.
+    # 98 normal images less the 65 of the test: one more than the largest support set, so that its
+    # draws differ.
     "brainmri": Split(read_brainmri, train=33, normal=None, abnormal=None),
     "chexpert": Split(read_chexpert, train=32, normal=250, abnormal=250),
 }

@@ -1,4 +1,6 @@
-"""Learnable prompts: context vectors before a class word, through a frozen text tower (CoOp, 2022)."""
+"""Learnable prompts: context vectors before a class word, through a frozen text tower
+(CoOp, 2022).
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class Prompts:
     Attributes
     ----------
     embedded : Tensor
-        `(W, L, width)`: what goes into the tower, but for the context, which is to be added in its place.
+        `(W, L, width)`: what goes into the tower, but for the context, which is to be added in its
+        place.
     start : int
         Where the context begins: after the start token, if the tokenizer has one.
     tokens : int
@@ -96,11 +99,11 @@ def embed_prompts(
     tokens : int
         Number of context vectors before each word.
     causal : bool
-        Keep the tower's own causal mask (the paper). False drops it, so that attention runs both ways over
-        all positions (the release): padding included, unless the tower hides it.
+        Keep the tower's own causal mask (the paper). False drops it, so that attention runs both
+        ways over all positions (the release): padding included, unless the tower hides it.
     truncate : bool
-        Leave out what follows the longest prompt. Where the mask is causal, or padding is hidden, nothing reads
-        those positions, so that this is exact; elsewhere it is not done.
+        Leave out what follows the longest prompt. Where the mask is causal, or padding is hidden,
+        nothing reads those positions, so that this is exact; elsewhere it is not done.
 
     Raises
     ------
@@ -115,7 +118,8 @@ def embed_prompts(
     longest = int(ends.max()) + 1 + text.tokens.tail
     if longest > length:
         raise ValueError(
-            f"{tokens} context vectors and the longest prompt need {longest} positions; the text tower has {length}"
+            f"{tokens} context vectors and the longest prompt need {longest} positions; the text "
+            f"tower has {length}"
         )
     body = length - text.tokens.tail
     context = ids.new_zeros(len(ids), tokens)
@@ -142,8 +146,8 @@ def class_features(text: TextTower, prompts: Prompts, context: Tensor) -> Tensor
     Returns
     -------
     Tensor
-        `(2, D)` float32, each row of unit length: the mean over the class's words of their projected text
-        features, then L2 normalised.
+        `(2, D)` float32, each row of unit length: the mean over the class's words of their
+        projected text features, then L2 normalised.
     """
     frozen, stop = prompts.embedded, prompts.start + prompts.tokens
     x = torch.cat(
@@ -155,4 +159,6 @@ def class_features(text: TextTower, prompts: Prompts, context: Tensor) -> Tensor
         1,
     )
     features = text.encode(x, prompts.mask, prompts.read)
-    return torch.stack([normalize(group.float().mean(0), dim=0) for group in features.split(prompts.counts)])
+    return torch.stack(
+        [normalize(group.float().mean(0), dim=0) for group in features.split(prompts.counts)]
+    )

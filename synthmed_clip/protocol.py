@@ -70,40 +70,58 @@ class Protocol:
     def __post_init__(self) -> None:
         names = [dataset.name for dataset in self.datasets]
         if not names or len(set(names)) < len(names):
-            raise ValueError(f"data sets need different names, and at least one: {', '.join(names) or 'none'}")
+            raise ValueError(
+                f"data sets need different names, and at least one: {', '.join(names) or 'none'}"
+            )
         methods = [folder_name(method.name) for method in (*self.variants, *self.ablations)]
-        repeated = {name for name in methods if methods.count(name) > 1} - {method.name for method in self.variants}
+        repeated = {name for name in methods if methods.count(name) > 1} - {
+            method.name for method in self.variants
+        }
         if repeated or not self.variants:
-            raise ValueError(f"methods need different names, and at least one variant: {', '.join(methods) or 'none'}")
+            raise ValueError(
+                f"methods need different names, and at least one variant: "
+                f"{', '.join(methods) or 'none'}"
+            )
         if self.repeats < 1 or min(self.shots, default=0) < 1 or self.ablation_shots < 1:
-            raise ValueError(f"repeats and shots must be at least 1, not {self.repeats} and {tuple(self.shots)}")
+            raise ValueError(
+                f"repeats and shots must be at least 1, not {self.repeats} and {tuple(self.shots)}"
+            )
         if self.transfer and len(names) < 2:
             raise ValueError(f"transfer needs another data set beside {names[0]}")
         for dataset in self.datasets:
             if len(dataset.train) < max(self.all_shots) and (dataset.train or not self.transfer):
                 raise ValueError(
-                    f"{dataset.name} has {len(dataset.train)} normal training images; {max(self.all_shots)} shots asked for"
+                    f"{dataset.name} has {len(dataset.train)} normal training images; "
+                    f"{max(self.all_shots)} shots asked for"
                 )
 
     @property
     def all_shots(self) -> list[int]:
         """Sizes of support sets, that of ablations and transfer included where there are any."""
-        return sorted({*self.shots, *([self.ablation_shots] if self.ablations or self.transfer else [])})
+        return sorted(
+            {*self.shots, *([self.ablation_shots] if self.ablations or self.transfer else [])}
+        )
 
     def support(self, dataset: Dataset, repeat: int, shots: int) -> list[Path]:
         """The support set: the first images of the repeat's own order of the training images."""
-        order = np.random.default_rng(SeedSequence(self.seed, spawn_key=(repeat,))).permutation(len(dataset.train))
+        order = np.random.default_rng(SeedSequence(self.seed, spawn_key=(repeat,))).permutation(
+            len(dataset.train)
+        )
         return [dataset.train[i] for i in order[:shots]]
 
     def groups(self) -> list[Group]:
-        """All fits, those of the variants first, together where they see the same synthetic images."""
+        """All fits, those of the variants first, together where they see the same
+        synthetic images.
+        """
         known = {method.name for method in self.variants}
         groups = []
         for shots in self.all_shots:
             ablations = self.ablations if shots == self.ablation_shots else ()
             wanted = [*self.variants, *(method for method in ablations if method.name not in known)]
             wanted.sort(key=lambda method: method.stream)  # stable: within a stream the order stays
-            streams = [list(members) for _, members in groupby(wanted, key=lambda method: method.stream)]
+            streams = [
+                list(members) for _, members in groupby(wanted, key=lambda method: method.stream)
+            ]
             groups += [
                 Group(dataset, shots, repeat, members)
                 for dataset in self.datasets
@@ -111,4 +129,6 @@ class Protocol:
                 for repeat in range(self.repeats)
                 for members in streams
             ]
-        return sorted(groups, key=lambda group: not known & {method.name for method in group.methods})
+        return sorted(
+            groups, key=lambda group: not known & {method.name for method in group.methods}
+        )

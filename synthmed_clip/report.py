@@ -47,7 +47,8 @@ def write_report(
     """
     if not len(dataset.test) == len(evaluation.scores) == len(maps):
         raise ValueError(
-            f"{len(dataset.test)} test images, but {len(evaluation.scores)} scores and {len(maps)} maps: "
+            f"{len(dataset.test)} test images, but {len(evaluation.scores)} scores and "
+            f"{len(maps)} maps: "
             "they must belong together"
         )
     page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
@@ -55,13 +56,16 @@ def write_report(
 
 
 def _page(data: dict, summary: str) -> str:
-    """Put style, scripts and data into the template, in one pass: what is put in is not searched again."""
+    """Put style, scripts and data into the template, in one pass: what is put in is not searched
+    again.
+    """
     files = resources.files("synthmed_clip") / "report_page"
 
     def read(name: str) -> str:
         return (files / name).read_text(encoding="utf-8").strip()
 
-    # Within a script element only `<` could end it or hide its end. All else is ASCII, odd file names included.
+    # Within a script element only `<` could end it or hide its end. All else is ASCII, odd file
+    # names included.
     embedded = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "style": read("style.css"),

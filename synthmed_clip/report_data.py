@@ -1,4 +1,6 @@
-"""What the report shows, as JSON-ready data: figures, pictures, classes, support images, settings."""
+"""What the report shows, as JSON-ready data: figures, pictures, classes, support images,
+settings.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ _THUMBNAIL = 96
 _MEDIA = "data:image/webp;base64,"
 
 
-def report_data(detector: Detector, dataset: Dataset, evaluation: Evaluation, maps: np.ndarray) -> dict:
+def report_data(
+    detector: Detector, dataset: Dataset, evaluation: Evaluation, maps: np.ndarray
+) -> dict:
     """Return all that the page shows as JSON-ready data. Parameters as `write_report`."""
     scores = np.array(evaluation.scores)
     abnormal = np.array([item.abnormal for item in dataset.test])
@@ -74,7 +78,9 @@ def report_data(detector: Detector, dataset: Dataset, evaluation: Evaluation, ma
 
 
 def _kinds(items: tuple[Item, ...]) -> list[str]:
-    """Name every image's class; where one name stands for normal and abnormal images, tell them apart."""
+    """Name every image's class; where one name stands for normal and abnormal images, tell them
+    apart.
+    """
     words = ["abnormal" if item.abnormal else "normal" for item in items]
     flags = defaultdict(set)
     for item in items:
@@ -88,7 +94,9 @@ def _kinds(items: tuple[Item, ...]) -> list[str]:
 def _images(
     detector: Detector, dataset: Dataset, scores: np.ndarray, kinds: list[str], maps: np.ndarray
 ) -> tuple[list[dict], list[str]]:
-    """Return what the page shows of every test image, and the digests by which support images are known."""
+    """Return what the page shows of every test image, and the digests by which support images are
+    known.
+    """
     settings = detector.settings
     grey = VARIANTS[settings.variant].grey_test
     side, map_side = min(settings.image_size, _SIDE), min(maps.shape[-1], _MAP_SIDE)
@@ -126,12 +134,16 @@ def _outline(mask: np.ndarray) -> str:
     borders, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     paths = []
     for border in borders:
-        points = cv2.approxPolyDP(border, 0.6, True)[:, 0] + 0.5  # OpenCV names a pixel's corner, we mean its middle
+        points = (
+            cv2.approxPolyDP(border, 0.6, True)[:, 0] + 0.5
+        )  # OpenCV names a pixel's corner, we mean its middle
         paths.append("M" + "L".join(f"{x:g} {y:g}" for x, y in points) + "Z")
     return "".join(paths)
 
 
-def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support: tuple[str, ...]) -> list[dict]:
+def _warnings(
+    images: list[dict], digests: list[str], dataset: Dataset, support: tuple[str, ...]
+) -> list[dict]:
     """Say where test images are support images, nearly training images, or one and the same."""
     names = defaultdict(list)
     for row, found in zip(images, digests, strict=True):
@@ -149,7 +161,8 @@ def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support:
         out.append(
             {
                 "title": "Training and test images were not kept apart",
-                "message": f"Of the test images, {len(leaked)} served as support when the detector was fitted: the same "
+                "message": f"Of the test images, {len(leaked)} served as support when the "
+                f"detector was fitted: the same "
                 "pixels at its size. The figures below are not to be trusted.",
                 "names": leaked,
                 "grave": True,
@@ -159,7 +172,8 @@ def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support:
         out.append(
             {
                 "title": "Some test images nearly repeat training images",
-                "message": "They correlate by at least 0.99 at 48 x 48 pixels, and flatter the figures where their partner "
+                "message": "They correlate by at least 0.99 at 48 x 48 pixels, and flatter the "
+                "figures where their partner "
                 "was a support image.",
                 "names": near,
                 "grave": False,
@@ -169,7 +183,8 @@ def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support:
         out.append(
             {
                 "title": "Some test images are the same picture",
-                "message": "They are equal pixel for pixel at the detector's size and count more than once.",
+                "message": "They are equal pixel for pixel at the detector's size and count more "
+                "than once.",
                 "names": twins,
                 "grave": False,
             }
@@ -179,21 +194,32 @@ def _warnings(images: list[dict], digests: list[str], dataset: Dataset, support:
 
 def _calibration(detector: Detector) -> str:
     if not detector.settings.support and not detector.settings.epochs:
-        meaning = "The detector was imported from a checkpoint that has no threshold; this one was not calibrated."
+        meaning = (
+            "The detector was imported from a checkpoint that has no threshold; this one "
+            "was not calibrated."
+        )
     else:
         meaning = (
-            "A detector comes calibrated to the score that best separates (balanced accuracy) its support images from "
-            "fresh synthetic anomalies on them. It has seen no real anomaly, and normal images that were not in the "
-            "support set score somewhat higher: treat it as a start, and set your own from validation data."
+            "A detector comes calibrated to the score that best separates (balanced accuracy) "
+            "its support images from "
+            "fresh synthetic anomalies on them. It has seen no real anomaly, and normal images "
+            "that were not in the "
+            "support set score somewhat higher: treat it as a start, and set your own from "
+            "validation data."
         )
-    return f"{meaning} A threshold that is chosen here is fitted to the test set: its figures are too good."
+    return (
+        f"{meaning} A threshold that is chosen here is fitted to the test set: its "
+        f"figures are too good."
+    )
 
 
 def _rounded(curve: Curve) -> dict:
     return {name: np.round(values, 4).tolist() for name, values in asdict(curve).items()}
 
 
-def _classes(items: tuple[Item, ...], kinds: list[str], scores: np.ndarray, abnormal: np.ndarray) -> list[dict]:
+def _classes(
+    items: tuple[Item, ...], kinds: list[str], scores: np.ndarray, abnormal: np.ndarray
+) -> list[dict]:
     """Count every class, normal ones first, and tell abnormal ones from all normal images."""
     named = np.array(kinds)
     out = []
@@ -224,14 +250,19 @@ def _support(detector: Detector, dataset: Dataset) -> dict:
         pixels = square(path, settings.image_size)[0]
         if (found := digest(pixels)) in wanted:
             wanted.remove(found)
-            images.append({"name": path.name, "source": _MEDIA + _webp(pixels, _THUMBNAIL, quality=75)})
+            images.append(
+                {"name": path.name, "source": _MEDIA + _webp(pixels, _THUMBNAIL, quality=75)}
+            )
     if not total:
         note = "The detector does not say which images it was fitted on."
     elif not wanted:
-        note = f"The detector was fitted on {total}, all among the training images of this data set."
+        note = (
+            f"The detector was fitted on {total}, all among the training images of this data set."
+        )
     else:
         note = (
-            f"The detector was fitted on {total}; {len(wanted)} of them are not among the training images of this data set "
+            f"The detector was fitted on {total}; {len(wanted)} of them are not among the "
+            f"training images of this data set "
             "and cannot be shown (the detector keeps only their digests)."
         )
     return {"note": note, "images": images}
@@ -243,7 +274,10 @@ def _epochs(detector: Detector) -> str:
     if detector.settings.validation is None:
         return total
     best = max(detector.log, key=lambda epoch: epoch.validation or 0)
-    return f"{total}; the {best.number}. was kept, Image-AUROC {best.validation:.4f} on the validation set"
+    return (
+        f"{total}; the {best.number}. was kept, Image-AUROC {best.validation:.4f} on the "
+        f"validation set"
+    )
 
 
 def _facts(detector: Detector) -> dict[str, list[tuple[str, str]]]:
@@ -270,7 +304,10 @@ def _facts(detector: Detector) -> dict[str, list[tuple[str, str]]]:
             ("Learning rate", f"{settings.lr:g}"),
             ("Adam's betas", ", ".join(f"{beta:g}" for beta in settings.betas)),
             ("Seed (entropy)", ", ".join(map(str, settings.entropy)) or "unknown"),
-            ("Precision", f"fitted in {settings.precision}, evaluated in {precision_name(backbone)}"),
+            (
+                "Precision",
+                f"fitted in {settings.precision}, evaluated in {precision_name(backbone)}",
+            ),
             ("Device", str(backbone.device)),
             ("synthmed", __version__),
             ("Python", platform.python_version()),

@@ -52,8 +52,8 @@ class Result:
     figures : dict of float
         Those of `FIGURES` that there are; of pixels only where there are masks.
     apart : dict of float
-        The same without the test images that nearly repeat one that the run has seen; empty where that leaves images
-        of one kind only.
+        The same without the test images that nearly repeat one that the run has seen; empty where
+        that leaves images of one kind only.
     threshold, sensitivity, specificity : float or None
         None for baselines, which have no threshold.
     seconds : float
@@ -74,7 +74,10 @@ class Result:
 
     def write(self, output: Path) -> None:
         """Write it as JSON into the run's folder."""
-        write_text(output / self.run.folder / f"on-{self.test}.json", json.dumps(asdict(self), indent=1) + "\n")
+        write_text(
+            output / self.run.folder / f"on-{self.test}.json",
+            json.dumps(asdict(self), indent=1) + "\n",
+        )
 
     @classmethod
     def read(cls, output: Path, run: Run, test: str) -> Result | None:
@@ -139,5 +142,9 @@ def summarise(results: Iterable[Result]) -> list[Row]:
 
 
 def _spread(figures: list[dict[str, float]]) -> dict[str, tuple[float, float]]:
-    values = {name: [found[name] for found in figures] for name in figures[0] if all(name in f for f in figures)}
+    values = {
+        name: [found[name] for found in figures]
+        for name in figures[0]
+        if all(name in f for f in figures)
+    }
     return {name: (mean(v), stdev(v) if len(v) > 1 else 0.0) for name, v in values.items()}

@@ -66,5 +66,7 @@ class Selection:
         found = image_metrics(scores, self._abnormal, resamples=1)["AUROC"].value
         if found > self.highest:
             self.highest = found
-            self.best = {name: tensor.detach().clone() for name, tensor in head.state_dict().items()}
+            self.best = {
+                name: tensor.detach().clone() for name, tensor in head.state_dict().items()
+            }
         return found

@@ -63,7 +63,8 @@ class Settings:
     tokens : int
     temperature : float
     recipe : dict
-        Of the synthetic anomalies, as `to_dict` of the generator gives it; empty for an imported checkpoint.
+        Of the synthetic anomalies, as `to_dict` of the generator gives it; empty for an imported
+        checkpoint.
     epochs, batch_size, lr, betas, average
         Of the optimisation.
     entropy : tuple of int
@@ -73,11 +74,13 @@ class Settings:
     adapters : bool
         Whether adapters are learnt; otherwise channels are average-pooled (the paper's ablation).
     support : tuple of str
-        Digest of each support image as the backbone sees it (`images.digest`): which they were, without showing them.
+        Digest of each support image as the backbone sees it (`images.digest`): which they were,
+        without showing them.
     start : str or None
         SHA-256 of the head that the fit began with, where it was another detector's.
     validation : str or None
-        SHA-256 of the validation images and labels by which the epoch was chosen, where there were any.
+        SHA-256 of the validation images and labels by which the epoch was chosen, where there were
+        any.
     """
 
     variant: str
@@ -117,7 +120,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Mean losses over one epoch; `number` counts from 1, `validation` is Image-AUROC where there is such a set."""
+    """Mean losses over one epoch; `number` counts from 1, `validation` is Image-AUROC where there
+    is such a set.
+    """
 
     number: int
     loss: float

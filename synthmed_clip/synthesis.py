@@ -61,7 +61,9 @@ def synthesise(
 
 
 class Steps(Dataset, ABC):
-    """Every training step's batch, by its number; an epoch shows each of `count` images once, in a new order."""
+    """Every training step's batch, by its number; an epoch shows each of `count` images once, in a
+    new order.
+    """
 
     batch_size: int
     entropy: tuple[int, ...]
@@ -82,7 +84,9 @@ class Steps(Dataset, ABC):
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         epoch, place = divmod(step, self.per_epoch)
         order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
-        chosen = order.permutation(self.count)[place * self.batch_size : (place + 1) * self.batch_size]
+        chosen = order.permutation(self.count)[
+            place * self.batch_size : (place + 1) * self.batch_size
+        ]
         pairs = [self.pair(epoch, int(index)) for index in chosen]
         images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
         return images, masks
@@ -106,7 +110,8 @@ class SyntheticSteps(Steps):
 
 
 def require_anomalies(steps: SyntheticSteps, items: Sequence[Path | np.ndarray]) -> None:
-    """Draw once on every image, so that an empty one is named now and not by a worker in some epoch.
+    """Draw once on every image, so that an empty one is named now and not by a worker in some
+    epoch.
 
     Raises
     ------
@@ -122,10 +127,13 @@ def require_anomalies(steps: SyntheticSteps, items: Sequence[Path | np.ndarray])
 
 
 def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the batches of steps `first` to `stop` in order; `workers` processes make them ahead of time."""
+    """Yield the batches of steps `first` to `stop` in order; `workers` processes make them ahead of
+    time.
+    """
     if workers == 0:
         return (steps[step] for step in range(first, stop))
-    # fork where it can be had: a worker starts in milliseconds, and a script needs no __main__ guard.
+    # fork where it can be had: a worker starts in milliseconds, and a script needs no __main__
+    # guard.
     context = "fork" if sys.platform == "linux" else "spawn"
     return iter(
         DataLoader(
@@ -142,4 +150,6 @@ def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[
 def _start_worker(_: int) -> None:
     import cv2
 
-    cv2.setNumThreads(1)  # its thread pool does not survive a fork, and the cores belong to the backbone
+    cv2.setNumThreads(
+        1
+    )  # its thread pool does not survive a fork, and the cores belong to the backbone

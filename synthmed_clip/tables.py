@@ -19,8 +19,11 @@ from synthmed_clip.results import FIGURES, Result, Row, Run, summarise
 _SHOWN = ("Image-AUROC", "Image-AP", "Pixel-AUROC", "Pixel-AUPRO")
 
 
-def write_tables(output: Path, results: Sequence[Result], abnormal: dict[str, np.ndarray], notes: Sequence[str]) -> str:
-    """Write runs.csv, summary.csv, summary.json, a plot per data set and table.md; return the last one's text.
+def write_tables(
+    output: Path, results: Sequence[Result], abnormal: dict[str, np.ndarray], notes: Sequence[str]
+) -> str:
+    """Write runs.csv, summary.csv, summary.json, a plot per data set and table.md; return the last
+    one's text.
 
     Parameters
     ----------
@@ -36,7 +39,10 @@ def write_tables(output: Path, results: Sequence[Result], abnormal: dict[str, np
     write_csv(output / "summary.csv", [_row_line(row) for row in rows])
     write_text(output / "summary.json", json.dumps([asdict(row) for row in rows], indent=1) + "\n")
     for name in dict.fromkeys(row.dataset for row in rows):
-        save_figure(_plot([row for row in rows if row.dataset == row.test == name]), output / f"auroc-{name}.png")
+        save_figure(
+            _plot([row for row in rows if row.dataset == row.test == name]),
+            output / f"auroc-{name}.png",
+        )
     sentences = [*notes, *verdicts(results, abnormal)]
     text = table(rows) + "\n" + "".join(f"- {sentence}\n" for sentence in sentences)
     write_text(output / "table.md", text)
@@ -45,7 +51,14 @@ def write_tables(output: Path, results: Sequence[Result], abnormal: dict[str, np
 
 def table(rows: Sequence[Row]) -> str:
     """Return the summary as a Markdown table, percentages as mean and standard deviation."""
-    head = ["data", "method", "k", *_SHOWN, "Image-AUROC without near-duplicates", "paper, k unknown"]
+    head = [
+        "data",
+        "method",
+        "k",
+        *_SHOWN,
+        "Image-AUROC without near-duplicates",
+        "paper, k unknown",
+    ]
     lines = [head, ["---"] * len(head)]
     most = max((row.repeats for row in rows), default=0)
     for row in rows:
@@ -62,8 +75,8 @@ def table(rows: Sequence[Row]) -> str:
 def verdicts(results: Sequence[Result], abnormal: dict[str, np.ndarray]) -> list[str]:
     """Say of every detector that does not beat a baseline that it does not.
 
-    To beat means a higher mean over the repeats, of Image-AUROC and of Pixel-AUROC. With the former stands in how many
-    repeats the detector is significantly worse (DeLong, p < 0.05).
+    To beat means a higher mean over the repeats, of Image-AUROC and of Pixel-AUROC. With the former
+    stands in how many repeats the detector is significantly worse (DeLong, p < 0.05).
     """
     found = {(result.run, result.test): result for result in results}
     groups: dict[tuple[str, str, int, str], list[Result]] = {}
@@ -75,30 +88,47 @@ def verdicts(results: Sequence[Result], abnormal: dict[str, np.ndarray]) -> list
             continue
         for baseline in (ZERO_SHOT, PATCHES, joined(method)):
             keys = [
-                (Run(test, ZERO_SHOT, 0, 0) if baseline == ZERO_SHOT else replace(member.run, method=baseline), test)
+                (
+                    Run(test, ZERO_SHOT, 0, 0)
+                    if baseline == ZERO_SHOT
+                    else replace(member.run, method=baseline),
+                    test,
+                )
                 for member in members
             ]
             peers = [found[key] for key in keys if key in found]
             if len(peers) < len(members):
                 continue
             losses = [
-                f"{name} {100 * own:.1f} against {100 * other:.1f}" + _significance(name, members, peers, abnormal[test])
+                f"{name} {100 * own:.1f} against {100 * other:.1f}"
+                + _significance(name, members, peers, abnormal[test])
                 for name in ("Image-AUROC", "Pixel-AUROC")
                 if name in members[0].figures and name in peers[0].figures
-                for own, other in [[np.mean([r.figures[name] for r in group]) for group in (members, peers)]]
+                for own, other in [
+                    [np.mean([r.figures[name] for r in group]) for group in (members, peers)]
+                ]
                 if own <= other
             ]
             if losses:
                 where = dataset if dataset == test else f"{dataset} -> {test}"
-                sentences.append(f"{where}, k = {shots}: {method} does not beat {baseline}: {'; '.join(losses)}.")
+                sentences.append(
+                    f"{where}, k = {shots}: {method} does not beat {baseline}: {'; '.join(losses)}."
+                )
     return sentences
 
 
-def _significance(name: str, members: list[Result], peers: list[Result], abnormal: np.ndarray) -> str:
-    """In how many repeats a detector's scores are significantly worse, in brackets; empty where DeLong has no say."""
+def _significance(
+    name: str, members: list[Result], peers: list[Result], abnormal: np.ndarray
+) -> str:
+    """In how many repeats a detector's scores are significantly worse, in brackets; empty where
+    DeLong has no say.
+    """
     if name != "Image-AUROC" or min(abnormal.sum(), (~abnormal).sum()) < 2:
         return ""
-    tests = [delong(np.array(a.scores), np.array(b.scores), abnormal) for a, b in zip(members, peers, strict=True)]
+    tests = [
+        delong(np.array(a.scores), np.array(b.scores), abnormal)
+        for a, b in zip(members, peers, strict=True)
+    ]
     worse = sum(test.p < 0.05 and test.difference < 0 for test in tests)
     return f" (significantly in {worse} of {len(tests)} repeats)"
 
@@ -123,18 +153,31 @@ def _run_line(result: Result) -> dict:
 
 
 def _row_line(row: Row) -> dict:
-    line = {"dataset": row.dataset, "test": row.test, "method": row.method, "shots": row.shots, "repeats": row.repeats}
+    line = {
+        "dataset": row.dataset,
+        "test": row.test,
+        "method": row.method,
+        "shots": row.shots,
+        "repeats": row.repeats,
+    }
     for suffix, figures in (("", row.figures), (" without near-duplicates", row.apart)):
         for name in FIGURES:
             mean, deviation = figures.get(name, (None, None))
-            line[f"{name}{suffix}"], line[f"{name}{suffix} std"] = mean, deviation if row.repeats > 1 else None
+            line[f"{name}{suffix}"], line[f"{name}{suffix} std"] = (
+                mean,
+                deviation if row.repeats > 1 else None,
+            )
     line["paper Image-AUROC"], line["paper Image-AUROC std"] = row.published or (None, None)
     return line
 
 
 def _plot(rows: Sequence[Row]) -> Figure:
-    """Image-AUROC, and Pixel-AUROC where there are masks, against shots; the band is one standard deviation."""
-    shown = [name for name in ("Image-AUROC", "Pixel-AUROC") if any(name in row.figures for row in rows)]
+    """Image-AUROC, and Pixel-AUROC where there are masks, against shots; the band is one standard
+    deviation.
+    """
+    shown = [
+        name for name in ("Image-AUROC", "Pixel-AUROC") if any(name in row.figures for row in rows)
+    ]
     figure = Figure(figsize=(5.5 * len(shown), 4), layout="constrained")
     for axes, name in zip(np.atleast_1d(figure.subplots(1, len(shown))), shown, strict=True):
         ticks = sorted({row.shots for row in rows if row.shots})
@@ -150,8 +193,17 @@ def _plot(rows: Sequence[Row]) -> Figure:
                 centre, spread = np.array([row.figures[name] for row in members]).T
                 at = [row.shots for row in members]
                 (line,) = axes.plot(at, centre, marker="o", markersize=4, label=method)
-                axes.fill_between(at, centre - spread, centre + spread, color=line.get_color(), alpha=0.15, linewidth=0)
-        axes.set(xscale="log", xlabel="support images", ylabel=name, xticks=ticks, xticklabels=ticks)
+                axes.fill_between(
+                    at,
+                    centre - spread,
+                    centre + spread,
+                    color=line.get_color(),
+                    alpha=0.15,
+                    linewidth=0,
+                )
+        axes.set(
+            xscale="log", xlabel="support images", ylabel=name, xticks=ticks, xticklabels=ticks
+        )
         axes.minorticks_off()
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)

@@ -56,7 +56,8 @@ class TextTower(ABC):
         causal: bool,
         truncate: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Prepare embedded prompts for `encode`: what it takes beside the context, which is added later.
+        """Prepare embedded prompts for `encode`: what it takes beside the context, which is added
+        later.
 
         Parameters
         ----------
@@ -97,10 +98,12 @@ class ClipText(TextTower):
     class_token : Tensor or None
         CoCa's: stands after all the text and its padding, and is what is read.
     masks_padding : bool
-        Whether padding is hidden from attention; so it is for a class token, which would see it otherwise.
+        Whether padding is hidden from attention; so it is for a class token, which would see it
+        otherwise.
     mask_shifted : bool
-        Whether that mask lies one position late, so that the first padding is seen and the class token sees
-        itself only after a text without padding: CoCa's published weights were trained so.
+        Whether that mask lies one position late, so that the first padding is seen and the class
+        token sees itself only after a text without padding: CoCa's published weights were trained
+        so.
     """
 
     positional_embedding: Tensor
@@ -133,7 +136,9 @@ class ClipText(TextTower):
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         count, length = valid.shape
         mask = self.causal_mask if causal else None
-        unread = truncate and (mask is not None or self.masks_padding)  # whether nothing reads what follows a prompt
+        unread = truncate and (
+            mask is not None or self.masks_padding
+        )  # whether nothing reads what follows a prompt
         kept, read = torch.arange(length, device=valid.device), ends
         if self.class_token is not None:
             embedded = torch.cat([embedded, self.class_token.to(embedded).expand(count, 1, -1)], 1)
@@ -151,7 +156,9 @@ class ClipText(TextTower):
         if mask is not None:
             mask = mask[kept][:, kept].to(embedded)
         if self.masks_padding:
-            hidden = embedded.new_zeros(count, 1, 1, len(kept)).masked_fill(~valid[:, None, None, kept], -torch.inf)
+            hidden = embedded.new_zeros(count, 1, 1, len(kept)).masked_fill(
+                ~valid[:, None, None, kept], -torch.inf
+            )
             mask = hidden if mask is None else hidden + mask
         return embedded, mask, read
 
@@ -213,7 +220,10 @@ def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
     owner: Any = getattr(net, "text", net)
     if isinstance(owner, HFTextEncoder):
         # Encoders of sequence-to-sequence models have the one, all others the other.
-        embedding = getattr(owner.transformer, "embed_tokens", None) or owner.transformer.get_input_embeddings()
+        embedding = (
+            getattr(owner.transformer, "embed_tokens", None)
+            or owner.transformer.get_input_embeddings()
+        )
         return HuggingFaceText(
             tokens=take_tokens(text_config, text_config.get("context_length", 77)),
             token_embedding=embedding,
@@ -225,7 +235,8 @@ def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
         )
     if not hasattr(owner, "token_embedding"):
         raise ValueError(
-            f"the text tower of {name!r} ({type(owner).__name__}) is neither CLIP's transformer nor Hugging Face's; "
+            f"the text tower of {name!r} ({type(owner).__name__}) is neither CLIP's transformer "
+            f"nor Hugging Face's; "
             "learnable prompts cannot be put into it"
         )
     class_token = getattr(owner, "cls_emb", None)
@@ -256,8 +267,9 @@ def _last(valid: Tensor) -> Tensor:
 def _block(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
     """One block of the transformer, `(W, L, width)`.
 
-    nn.MultiheadAttention transposes its input, and its products then copy their weights for every prompt: ten
-    times the cost of the rest at these sizes. Its arithmetic on untransposed arrays stands here instead.
+    nn.MultiheadAttention transposes its input, and its products then copy their weights for every
+    prompt: ten times the cost of the rest at these sizes. Its arithmetic on untransposed arrays
+    stands here instead.
     """
     if not isinstance(block.attn, nn.MultiheadAttention):
         return block(x, attn_mask=mask)

@@ -38,7 +38,9 @@ def take_tokens(text_config: dict, length: int) -> Tokens:
     if not source:
         return Tokens(SimpleTokenizer(context_length=length, **options), length, 1)
     if options.get("trust_remote_code"):
-        raise ValueError(f"the tokenizer {source!r} wants to run code of its own, which is not done")
+        raise ValueError(
+            f"the tokenizer {source!r} wants to run code of its own, which is not done"
+        )
     mode = text_config.get("tokenizer_mode")
     try:
         tokenizer = HFTokenizer(source, context_length=length, tokenizer_mode=mode, **options)

@@ -56,24 +56,25 @@ def fit(
 ) -> Detector:
     """Adapt a frozen CLIP model to a handful of normal images (MediCLIP, Zhang et al. 2024).
 
-    Every epoch draws one fresh synthetic anomaly on each image; adapters and prompt context learn to map it,
-    by focal plus Dice loss with Adam. The detector is that of the last epoch, unless there is a validation set.
+    Every epoch draws one fresh synthetic anomaly on each image; adapters and prompt context learn
+    to map it, by focal plus Dice loss with Adam. The detector is that of the last epoch, unless
+    there is a validation set.
 
     Parameters
     ----------
     images : folder, paths or arrays
         The normal images; see `synthmed_clip.images.collect`.
     backbone : str, Path or Backbone
-        An open_clip model name, the path of a configuration in open_clip's JSON form or of a folder with a model,
-        'hf-hub:owner/model', or a loaded backbone (then `weights`, `random_text`, `image_size`, `device` and
-        `precision` are its own).
+        An open_clip model name, the path of a configuration in open_clip's JSON form or of a folder
+        with a model, 'hf-hub:owner/model', or a loaded backbone (then `weights`, `random_text`,
+        `image_size`, `device` and `precision` are its own).
     weights : str, Path or None
         A tag or a local file; None for random weights.
     random_text : bool
         The weights cover the visual tower alone; the text tower is left random.
     variant : {'paper', 'release'}
-        The method as published, or as the authors' code has it: words, temperature, causal mask, where the
-        softmax comes, and the recipe.
+        The method as published, or as the authors' code has it: words, temperature, causal mask,
+        where the softmax comes, and the recipe.
     layers : iterable of int, optional
         Layers to read, from 1; by default half, three quarters and all of the depth (12, 18, 24).
     words : pair of tuple of str, optional
@@ -83,32 +84,36 @@ def fit(
     temperature : float, optional
         What similarities are divided by; 0.07 (paper) or 1 (release).
     adapters : bool
-        Whether to learn adapters; without them the channels of the patch tokens are average-pooled to the length
-        of a text feature (an ablation of the paper).
+        Whether to learn adapters; without them the channels of the patch tokens are average-pooled
+        to the length of a text feature (an ablation of the paper).
     recipe : synthmed generator, str or dict, optional
-        What to draw anomalies with: a generator, a preset's name or a generator's `to_dict`. By default the
-        preset of the variant's name.
+        What to draw anomalies with: a generator, a preset's name or a generator's `to_dict`. By
+        default the preset of the variant's name.
     image_size : int, optional
         Side to which images are brought; the model's own by default.
     epochs, batch_size, lr, betas
         Of the optimisation.
     average : float
-        At least 0 and below 1: the detector is the mean of the head over all steps, each weighing this much of the next
-        (an exponential moving average, bias corrected; Polyak and Juditsky, 1992). 0, the paper's way, takes the last
-        step's alone, whose Image-AUROC swings from epoch to epoch; 0.995 evens that out.
+        At least 0 and below 1: the detector is the mean of the head over all steps, each weighing
+        this much of the next (an exponential moving average, bias corrected; Polyak and Juditsky,
+        1992). 0, the paper's way, takes the last step's alone, whose Image-AUROC swings from epoch
+        to epoch; 0.995 evens that out.
     rng : int, SeedSequence, BitGenerator, Generator or None
         All randomness comes from it (SPEC 7).
     device, precision
         As in `load_backbone`.
     workers : int, optional
-        Processes that draw synthetic images ahead of the backbone; the result does not depend on it.
+        Processes that draw synthetic images ahead of the backbone; the result does not depend on
+        it.
     start : Detector, optional
         One whose adapters and context the fit begins with, instead of random ones: see `pretrain`.
     validation : sequence of Item
-        Labelled images (`synthmed_clip.datasets.read_dataset`) of both kinds, which must not be test images. With
-        them the epoch of highest Image-AUROC on them is kept, not the last, and the log holds that figure.
+        Labelled images (`synthmed_clip.datasets.read_dataset`) of both kinds, which must not be
+        test images. With them the epoch of highest Image-AUROC on them is kept, not the last, and
+        the log holds that figure.
     checkpoint : path, optional
-        Written after every epoch. If it is there already, the fit goes on from it, to the same result.
+        Written after every epoch. If it is there already, the fit goes on from it, to the same
+        result.
     callback : callable, optional
         Called with an `Epoch` after each.
     progress : bool
@@ -117,15 +122,16 @@ def fit(
     Returns
     -------
     Detector
-        Its threshold is the score that best separates (balanced accuracy) the support images from fresh
-        synthetic anomalies on them, four each. It has seen no real anomaly, and normal images that were not
-        in the support set score somewhat higher: treat it as a start, and set your own from validation data.
+        Its threshold is the score that best separates (balanced accuracy) the support images from
+        fresh synthetic anomalies on them, four each. It has seen no real anomaly, and normal images
+        that were not in the support set score somewhat higher: treat it as a start, and set your
+        own from validation data.
 
     Raises
     ------
     ValueError
-        For an argument out of its range, a checkpoint of another fit, a start that does not fit, or a loss that is
-        no longer finite.
+        For an argument out of its range, a checkpoint of another fit, a start that does not fit, or
+        a loss that is no longer finite.
     synthmed.NothingToSee
         If an image is too empty to carry an anomaly.
     FileNotFoundError
@@ -187,9 +193,15 @@ def fit(
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     steps = SyntheticSteps(generator, support, batch_size, settings.entropy)
     require_anomalies(steps, items)
-    bar = tqdm(total=epochs, desc="fit", initial=len(log), disable=None if progress else True, unit="epoch")
+    bar = tqdm(
+        total=epochs, desc="fit", initial=len(log), disable=None if progress else True, unit="epoch"
+    )
     for epoch in train(backbone, settings, learner, steps, len(log), workers):
-        log.append(epoch if selection is None else replace(epoch, validation=selection.consider(learner.mean)))
+        log.append(
+            epoch
+            if selection is None
+            else replace(epoch, validation=selection.consider(learner.mean))
+        )
         bar.update()
         bar.set_postfix(loss=f"{epoch.loss:.4f}")
         if checkpoint is not None:
@@ -209,5 +221,7 @@ def _generator(recipe: synthmed.Generator | str | dict) -> synthmed.Generator:
     if isinstance(recipe, dict):
         return synthmed.from_dict(recipe)
     if not isinstance(recipe, synthmed.Generator):
-        raise TypeError(f"recipe must be a generator, a preset's name or a dict, not {type(recipe).__name__}")
+        raise TypeError(
+            f"recipe must be a generator, a preset's name or a dict, not {type(recipe).__name__}"
+        )
     return recipe

@@ -12,7 +12,11 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.convert import convert_state_dict
-from open_clip.model import convert_to_custom_text_state_dict, resize_pos_embed, resize_text_pos_embed
+from open_clip.model import (
+    convert_to_custom_text_state_dict,
+    resize_pos_embed,
+    resize_text_pos_embed,
+)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -32,12 +36,14 @@ def locate(name: str, weights: str | Path) -> Path:
     name : str
         open_clip's name of the model.
     weights : str or Path
-        A tag of that model, a file, a folder with a file named as on the hub, or 'hf-hub:owner/model'.
+        A tag of that model, a file, a folder with a file named as on the hub, or
+        'hf-hub:owner/model'.
 
     Raises
     ------
     FileNotFoundError
-        If it is none of them, or is not cached and the network is not there (said within ten seconds).
+        If it is none of them, or is not cached and the network is not there (said within ten
+        seconds).
     """
     if Path(weights).is_file():
         return Path(weights)
@@ -51,14 +57,19 @@ def locate(name: str, weights: str | Path) -> Path:
         tags = open_clip.list_pretrained_tags_by_model(name)
         raise FileNotFoundError(
             f"weights={str(weights)!r} is neither a file nor a tag of {name!r}"
-            + (f" (its tags: {', '.join(tags)})" if tags else " (a model without tags: pass a file)")
+            + (
+                f" (its tags: {', '.join(tags)})"
+                if tags
+                else " (a model without tags: pass a file)"
+            )
         )
     place, url = _cache_place(config)
     if place.is_file():
         return place
     if not hub.reachable(url):
         raise FileNotFoundError(
-            f"the weights {str(weights)!r} of {name!r} are not on this machine and {url} cannot be reached.\n"
+            f"the weights {str(weights)!r} of {name!r} are not on this machine and {url} cannot "
+            f"be reached.\n"
             f"  looked for: {place}\n"
             f"  to use a copy from elsewhere: weights='path/to/file' "
             f"(--weights FILE on the command line; .safetensors, .pt or .bin in open_clip's naming)"
@@ -79,7 +90,9 @@ def _cache_place(config: Mapping) -> tuple[Path, str]:
     if not repository:
         url = config.get("url", "")
         return Path("~/.cache/clip").expanduser() / Path(url).name, url
-    names = [filename] if filename else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    names = (
+        [filename] if filename else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    )
     names = [str(Path(n).with_suffix(".safetensors")) for n in names] + names
     return hub.cached(repository, names) or hub.place(repository, names[0]), hub.address(repository)
 
@@ -104,9 +117,15 @@ def read(path: Path) -> State:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(f"{path} is not a readable checkpoint (damaged or cut short?): {error}") from error
-    except Exception as error:  # pickle.UnpicklingError and its kin, which advise to unpickle what is not tensors
-        raise ValueError(f"{path} is no file of weights, or holds more than tensors, which is not read") from error
+        raise ValueError(
+            f"{path} is not a readable checkpoint (damaged or cut short?): {error}"
+        ) from error
+    except (
+        Exception
+    ) as error:  # pickle.UnpicklingError and its kin, which advise to unpickle what is not tensors
+        raise ValueError(
+            f"{path} is no file of weights, or holds more than tensors, which is not read"
+        ) from error
     for entry in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(entry), dict):
             state = state[entry]
@@ -136,7 +155,8 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
     model : nn.Module
         An open_clip model, float32.
     state : dict of Tensor
-        In open_clip's naming; with `visual_only` the names may lack their `visual.` (and `trunk.`) prefix.
+        In open_clip's naming; with `visual_only` the names may lack their `visual.` (and `trunk.`)
+        prefix.
     source : str
         How to call the checkpoint in a message.
     visual_only : bool
@@ -148,7 +168,9 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
         That names the first missing, surplus or misshapen weight.
     """
     tower = {k for k in model.state_dict() if _wanted(k, True)}
-    tower_only = not visual_only and not any(k in state for k in model.state_dict() if not k.startswith("visual."))
+    tower_only = not visual_only and not any(
+        k in state for k in model.state_dict() if not k.startswith("visual.")
+    )
     tower_only = tower_only and tower <= _visual_part(model, state).keys()
     if visual_only:
         state = _visual_part(model, state)
@@ -158,13 +180,18 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
             state = convert_to_custom_text_state_dict(state)
     targets = {k: v for k, v in model.state_dict().items() if _wanted(k, visual_only)}
     state = {k: v for k, v in state.items() if k in targets or not k.endswith(_NO_WEIGHT)}
-    for name in ("logit_scale", "logit_bias"):  # not used here, and stored as a scalar or as a vector
+    for name in (
+        "logit_scale",
+        "logit_bias",
+    ):  # not used here, and stored as a scalar or as a vector
         if name in targets:
             state[name] = state.get(name, targets[name]).reshape(targets[name].shape)
     if "visual.positional_embedding" in targets:
         _same_width(state, targets, "visual.positional_embedding", source)
         resize_pos_embed(state, model)
-    if not visual_only and any(k.endswith("positional_embedding") and "visual" not in k for k in state):
+    if not visual_only and any(
+        k.endswith("positional_embedding") and "visual" not in k for k in state
+    ):
         key = next(k for k in state if k.endswith("positional_embedding") and "visual" not in k)
         _same_width(state, targets, key, source)
         resize_text_pos_embed(state, model)
@@ -176,14 +203,18 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
 
 
 def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
-    """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first surplus."""
+    """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first
+    surplus.
+    """
     for name, tensor in wanted.items():
         if name not in given:
             return f"{name} {tuple(tensor.shape)} is missing"
         if given[name].shape != tensor.shape:
             return f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
     surplus = next((name for name in given if name not in wanted), None)
-    return None if surplus is None else f"{surplus} {tuple(given[surplus].shape)} has no place in it"
+    return (
+        None if surplus is None else f"{surplus} {tuple(given[surplus].shape)} has no place in it"
+    )
 
 
 def _wanted(name: str, visual_only: bool) -> bool:
@@ -192,10 +223,15 @@ def _wanted(name: str, visual_only: bool) -> bool:
 
 
 def _same_width(state: State, targets: State, name: str, source: str) -> None:
-    """Refuse another width before open_clip resamples positions, which would fail without naming it."""
+    """Refuse another width before open_clip resamples positions, which would fail without naming
+    it.
+    """
     given, wanted = state.get(name), targets.get(name)
     if given is not None and wanted is not None and given.shape[-1] != wanted.shape[-1]:
-        raise ValueError(f"{source} does not fit the model: {name} is {tuple(given.shape)}, not {tuple(wanted.shape)}")
+        raise ValueError(
+            f"{source} does not fit the model: {name} is {tuple(given.shape)}, not "
+            f"{tuple(wanted.shape)}"
+        )
 
 
 def _visual_part(model: nn.Module, state: State) -> State:
@@ -203,17 +239,27 @@ def _visual_part(model: nn.Module, state: State) -> State:
     if any(k.startswith("visual.") for k in state):
         state = {k: v for k, v in state.items() if k.startswith("visual.") and _wanted(k, True)}
     else:
-        prefix = "visual." if trunk is None or any(k.startswith("trunk.") for k in state) else "visual.trunk."
+        prefix = (
+            "visual."
+            if trunk is None or any(k.startswith("trunk.") for k in state)
+            else "visual.trunk."
+        )
         state = {prefix + k: v for k, v in state.items()}
     if trunk is not None:
         classifier = (getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or ()
         heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        state = {k: v for k, v in state.items() if not k.startswith(tuple(f"visual.trunk.{h}." for h in heads) or ("\0",))}
+        state = {
+            k: v
+            for k, v in state.items()
+            if not k.startswith(tuple(f"visual.trunk.{h}." for h in heads) or ("\0",))
+        }
     return state
 
 
 def digest(module: nn.Module) -> str:
-    """SHA-256 of a module's weights, names and shapes included; the same for the same float32 values."""
+    """SHA-256 of a module's weights, names and shapes included; the same for the same float32
+    values.
+    """
     sha = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         sha.update(f"{name}{tuple(tensor.shape)}".encode())

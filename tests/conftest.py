@@ -1,4 +1,6 @@
-"""Settings of every test: runs are reproducible, and what Numba compiles on first use breaks no deadline."""
+"""Settings of every test: runs are reproducible, and what Numba compiles on first use breaks no
+deadline.
+"""
 
 from hypothesis import settings
 

@@ -62,7 +62,9 @@ def test_the_radial_map_on_any_mask(anomaly, sink, order):
         mask[whole.box] = whole.inside
         assert not (sample.mask & ~mask).any()
         expected = np.clip(_warped(SMALL, mask, drawn, sink, order), 0, 1)
-        np.testing.assert_allclose(sample.image, expected, atol=1e-6)  # the spline of a part is that of all but for 1e-7
+        np.testing.assert_allclose(
+            sample.image, expected, atol=1e-6
+        )  # the spline of a part is that of all but for 1e-7
 
 
 @pytest.mark.parametrize(("figure", "is_box"), [(EllipseMask, False), (RectangleMask, True)])
@@ -72,12 +74,17 @@ def test_the_radial_map_on_a_figure(figure, is_box):
         drawn = sample.record["parameters"]
         region = figure().apply(drawn["mask"], Scene.of(SMALL))
         centre = np.array(drawn["centre"]) - region.corner
-        ratio = edge_ratio(region.inside.shape, centre, np.linalg.inv(drawn["mask"]["shape"]["to_pixels"]), is_box)
+        ratio = edge_ratio(
+            region.inside.shape, centre, np.linalg.inv(drawn["mask"]["shape"]["to_pixels"]), is_box
+        )
         offsets = np.indices(ratio.shape) - centre.reshape(-1, 1, 1)
         read = np.array(drawn["centre"]).reshape(-1, 1, 1) + offsets * np.where(
-            (ratio > 0) & (ratio < 1), np.maximum(ratio, 1e-12) ** (drawn["alpha"] - 1), 1)
+            (ratio > 0) & (ratio < 1), np.maximum(ratio, 1e-12) ** (drawn["alpha"] - 1), 1
+        )
         values = scipy.ndimage.map_coordinates(SMALL, read, order=1, mode="nearest")
-        np.testing.assert_allclose(sample.image[region.box][region.inside], values[region.inside], atol=1e-9)
+        np.testing.assert_allclose(
+            sample.image[region.box][region.inside], values[region.inside], atol=1e-9
+        )
 
 
 def test_alpha_and_the_centre():
@@ -111,9 +118,14 @@ def test_the_texture_is_added_as_the_method_says(texture):
     for seed in range(5):
         sample = GaussianIntensityChange(texture=texture)(IMAGE, rng=seed)
         drawn = sample.record["parameters"]
-        box = tuple(slice(c, c + n) for c, n in zip(drawn["mask"]["corner"], drawn["mask"]["shape"]["box"], strict=True))
+        box = tuple(
+            slice(c, c + n)
+            for c, n in zip(drawn["mask"]["corner"], drawn["mask"]["shape"]["box"], strict=True)
+        )
         shape = drawn["mask"]["shape"]["box"] if texture == "box" else IMAGE.shape
-        noise = scipy.ndimage.gaussian_filter(sign_noise(shape, drawn["seed"]).astype(float), drawn["sigma"])
+        noise = scipy.ndimage.gaussian_filter(
+            sign_noise(shape, drawn["seed"]).astype(float), drawn["sigma"]
+        )
         noise = (noise - noise.min()) / np.ptp(noise)
         soft = scipy.ndimage.gaussian_filter(sample.mask.astype(float), drawn["softness"])
         field = np.zeros(IMAGE.shape)
@@ -138,7 +150,9 @@ def test_the_ramp_is_added_as_the_method_says():
     for seed in range(8):
         sample = SmoothIntensityChange(EllipseMask())(IMAGE, rng=seed)
         drawn = sample.record["parameters"]
-        distance = scipy.ndimage.distance_transform_edt(np.pad(sample.mask, 1, mode="edge"))[1:-1, 1:-1]
+        distance = scipy.ndimage.distance_transform_edt(np.pad(sample.mask, 1, mode="edge"))[
+            1:-1, 1:-1
+        ]
         ramp = np.minimum(distance / min(drawn["width"] * 224, distance.max()), 1)
         expected = np.clip(IMAGE + drawn["step"] * ramp, IMAGE.min(), IMAGE.max())
         np.testing.assert_allclose(sample.image[sample.mask], expected[sample.mask], atol=0.51)
@@ -154,16 +168,25 @@ def test_the_patch_is_turned_and_scaled_as_the_method_says():
     assert _uniform(turn, -45, 45)
     larger = scale > 1
     assert abs(larger.mean() - 0.5) < 0.12
-    assert scipy.stats.kstest(np.where(larger, scale, 1 / scale) - 1, scipy.stats.expon(scale=0.1).cdf).pvalue > 1e-3
+    assert (
+        scipy.stats.kstest(
+            np.where(larger, scale, 1 / scale) - 1, scipy.stats.expon(scale=0.1).cdf
+        ).pvalue
+        > 1e-3
+    )
 
 
 def test_a_direct_paste_shows_the_donor():
     donor = picture("smooth", (60, 70), "float64", seed=1)
     for seed in range(5):
-        sample = CutPaste(blend="direct", rotation=(0.0, 0.0), scale=0.0)(SMALL, rng=seed, donors=[donor])
+        sample = CutPaste(blend="direct", rotation=(0.0, 0.0), scale=0.0)(
+            SMALL, rng=seed, donors=[donor]
+        )
         drawn = sample.record["parameters"]
         shape = drawn["mask"]["shape"]["box"]
-        read = np.indices(shape) + (np.array(drawn["middle"]) - (np.array(shape) - 1) / 2).reshape(-1, 1, 1)
+        read = np.indices(shape) + (np.array(drawn["middle"]) - (np.array(shape) - 1) / 2).reshape(
+            -1, 1, 1
+        )
         patch = scipy.ndimage.map_coordinates(donor, read, order=1)
         box = tuple(slice(c, c + n) for c, n in zip(drawn["mask"]["corner"], shape, strict=True))
         inside = sample.mask[box]

@@ -40,7 +40,10 @@ def test_the_paper_draws_its_three_tasks_alike():
 
 
 def test_the_release_draws_four_tasks_alike_and_a_second_half_of_the_time():
-    records = [synthmed.preset("release")(IMAGE, rng=seed).record["parameters"]["members"] for seed in range(600)]
+    records = [
+        synthmed.preset("release")(IMAGE, rng=seed).record["parameters"]["members"]
+        for seed in range(600)
+    ]
     twice = np.mean([len(members) == 2 for members in records])
     assert abs(twice - 0.5) < 5 * np.sqrt(0.25 / 600)
     options = [m["option"] for members in records for m in members]
@@ -51,7 +54,9 @@ def test_the_release_draws_four_tasks_alike_and_a_second_half_of_the_time():
 
 def test_weights():
     drawn = _anomalies(OneOf(Source(), Sink(), SmoothIntensityChange(), weights=(3, 1, 0)), 400)
-    assert (("SmoothIntensityChange",) not in drawn) and abs(drawn.count(("Source",)) / 400 - 0.75) < 0.11
+    assert (("SmoothIntensityChange",) not in drawn) and abs(
+        drawn.count(("Source",)) / 400 - 0.75
+    ) < 0.11
     times = [len(a) for a in _anomalies(Repeat(Source(), times=(0, 3), weights=(1, 3)), 200)]
     assert set(times) == {0, 3} and abs(np.mean(times) / 3 - 0.75) < 0.16
 
@@ -71,7 +76,9 @@ def test_each_is_drawn_on_the_result_of_the_one_before():
 def test_operators():
     a, b, c = Source(), Sink(), Identity()
     assert a | b | c == OneOf(a, b, c) == (a | b) | c and a + b + c == Sequence(a, b, c)
-    assert PerlinMask() | EllipseMask() | RectangleMask() == OneOf(PerlinMask(), EllipseMask(), RectangleMask())
+    assert PerlinMask() | EllipseMask() | RectangleMask() == OneOf(
+        PerlinMask(), EllipseMask(), RectangleMask()
+    )
     assert OneOf(a, b, weights=(1, 2)) | c == OneOf(OneOf(a, b, weights=(1, 2)), c)
     assert (PerlinMask() | EllipseMask()).is_mask and not (a | b).is_mask
     assert Repeat(a, times=2) == Repeat(a, times=(2,))
@@ -80,9 +87,15 @@ def test_operators():
 
 
 def test_a_second_anomaly_does_not_undo_the_first():
-    """Found by check_anomaly: what both left was below 1/255 of the value range, under a mask of six pixels."""
-    trial = Trial(Source() + CutPaste(), picture("gradient", (18, 5), "int16"), seed=479001600,
-                  roi=region("ragged", (18, 5), seed=18))
+    """Found by check_anomaly: what both left was below 1/255 of the value range, under a mask of
+    six pixels.
+    """
+    trial = Trial(
+        Source() + CutPaste(),
+        picture("gradient", (18, 5), "int16"),
+        seed=479001600,
+        roi=region("ragged", (18, 5), seed=18),
+    )
     invariants.visible_inside_mask(trial)
 
 

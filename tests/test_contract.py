@@ -1,7 +1,7 @@
 """The contract of a generator, points 1 to 10 of the design, as properties of every generator.
 
-Most of it is what `synthmed.testing` checks for anyone: this file gives it our generators, and adds what concerns the
-library as a whole.
+Most of it is what `synthmed.testing` checks for anyone: this file gives it our generators, and adds
+what concerns the library as a whole.
 """
 
 import contextlib
@@ -30,7 +30,15 @@ from synthmed import (
     Source,
     UnionMask,
 )
-from synthmed.testing import DoesNotApply, Trial, check_anomaly, invariants, picture, region, strategies
+from synthmed.testing import (
+    DoesNotApply,
+    Trial,
+    check_anomaly,
+    invariants,
+    picture,
+    region,
+    strategies,
+)
 
 GENERATORS = [
     PerlinMask(),
@@ -64,12 +72,16 @@ def test_every_generator_keeps_the_contract(generator):
     assert report.rejected < 60
 
 
-@pytest.mark.parametrize("generator", [synthmed.preset("paper"), synthmed.preset("release")], ids=["paper", "release"])
+@pytest.mark.parametrize(
+    "generator", [synthmed.preset("paper"), synthmed.preset("release")], ids=["paper", "release"]
+)
 def test_every_other_dtype(generator):
     check_anomaly(generator, dtype=WIDE_DTYPES, examples=60)
 
 
-@pytest.mark.parametrize("generator", [PerlinMask(), SmoothIntensityChange(), CutPaste(), Source()], ids=repr)
+@pytest.mark.parametrize(
+    "generator", [PerlinMask(), SmoothIntensityChange(), CutPaste(), Source()], ids=repr
+)
 def test_tiny_images(generator):
     try:
         check_anomaly(generator, side=(1, 6), examples=60)
@@ -115,7 +127,9 @@ def test_a_call_without_a_seed_is_random():
 
 def test_volumes_are_not_done_slice_by_slice():
     volume = picture("smooth", (12, 14, 16), "float32")
-    sample = EllipseMask(box=(0.6, 0.6), rotation=(0.0, 0.0), shear=0.0, side_offset=0.6)(volume, rng=1)
+    sample = EllipseMask(box=(0.6, 0.6), rotation=(0.0, 0.0), shear=0.0, side_offset=0.6)(
+        volume, rng=1
+    )
     areas = sample.mask.sum(axis=(1, 2))
     assert len(set(areas[areas > 0].tolist())) > 2
 
@@ -124,18 +138,32 @@ def test_volumes_are_not_done_slice_by_slice():
 def test_shapes_are_taken_in_physical_space(seed):
     """A sphere, in voxels three times as deep as wide, reaches over a third as many of them."""
     volume = picture("smooth", (40, 120, 120))
-    mask = EllipseMask(box=(0.3, 0.3), side_offset=0.3, side_scale=0.0)(volume, rng=seed, spacing=(3, 1, 1)).mask
-    sides = [np.ptp(np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))) + 1 for axis in range(3)]
+    mask = EllipseMask(box=(0.3, 0.3), side_offset=0.3, side_scale=0.0)(
+        volume, rng=seed, spacing=(3, 1, 1)
+    ).mask
+    sides = [
+        np.ptp(np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))) + 1
+        for axis in range(3)
+    ]
     # Sheared and turned in millimetres, it still fits the bounds in voxels.
     assert sides[0] <= 12 and max(sides[1:]) <= 36
 
 
 def test_a_turn_by_a_right_angle_is_one_in_physical_space():
     volume = picture("smooth", (24, 72))
-    flat = EllipseMask(box=(0.2, 0.6), side_offset=0.2, side_scale=0.0, shear=0.0, rotation=(90.0, 90.0))
-    sides = [[np.ptp(np.flatnonzero(flat(volume, rng=1, spacing=s).mask.any(axis=1 - axis))) + 1 for axis in range(2)]
-             for s in ((3, 1), (1, 1))]
-    assert abs(sides[0][0] - 4) <= 1 and abs(sides[0][1] - 14) <= 1  # equal in millimetres: turning it changes nothing
+    flat = EllipseMask(
+        box=(0.2, 0.6), side_offset=0.2, side_scale=0.0, shear=0.0, rotation=(90.0, 90.0)
+    )
+    sides = [
+        [
+            np.ptp(np.flatnonzero(flat(volume, rng=1, spacing=s).mask.any(axis=1 - axis))) + 1
+            for axis in range(2)
+        ]
+        for s in ((3, 1), (1, 1))
+    ]
+    assert (
+        abs(sides[0][0] - 4) <= 1 and abs(sides[0][1] - 14) <= 1
+    )  # equal in millimetres: turning it changes nothing
     assert sides[1][0] > sides[0][0]
 
 
@@ -150,9 +178,14 @@ def test_the_region_of_interest(roi, seed):
 
 
 def test_a_label_within_its_mask_lies_in_the_region_of_interest():
-    """Found by check_anomaly: the changed pixels of a mask half in the region may all lie outside."""
-    trial = Trial(CutPaste(blend="direct", order=3, label="changed"), picture("hot pixel", (4, 6), "uint8"),
-                  roi=region("disc", (4, 6)))
+    """Found by check_anomaly: the changed pixels of a mask half in the region may all lie
+    outside.
+    """
+    trial = Trial(
+        CutPaste(blend="direct", order=3, label="changed"),
+        picture("hot pixel", (4, 6), "uint8"),
+        roi=region("disc", (4, 6)),
+    )
     with contextlib.suppress(NothingToSee):
         invariants.mostly_in_roi(trial)
 
@@ -170,7 +203,10 @@ def test_a_value_range_between_whole_numbers():
 
 def test_donors_of_another_byte_order():
     """Found by check_anomaly: they were refused."""
-    image, donor = picture("smooth", (16, 16), "int16", layout="big-endian"), picture("noise", (20, 16), "int16")
+    image, donor = (
+        picture("smooth", (16, 16), "int16", layout="big-endian"),
+        picture("noise", (20, 16), "int16"),
+    )
     sample = CutPaste()(image, donors=[donor], rng=3)
     native = CutPaste()(image.astype("int16"), donors=[donor], rng=3)
     np.testing.assert_array_equal(sample.image, native.image)
@@ -178,57 +214,111 @@ def test_donors_of_another_byte_order():
     np.testing.assert_array_equal(sample.image, again.image)
 
 
-@pytest.mark.parametrize(("bad", "error", "message"), [
-    ({"image": np.array([[1.0, np.nan], [2, 3]])}, ValueError, "image must be finite, but 1 of its values"),
-    ({"image": np.array([[1.0, np.inf], [2, 3]])}, ValueError, "image must be finite"),
-    ({"image": np.zeros((4, 4), complex)}, TypeError, "image must have a real numeric dtype, got complex128"),
-    ({"image": np.zeros((4, 4), bool)}, TypeError, "real numeric dtype, got bool"),
-    ({"image": np.zeros(4)}, ValueError, "2 or 3 spatial axes, got shape"),
-    ({"image": np.zeros((2, 2, 2, 2))}, ValueError, "2 or 3 spatial axes"),
-    ({"image": np.zeros((0, 4))}, ValueError, "image is empty"),
-    ({"channel_axis": 5}, ValueError, "channel_axis 5 is out of range"),
-    ({"rng": -1}, ValueError, "rng must be None, a non-negative int"),
-    ({"rng": "seed"}, TypeError, "rng must be None"),
-    ({"roi": np.ones((8, 8))}, TypeError, "roi must be a bool array, got dtype float64"),
-    ({"roi": np.ones((4, 8), bool)}, ValueError, r"roi must have the image's spatial shape \(8, 8\), got \(4, 8\)"),
-    ({"roi": np.zeros((8, 8), bool)}, NothingToSee, "roi is empty"),
-    ({"donors": []}, ValueError, "donors is empty"),
-    ({"donors": [np.zeros((8, 8))]}, ValueError, r"donors\[0\] must have the image's axes, channels and dtype"),
-    ({"donors": [np.zeros((8, 8, 3), np.uint8)]}, ValueError, r"donors\[0\] must have"),
-    ({"value_range": (5, 5)}, ValueError, "value_range must be a pair"),
-    ({"value_range": (0, 300)}, ValueError, "does not fit the image's dtype uint8"),
-    ({"value_range": (0, np.nan)}, ValueError, "value_range must be a pair"),
-    ({"value_range": 7}, ValueError, "value_range must be a pair"),
-    ({"spacing": (1,)}, ValueError, "spacing must hold 2 positive numbers"),
-    ({"spacing": (1, 0)}, ValueError, "spacing must hold 2 positive numbers"),
-])
+@pytest.mark.parametrize(
+    ("bad", "error", "message"),
+    [
+        (
+            {"image": np.array([[1.0, np.nan], [2, 3]])},
+            ValueError,
+            "image must be finite, but 1 of its values",
+        ),
+        ({"image": np.array([[1.0, np.inf], [2, 3]])}, ValueError, "image must be finite"),
+        (
+            {"image": np.zeros((4, 4), complex)},
+            TypeError,
+            "image must have a real numeric dtype, got complex128",
+        ),
+        ({"image": np.zeros((4, 4), bool)}, TypeError, "real numeric dtype, got bool"),
+        ({"image": np.zeros(4)}, ValueError, "2 or 3 spatial axes, got shape"),
+        ({"image": np.zeros((2, 2, 2, 2))}, ValueError, "2 or 3 spatial axes"),
+        ({"image": np.zeros((0, 4))}, ValueError, "image is empty"),
+        ({"channel_axis": 5}, ValueError, "channel_axis 5 is out of range"),
+        ({"rng": -1}, ValueError, "rng must be None, a non-negative int"),
+        ({"rng": "seed"}, TypeError, "rng must be None"),
+        ({"roi": np.ones((8, 8))}, TypeError, "roi must be a bool array, got dtype float64"),
+        (
+            {"roi": np.ones((4, 8), bool)},
+            ValueError,
+            r"roi must have the image's spatial shape \(8, 8\), got \(4, 8\)",
+        ),
+        ({"roi": np.zeros((8, 8), bool)}, NothingToSee, "roi is empty"),
+        ({"donors": []}, ValueError, "donors is empty"),
+        (
+            {"donors": [np.zeros((8, 8))]},
+            ValueError,
+            r"donors\[0\] must have the image's axes, channels and dtype",
+        ),
+        ({"donors": [np.zeros((8, 8, 3), np.uint8)]}, ValueError, r"donors\[0\] must have"),
+        ({"value_range": (5, 5)}, ValueError, "value_range must be a pair"),
+        ({"value_range": (0, 300)}, ValueError, "does not fit the image's dtype uint8"),
+        ({"value_range": (0, np.nan)}, ValueError, "value_range must be a pair"),
+        ({"value_range": 7}, ValueError, "value_range must be a pair"),
+        ({"spacing": (1,)}, ValueError, "spacing must hold 2 positive numbers"),
+        ({"spacing": (1, 0)}, ValueError, "spacing must hold 2 positive numbers"),
+    ],
+)
 def test_bad_input_is_named(bad, error, message):
     image = bad.pop("image", picture("smooth", (8, 8)))
     with pytest.raises(error, match=message):
         CutPaste()(image, **{"rng": 0} | bad)
 
 
-@pytest.mark.parametrize(("make", "error", "message"), [
-    (lambda: PerlinMask(box=(0.6, 0.1)), ValueError, "PerlinMask: box must be a pair of ordered numbers"),
-    (lambda: PerlinMask(cells=0), ValueError, "PerlinMask: cells must be a whole number at least 1, got 0"),
-    (lambda: EllipseMask(shear=-1), ValueError, "EllipseMask: shear must be a number at least 0"),
-    (lambda: EllipseMask(roi_overlap=float("nan")), ValueError, "roi_overlap must be a number"),
-    (lambda: CutPaste(blend="seamless"), ValueError, "blend must be one of 'poisson', 'mixed', 'direct', got 'seamless'"),
-    (lambda: Source(CutPaste()), TypeError, "Source: mask must be a mask"),
-    (lambda: Source(mask=None), TypeError, "Source: mask must be a mask"),
-    (lambda: UnionMask(EllipseMask()), TypeError, "UnionMask takes two or more masks"),
-    (lambda: OneOf(), TypeError, "OneOf takes one or more generators"),
-    (lambda: OneOf(Source(), EllipseMask()), TypeError, "masks alone or anomalies alone"),
-    (lambda: OneOf(Source(), Sink(), weights=(1,)), ValueError, "weights must be 2 numbers"),
-    (lambda: Sequence(EllipseMask()), TypeError, "Sequence takes anomalies, not masks"),
-    (lambda: Repeat(Source(), times=(-1,)), ValueError, "times must be whole numbers"),
-    (lambda: GaussianIntensityChange(sigmas=()), ValueError, "sigmas must be a tuple of numbers"),
-    (lambda: synthmed.preset("papers"), ValueError, "unknown preset 'papers'; known: paper, release"),
-    (lambda: synthmed.from_dict({"type": "Sorce"}), ValueError, "unknown generator type 'Sorce', did you mean 'Source'"),
-    (lambda: synthmed.from_dict({"type": "Source", "exponents": 1}), ValueError, "no parameter 'exponents', did you mean"),
-    (lambda: synthmed.from_dict({}), ValueError, "unknown generator type None"),
-    (lambda: Source() | 3, TypeError, "unsupported operand"),
-])
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: PerlinMask(box=(0.6, 0.1)),
+            ValueError,
+            "PerlinMask: box must be a pair of ordered numbers",
+        ),
+        (
+            lambda: PerlinMask(cells=0),
+            ValueError,
+            "PerlinMask: cells must be a whole number at least 1, got 0",
+        ),
+        (
+            lambda: EllipseMask(shear=-1),
+            ValueError,
+            "EllipseMask: shear must be a number at least 0",
+        ),
+        (lambda: EllipseMask(roi_overlap=float("nan")), ValueError, "roi_overlap must be a number"),
+        (
+            lambda: CutPaste(blend="seamless"),
+            ValueError,
+            "blend must be one of 'poisson', 'mixed', 'direct', got 'seamless'",
+        ),
+        (lambda: Source(CutPaste()), TypeError, "Source: mask must be a mask"),
+        (lambda: Source(mask=None), TypeError, "Source: mask must be a mask"),
+        (lambda: UnionMask(EllipseMask()), TypeError, "UnionMask takes two or more masks"),
+        (lambda: OneOf(), TypeError, "OneOf takes one or more generators"),
+        (lambda: OneOf(Source(), EllipseMask()), TypeError, "masks alone or anomalies alone"),
+        (lambda: OneOf(Source(), Sink(), weights=(1,)), ValueError, "weights must be 2 numbers"),
+        (lambda: Sequence(EllipseMask()), TypeError, "Sequence takes anomalies, not masks"),
+        (lambda: Repeat(Source(), times=(-1,)), ValueError, "times must be whole numbers"),
+        (
+            lambda: GaussianIntensityChange(sigmas=()),
+            ValueError,
+            "sigmas must be a tuple of numbers",
+        ),
+        (
+            lambda: synthmed.preset("papers"),
+            ValueError,
+            "unknown preset 'papers'; known: paper, release",
+        ),
+        (
+            lambda: synthmed.from_dict({"type": "Sorce"}),
+            ValueError,
+            "unknown generator type 'Sorce', did you mean 'Source'",
+        ),
+        (
+            lambda: synthmed.from_dict({"type": "Source", "exponents": 1}),
+            ValueError,
+            "no parameter 'exponents', did you mean",
+        ),
+        (lambda: synthmed.from_dict({}), ValueError, "unknown generator type None"),
+        (lambda: Source() | 3, TypeError, "unsupported operand"),
+    ],
+)
 def test_bad_configuration_is_named(make, error, message):
     with pytest.raises(error, match=message):
         make()
@@ -242,6 +332,8 @@ def test_a_constant_image_is_rejected(value):
 
 def test_equal_bounds_of_a_box():
     """There need be no whole number between them: 0.5 of 7 pixels is 3."""
-    assert PerlinMask(box=(0.5, 0.5))(picture("smooth", (7, 9)), rng=0).record["parameters"]["shape"]["box"] == [3, 4]
+    assert PerlinMask(box=(0.5, 0.5))(picture("smooth", (7, 9)), rng=0).record["parameters"][
+        "shape"
+    ]["box"] == [3, 4]
     with pytest.raises(NothingToSee, match="too small"):
         PerlinMask(box=(0.5, 0.5))(picture("smooth", (3, 9)), rng=0)

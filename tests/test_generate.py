@@ -21,13 +21,18 @@ from synthmed.io import encode, read_image
 
 
 def tree(folder: Path) -> dict[str, str]:
-    return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-            for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def scan(seed: int, size: int = 64, dtype: str = "uint8") -> np.ndarray:
     rng = np.random.default_rng(seed)
-    smooth = np.kron(rng.random((8, 8)), np.ones((size // 8, size // 8))) + 0.1 * rng.random((size, size))
+    smooth = np.kron(rng.random((8, 8)), np.ones((size // 8, size // 8))) + 0.1 * rng.random(
+        (size, size)
+    )
     top = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1
     return (smooth / smooth.max() * top).astype(dtype)
 
@@ -46,7 +51,12 @@ SMALL = {"size": 64, "per_image": 6}
 
 def run(*arguments, **options):
     return subprocess.run(
-        [sys.executable, "-m", "synthmed", *map(str, arguments)], capture_output=True, text=True, timeout=120, **options)
+        [sys.executable, "-m", "synthmed", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
 
 
 @pytest.mark.parametrize("layout", ["pairs", "mvtec"])
@@ -91,7 +101,12 @@ def test_killed_and_started_again(normals, tmp_path, workers):
     whole = [tmp_path / "whole" if a == "OUT" else a for a in arguments]
     assert run(*whole).returncode == 0
     out = tmp_path / "killed"
-    command = [sys.executable, "-m", "synthmed", *map(str, [out if a == "OUT" else a for a in arguments])]
+    command = [
+        sys.executable,
+        "-m",
+        "synthmed",
+        *map(str, [out if a == "OUT" else a for a in arguments]),
+    ]
     for wanted in (0, 40, 250, 500):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while process.poll() is None and len(list((out / "images").glob("0*.png"))) < wanted:
@@ -149,12 +164,57 @@ def test_finished_run_is_left_alone_and_lost_files_come_back(normals, tmp_path):
 
 def test_other_arguments_are_refused(normals, tmp_path, capsys):
     out = tmp_path / "out"
-    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "2", "--workers", "1"]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                str(normals),
+                str(out),
+                "--size",
+                "64",
+                "--per-image",
+                "2",
+                "--workers",
+                "1",
+            ]
+        )
+        == 0
+    )
     before = tree(out)
-    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "3", "--workers", "1"]) == 2
+    assert (
+        main(
+            [
+                "generate",
+                str(normals),
+                str(out),
+                "--size",
+                "64",
+                "--per-image",
+                "3",
+                "--workers",
+                "1",
+            ]
+        )
+        == 2
+    )
     assert "per_image was 2, is 3" in capsys.readouterr().err
     (normals / "0.png").write_bytes(encode(scan(99), ".png"))
-    assert main(["generate", str(normals), str(out), "--size", "64", "--per-image", "2", "--workers", "1"]) == 2
+    assert (
+        main(
+            [
+                "generate",
+                str(normals),
+                str(out),
+                "--size",
+                "64",
+                "--per-image",
+                "2",
+                "--workers",
+                "1",
+            ]
+        )
+        == 2
+    )
     assert "inputs was" in capsys.readouterr().err
     assert tree(out) == before
 
@@ -163,8 +223,12 @@ def test_foreign_folders_are_refused(normals, tmp_path):
     settings = Settings(**SMALL)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.txt").write_text("mine")
-    for out, said in ((tmp_path / "full", "not empty"), (normals / "out", "lies in the source"),
-                      (tmp_path, "lies in the output"), (normals / "0.png", "is a file")):
+    for out, said in (
+        (tmp_path / "full", "not empty"),
+        (normals / "out", "lies in the source"),
+        (tmp_path, "lies in the output"),
+        (normals / "0.png", "is a file"),
+    ):
         with pytest.raises(Refused, match=said):
             generate(normals if out != normals / "0.png" else "sample:retina", out, settings)
     assert tree(tmp_path / "full") == {"thesis.txt": hashlib.sha256(b"mine").hexdigest()}
@@ -178,13 +242,31 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
     (normals / "nan.tif").write_bytes(encode(np.full((64, 64), np.nan, np.float32), ".tif"))
     (normals / "volume.tif").write_bytes(encode(np.stack([scan(1), scan(2)]), ".tif"))
     (normals / "truncated.png").write_bytes(encode(scan(3), ".png")[:300])
-    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "64", "--per-image", "2", "--workers", "2"]
+    arguments = [
+        "generate",
+        str(normals),
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--per-image",
+        "2",
+        "--workers",
+        "2",
+    ]
     assert main(arguments) == 1
     told = capsys.readouterr()
     assert "10 samples" in told.out
-    for name, reason in (("text.png", "not an image"), ("dir.png", "Is a directory"), ("constant.png", "constant"),
-                         ("nan.tif", "NaN"), ("volume.tif", "volume"), ("truncated.png", "truncated")):
-        assert any(f"skipped {name}" in line and reason in line for line in told.err.splitlines()), (name, told.err)
+    for name, reason in (
+        ("text.png", "not an image"),
+        ("dir.png", "Is a directory"),
+        ("constant.png", "constant"),
+        ("nan.tif", "NaN"),
+        ("volume.tif", "volume"),
+        ("truncated.png", "truncated"),
+    ):
+        assert any(
+            f"skipped {name}" in line and reason in line for line in told.err.splitlines()
+        ), (name, told.err)
     skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
     assert len(skipped["inputs"]) == 6
     assert main(arguments) == 1  # and says so again
@@ -210,24 +292,39 @@ def test_only_bad_files(tmp_path, capsys):
 
 def test_images_too_small_are_rejected_and_told(normals, tmp_path, capsys):
     (normals / "tiny.png").write_bytes(encode(scan(0)[:2, :2], ".png"))
-    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "native", "--per-image", "2",
-                 "--workers", "1"]
+    arguments = [
+        "generate",
+        str(normals),
+        str(tmp_path / "out"),
+        "--size",
+        "native",
+        "--per-image",
+        "2",
+        "--workers",
+        "1",
+    ]
     assert main(arguments) == 1
-    assert "rejected 2 samples of tiny.png: an image of shape (2, 2) is too small" in capsys.readouterr().err
+    assert (
+        "rejected 2 samples of tiny.png: an image of shape (2, 2) is too small"
+        in capsys.readouterr().err
+    )
     assert "tiny" not in (tmp_path / "out" / "manifest.jsonl").read_text()
     assert main([*arguments[:2], str(tmp_path / "strict"), *arguments[3:], "--strict"]) == 2
     assert "tiny.png" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("text, suffix, said", [
-    ('{"type": "CutPast"}', ".json", "did you mean 'CutPaste'"),
-    ('{"type": "CutPaste", "blendd": "mixed"}', ".json", "did you mean 'blend'"),
-    ('type = "CutPaste"\nblend = "glue"', ".toml", "blend must be one of"),
-    ('{"type": "PerlinMask"}', ".json", "got the mask"),
-    ("[1, 2]", ".json", "a table"),
-    ("{", ".json", "recipe.json"),
-    ('{"type": "Source", "mask": {"type": "CutPaste"}}', ".json", "mask must be a mask"),
-])
+@pytest.mark.parametrize(
+    "text, suffix, said",
+    [
+        ('{"type": "CutPast"}', ".json", "did you mean 'CutPaste'"),
+        ('{"type": "CutPaste", "blendd": "mixed"}', ".json", "did you mean 'blend'"),
+        ('type = "CutPaste"\nblend = "glue"', ".toml", "blend must be one of"),
+        ('{"type": "PerlinMask"}', ".json", "got the mask"),
+        ("[1, 2]", ".json", "a table"),
+        ("{", ".json", "recipe.json"),
+        ('{"type": "Source", "mask": {"type": "CutPaste"}}', ".json", "mask must be a mask"),
+    ],
+)
 def test_bad_recipes(normals, tmp_path, capsys, text, suffix, said):
     path = tmp_path / f"recipe{suffix}"
     path.write_text(text)
@@ -239,7 +336,18 @@ def test_bad_recipes(normals, tmp_path, capsys, text, suffix, said):
 def test_recipe_files(normals, tmp_path):
     toml = tmp_path / "r.toml"
     toml.write_text('type = "CutPaste"\nblend = "mixed"\n[mask]\ntype = "PerlinMask"\ncells = 3\n')
-    arguments = ["generate", str(normals), "OUT", "--size", "64", "--per-image", "2", "--workers", "1", "--recipe"]
+    arguments = [
+        "generate",
+        str(normals),
+        "OUT",
+        "--size",
+        "64",
+        "--per-image",
+        "2",
+        "--workers",
+        "1",
+        "--recipe",
+    ]
     assert main([*(str(tmp_path / "a") if a == "OUT" else a for a in arguments), str(toml)]) == 0
     # A run's own recipe.json is a recipe.
     again = str(tmp_path / "a" / "recipe.json")
@@ -249,12 +357,20 @@ def test_recipe_files(normals, tmp_path):
 
 
 def test_full_disk(normals, tmp_path):
-    """A limit on the size of files stands for the full disk: writing fails in the middle of a file."""
+    """A limit on the size of files stands for the full disk: writing fails in the middle
+    of a file.
+    """
     out = tmp_path / "out"
     command = ["generate", normals, out, "--size", 256, "--per-image", 3, "--workers", 1]
-    failed = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000)))
+    failed = run(
+        *command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+    )
     assert failed.returncode == 2
-    assert "File too large" in failed.stderr and str(out) in failed.stderr and "goes on from here" in failed.stderr
+    assert (
+        "File too large" in failed.stderr
+        and str(out) in failed.stderr
+        and "goes on from here" in failed.stderr
+    )
     assert "Traceback" not in failed.stderr
     assert not list(out.rglob(".tmp-*"))
     for path in out.rglob("*.png"):
@@ -264,7 +380,9 @@ def test_full_disk(normals, tmp_path):
     assert tree(out) == tree(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("dtype, suffix", [("uint16", ".png"), ("float32", ".tif"), ("int16", ".tif")])
+@pytest.mark.parametrize(
+    "dtype, suffix", [("uint16", ".png"), ("float32", ".tif"), ("int16", ".tif")]
+)
 def test_depth_is_kept(tmp_path, dtype, suffix):
     (tmp_path / "in").mkdir()
     for k in range(2):
@@ -280,10 +398,17 @@ def test_volumes_and_colour(tmp_path):
     (tmp_path / "in").mkdir()
     volume = np.stack([scan(k, 32) for k in range(12)])
     (tmp_path / "in" / "v.tif").write_bytes(encode(volume, ".tif"))
-    (tmp_path / "in" / "c.png").write_bytes(encode(np.stack([scan(k) for k in range(3)], axis=-1), ".png"))
-    generate(tmp_path / "in", tmp_path / "out", Settings(size="native", channels="keep", per_image=3))
+    (tmp_path / "in" / "c.png").write_bytes(
+        encode(np.stack([scan(k) for k in range(3)], axis=-1), ".png")
+    )
+    generate(
+        tmp_path / "in", tmp_path / "out", Settings(size="native", channels="keep", per_image=3)
+    )
     lines = [json.loads(t) for t in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
-    shapes = {line["source"]: read_image(tmp_path / "out" / line["files"]["image"]).shape for line in lines}
+    shapes = {
+        line["source"]: read_image(tmp_path / "out" / line["files"]["image"]).shape
+        for line in lines
+    }
     assert shapes == {"v.tif": (12, 32, 32), "c.png": (64, 64, 3)}
     assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
 
@@ -295,7 +420,17 @@ def test_region_of_interest_from_a_folder(normals, tmp_path, capsys):
     left[:, :32] = 255
     for name in ("0.png", "2.png", "4.png", "more/1.png"):
         (roi / name).write_bytes(encode(left, ".png"))
-    arguments = ["generate", str(normals), str(tmp_path / "out"), "--size", "64", "--roi", str(roi), "--workers", "1"]
+    arguments = [
+        "generate",
+        str(normals),
+        str(tmp_path / "out"),
+        "--size",
+        "64",
+        "--roi",
+        str(roi),
+        "--workers",
+        "1",
+    ]
     assert main(arguments) == 1  # more/3 has no region
     assert "no region of interest" in capsys.readouterr().err
     for path in (tmp_path / "out" / "masks").iterdir():
@@ -308,17 +443,24 @@ def test_region_of_interest_from_a_folder(normals, tmp_path, capsys):
 
 def test_mvtec_split_keeps_sources_apart(normals, tmp_path):
     out = tmp_path / "out"
-    generate(normals, out, Settings(synthmed.preset("release"), layout="mvtec", train_share=0.4, **SMALL))
+    generate(
+        normals, out, Settings(synthmed.preset("release"), layout="mvtec", train_share=0.4, **SMALL)
+    )
     lines = [json.loads(t) for t in (out / "manifest.jsonl").read_text().splitlines()]
     train = {line["source"] for line in lines if line["files"]["image"].startswith("train/")}
     test = {line["source"] for line in lines if line["files"]["image"].startswith("test/")}
     assert len(train) == 2 and len(test) == 3 and not train & test
     for line in lines:
         assert ("mask" in line["files"]) == (line["kind"] != "good")
-    producer = Producer(make_plan([str(normals)], Settings(layout="mvtec", train_share=0.4, **SMALL)))
+    producer = Producer(
+        make_plan([str(normals)], Settings(layout="mvtec", train_share=0.4, **SMALL))
+    )
     donors = producer.donors(len(producer) - 1)
-    names = {producer.plan.inputs[k].name for k in range(5) if any(
-        np.array_equal(d, producer.cache[k].image) for d in donors)}
+    names = {
+        producer.plan.inputs[k].name
+        for k in range(5)
+        if any(np.array_equal(d, producer.cache[k].image) for d in donors)
+    }
     assert names < test and len(donors) == 2
 
 
@@ -372,5 +514,11 @@ def test_main_job_on_the_sample(tmp_path):
 
 
 def test_importing_needs_neither_torch_nor_the_compiler():
-    code = "import sys, synthmed; print([m for m in ('torch', 'hypothesis', 'numba', 'cv2') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+    code = (
+        "import sys, synthmed; print([m for m in ('torch', 'hypothesis', 'numba', 'cv2') "
+        "if m in sys.modules])"
+    )
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
+        == "[]"
+    )

@@ -76,18 +76,27 @@ def test_lzw_tiff(tmp_path):
 
 def png_with(chunk: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)
-    ihdr = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    ihdr = (
+        struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    )
     return b"\x89PNG\r\n\x1a\n" + ihdr + chunk
 
 
-@pytest.mark.parametrize("name, data, said", [
-    ("empty.png", b"", "empty"),
-    ("text.png", b"hello, this is no image", "not an image"),
-    ("truncated.png", encode(picture("uint8"), ".png")[:200], "cannot be decoded"),
-    ("truncated.tif", encode(picture("float32"), ".tif")[:500], "cannot be decoded"),
-    ("broken.png", png_with(b"\0\0\0\4IDATabcd\0\0\0\0"), "cannot be decoded"),
-    ("truncated16.png", encode(picture("uint16", (20, 20, 3)), ".png")[:900], "cannot be decoded"),
-])
+@pytest.mark.parametrize(
+    "name, data, said",
+    [
+        ("empty.png", b"", "empty"),
+        ("text.png", b"hello, this is no image", "not an image"),
+        ("truncated.png", encode(picture("uint8"), ".png")[:200], "cannot be decoded"),
+        ("truncated.tif", encode(picture("float32"), ".tif")[:500], "cannot be decoded"),
+        ("broken.png", png_with(b"\0\0\0\4IDATabcd\0\0\0\0"), "cannot be decoded"),
+        (
+            "truncated16.png",
+            encode(picture("uint16", (20, 20, 3)), ".png")[:900],
+            "cannot be decoded",
+        ),
+    ],
+)
 def test_faulty_files_are_named(tmp_path, name, data, said):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(Unreadable, match=said) as error:
@@ -143,7 +152,10 @@ def test_inputs_are_ordered_by_name_and_need_no_suffix_when_named(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(encode(picture("uint8"), ".png"))
     assert [i.name for i in find_inputs([str(tmp_path)])] == ["a.PNG", "b/1.png", "b/2.png"]
-    assert [i.name for i in find_inputs([str(tmp_path / "x.txt"), str(tmp_path / "a.PNG")])] == ["a.PNG", "x.txt"]
+    assert [i.name for i in find_inputs([str(tmp_path / "x.txt"), str(tmp_path / "a.PNG")])] == [
+        "a.PNG",
+        "x.txt",
+    ]
     assert [i.name for i in find_inputs([str(tmp_path / "b" / "*.png")])] == ["1.png", "2.png"]
     with pytest.raises(FileNotFoundError, match="no file matches"):
         find_inputs([str(tmp_path / "*.bmp")])

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from synthmed.kernels import gradient_noise, rotation_matrix, sign_noise, unit_gradients
 
 
-@given(st.tuples(*[st.integers(1, 4)] * 2), st.tuples(*[st.integers(1, 12)] * 2), st.integers(0, 99))
+@given(
+    st.tuples(*[st.integers(1, 4)] * 2), st.tuples(*[st.integers(1, 12)] * 2), st.integers(0, 99)
+)
 def test_the_plane_agrees_with_perlin_numpy(cells, pixels, seed):
     shape = tuple(c * p for c, p in zip(cells, pixels, strict=True))
     expected = perlin_numpy.generate_perlin_noise_2d(shape, cells, rng=np.random.default_rng(seed))
@@ -23,9 +25,13 @@ def test_volumes_agree_with_perlin_numpy(cells, pixels, seed):
     shape = tuple(c * p for c, p in zip(cells, pixels, strict=True))
     expected = perlin_numpy.generate_perlin_noise_3d(shape, cells, rng=np.random.default_rng(seed))
     theta, phi = 2 * np.pi * np.random.default_rng(seed).uniform(size=(2, *[c + 1 for c in cells]))
-    gradients = np.stack([np.sin(phi) * np.cos(theta), np.sin(phi) * np.sin(theta), np.cos(phi)], axis=-1)
+    gradients = np.stack(
+        [np.sin(phi) * np.cos(theta), np.sin(phi) * np.sin(theta), np.cos(phi)], axis=-1
+    )
     # perlin_numpy does not scale its volumes; ours are scaled to [-1, 1].
-    np.testing.assert_allclose(gradient_noise(shape, gradients), expected * 2 / np.sqrt(3), atol=1e-12)
+    np.testing.assert_allclose(
+        gradient_noise(shape, gradients), expected * 2 / np.sqrt(3), atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("angle", [90, 180, -90])
@@ -34,8 +40,12 @@ def test_a_turn_by_right_angles_turns_the_noise(angle):
     plain = gradient_noise((21, 21), gradients)
     turned = gradient_noise((21, 21), gradients, rotation_matrix([angle], (1, 1)))
     turns = [np.rot90(plain, k) for k in range(4)]
-    matches = [k for k in range(4) if np.allclose(turned[1:-1, 1:-1], turns[k][1:-1, 1:-1], atol=1e-6)]
-    assert matches == [{90: 1, 180: 2, -90: 3}[angle]] or matches == [{90: 3, 180: 2, -90: 1}[angle]]
+    matches = [
+        k for k in range(4) if np.allclose(turned[1:-1, 1:-1], turns[k][1:-1, 1:-1], atol=1e-6)
+    ]
+    assert matches == [{90: 1, 180: 2, -90: 3}[angle]] or matches == [
+        {90: 3, 180: 2, -90: 1}[angle]
+    ]
 
 
 def test_what_is_turned_in_from_outside_is_zero():
@@ -63,9 +73,13 @@ def test_bits_are_fair_and_independent():
 
 def test_seeds_are_kept_between_versions():
     assert sign_noise((4, 8), 1).astype(int).ravel().tolist() == [
-        int(b) for word in [np.random.PCG64(1).random_raw()] for b in reversed(f"{word:064b}"[-32:])]
-    np.testing.assert_allclose(unit_gradients((1, 1), 1)[0, 0], [np.cos(a := 2 * np.pi * (
-        np.random.PCG64(1).random_raw() >> 11) / 2**53), np.sin(a)], atol=1e-12)
+        int(b) for word in [np.random.PCG64(1).random_raw()] for b in reversed(f"{word:064b}"[-32:])
+    ]
+    np.testing.assert_allclose(
+        unit_gradients((1, 1), 1)[0, 0],
+        [np.cos(a := 2 * np.pi * (np.random.PCG64(1).random_raw() >> 11) / 2**53), np.sin(a)],
+        atol=1e-12,
+    )
 
 
 def test_bad_gradients_are_named():

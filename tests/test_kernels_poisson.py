@@ -47,8 +47,12 @@ def agree(target, source, mask, mixed=False):
     return np.abs(ours - direct(target, source, mask, mixed)).max() / extent
 
 
-@given(strategies.masks(strategies.shapes((1, 24), (2, 3))), st.booleans(),
-       st.sampled_from(["smooth", "noise", "checkerboard"]), st.integers(0, 99))
+@given(
+    strategies.masks(strategies.shapes((1, 24), (2, 3))),
+    st.booleans(),
+    st.sampled_from(["smooth", "noise", "checkerboard"]),
+    st.integers(0, 99),
+)
 def test_any_mask(mask, mixed, content, seed):
     if mask.all():
         with pytest.raises(ValueError, match="covers the whole image"):
@@ -63,15 +67,22 @@ CASES = {
     "disc": region("disc", (60, 80), seed=1),
     "on the border": np.indices((50, 40)).sum(axis=0) < 60,
     "all but one pixel": region("everywhere", (40, 30)) & ~(np.arange(1200).reshape(40, 30) == 0),
-    "all but one pixel amid": region("everywhere", (40, 30)) & ~(np.arange(1200).reshape(40, 30) == 615),
-    "a hole of a pixel": region("disc", (40, 40), seed=2) & ~(np.arange(1600).reshape(40, 40) == 820),
+    "all but one pixel amid": region("everywhere", (40, 30))
+    & ~(np.arange(1200).reshape(40, 30) == 615),
+    "a hole of a pixel": region("disc", (40, 40), seed=2)
+    & ~(np.arange(1600).reshape(40, 40) == 820),
     "a line": region("line", (30, 30), seed=3),
     "a comb": (np.indices((40, 40))[1] % 2 == 0) | (np.indices((40, 40))[0] == 20),
     "scattered": region("scattered", (40, 50), seed=4),
-    "a spiral": (np.hypot(*(np.indices((64, 64)) - 32)) / 3
-                 - np.arctan2(*(np.indices((64, 64)) - 32)) / 2 / np.pi) % 1 < 0.4,
+    "a spiral": (
+        np.hypot(*(np.indices((64, 64)) - 32)) / 3
+        - np.arctan2(*(np.indices((64, 64)) - 32)) / 2 / np.pi
+    )
+    % 1
+    < 0.4,
     "a volume": region("disc", (14, 20, 18), seed=5),
-    "a volume but for a corner": region("everywhere", (9, 10, 11)) & ~(np.arange(990).reshape(9, 10, 11) == 0),
+    "a volume but for a corner": region("everywhere", (9, 10, 11))
+    & ~(np.arange(990).reshape(9, 10, 11) == 0),
     "a ragged volume": region("ragged", (12, 16, 10), seed=6),
 }
 
@@ -89,12 +100,16 @@ def test_a_shifted_source_gives_the_same():
     """Only its gradients matter."""
     target, source = picture("smooth", (30, 40), "float64"), picture("noise", (30, 40), "float64")
     mask = region("disc", (30, 40))
-    np.testing.assert_allclose(poisson_blend(target, source, mask), poisson_blend(target, source + 5, mask), atol=2e-4)
+    np.testing.assert_allclose(
+        poisson_blend(target, source, mask), poisson_blend(target, source + 5, mask), atol=2e-4
+    )
 
 
 def test_a_source_that_is_the_target_changes_nothing():
     image = picture("smooth", (30, 40))
-    np.testing.assert_allclose(poisson_blend(image, image, region("disc", (30, 40))), image, atol=0.05)
+    np.testing.assert_allclose(
+        poisson_blend(image, image, region("disc", (30, 40))), image, atol=0.05
+    )
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
@@ -102,23 +117,47 @@ def test_any_magnitude(scale):
     target, source = picture("smooth", (20, 20), "float64"), picture("noise", (20, 20), "float64")
     mask = region("disc", (20, 20))
     expected = poisson_blend(target, source, mask)
-    np.testing.assert_allclose(poisson_blend(target * scale, source * scale, mask) / scale, expected, atol=2e-4)
+    np.testing.assert_allclose(
+        poisson_blend(target * scale, source * scale, mask) / scale, expected, atol=2e-4
+    )
 
 
 def test_nothing_is_written_and_an_empty_mask_does_nothing():
-    image, source = picture("smooth", (9, 9), layout="read-only"), picture("noise", (9, 9), layout="read-only")
+    image, source = (
+        picture("smooth", (9, 9), layout="read-only"),
+        picture("noise", (9, 9), layout="read-only"),
+    )
     mask = region("disc", (9, 9))
     mask.setflags(write=False)
     poisson_blend(image, source, mask)
     np.testing.assert_array_equal(poisson_blend(image, source, np.zeros((9, 9), bool)), image)
 
 
-@pytest.mark.parametrize(("arguments", "error", "message"), [
-    ((np.zeros((4, 4)), np.zeros((4, 4)), np.ones((4, 4))), TypeError, "mask must be a bool array, got dtype float64"),
-    ((np.zeros((4, 4)), np.zeros((4, 5)), np.ones((4, 4), bool)), ValueError, "target and source must have one shape"),
-    ((np.zeros((4, 5)), np.zeros((4, 5)), np.ones((4, 4), bool)), ValueError, "target must have the mask's shape"),
-    ((np.full((4, 4), np.nan), np.zeros((4, 4)), region("box", (4, 4))), ValueError, "must be finite"),
-])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (
+            (np.zeros((4, 4)), np.zeros((4, 4)), np.ones((4, 4))),
+            TypeError,
+            "mask must be a bool array, got dtype float64",
+        ),
+        (
+            (np.zeros((4, 4)), np.zeros((4, 5)), np.ones((4, 4), bool)),
+            ValueError,
+            "target and source must have one shape",
+        ),
+        (
+            (np.zeros((4, 5)), np.zeros((4, 5)), np.ones((4, 4), bool)),
+            ValueError,
+            "target must have the mask's shape",
+        ),
+        (
+            (np.full((4, 4), np.nan), np.zeros((4, 4)), region("box", (4, 4))),
+            ValueError,
+            "must be finite",
+        ),
+    ],
+)
 def test_bad_input(arguments, error, message):
     with pytest.raises(error, match=message):
         poisson_blend(*arguments)

@@ -1,4 +1,6 @@
-"""The radial map: distances to the edge against roots and marches along the ray, reading against SciPy."""
+"""The radial map: distances to the edge against roots and marches along the ray, reading against
+SciPy.
+"""
 
 import numpy as np
 import pytest
@@ -31,7 +33,11 @@ def test_the_closed_form_is_the_root_along_the_ray(shape, is_box, seed):
         d = np.linalg.norm(pixel - centre)
         ray = (pixel - centre) / d
         edge = scipy.optimize.brentq(
-            lambda t, ray=ray: _is_inside(centre + t * ray - middle, to_unit, is_box), 0, 10 * max(shape), xtol=1e-12)
+            lambda t, ray=ray: _is_inside(centre + t * ray - middle, to_unit, is_box),
+            0,
+            10 * max(shape),
+            xtol=1e-12,
+        )
         assert ratio[tuple(pixel)] == pytest.approx(d / edge, rel=1e-7)
 
 
@@ -67,7 +73,9 @@ def _formula(ratio, alpha, sink):
 @pytest.mark.parametrize("shape", [(23, 31), (9, 12, 10)])
 @pytest.mark.parametrize("alpha", [np.sqrt(2), 2.0, 3.9, 1.0])
 def test_values_are_read_as_the_method_says(shape, alpha, sink):
-    """At D (d/D)^alpha, or D (1 - (1 - d/D)^alpha), on the ray: with vectors, and read by map_coordinates."""
+    """At D (d/D)^alpha, or D (1 - (1 - d/D)^alpha), on the ray: with vectors, and read by
+    map_coordinates.
+    """
     image = picture("smooth", shape, "float64")
     centre = np.array(shape) // 2 - 1
     to_unit = np.diag(2.2 / np.array(shape))
@@ -77,14 +85,19 @@ def test_values_are_read_as_the_method_says(shape, alpha, sink):
     with np.errstate(invalid="ignore", divide="ignore"):
         edge = d / ratio
         moved = np.where(ratio < 1, edge * _formula(ratio, alpha, sink), d)
-        expected = np.where(d > 0, centre.reshape(offsets.shape[0], *(1,) * len(shape)) + offsets / d * moved,
-                            centre.reshape(-1, *(1,) * len(shape)))
+        expected = np.where(
+            d > 0,
+            centre.reshape(offsets.shape[0], *(1,) * len(shape)) + offsets / d * moved,
+            centre.reshape(-1, *(1,) * len(shape)),
+        )
     coordinates = radial_coordinates(ratio, centre, alpha, sink)
     np.testing.assert_allclose(coordinates, expected, atol=1e-9)
     values = interpolate(image[..., None], coordinates)[..., 0]
     np.testing.assert_allclose(
-        values, scipy.ndimage.map_coordinates(image, expected, order=1, mode="nearest"), atol=1e-9)
-    # Source reads nearer to the centre: what is there seems pushed outwards. Sink reads further out.
+        values, scipy.ndimage.map_coordinates(image, expected, order=1, mode="nearest"), atol=1e-9
+    )
+    # Source reads nearer to the centre: what is there seems pushed outwards. Sink reads further
+    # out.
     inside = (ratio > 0.05) & (ratio < 0.95)
     away = np.sqrt(((coordinates - centre.reshape(-1, *(1,) * len(shape))) ** 2).sum(axis=0))
     if alpha > 1:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import scipy
 
-from synthmed import EllipseMask, IntersectionMask, Mask, NothingToSee, PerlinMask, RectangleMask, Scene, UnionMask
+from synthmed import (
+    EllipseMask,
+    IntersectionMask,
+    Mask,
+    NothingToSee,
+    PerlinMask,
+    RectangleMask,
+    Scene,
+    UnionMask,
+)
 from synthmed.kernels import edge_ratio
 from synthmed.testing import picture
 
@@ -48,7 +57,12 @@ def test_places_are_uniform():
 def test_more_cells_give_more_ragged_shapes():
     def raggedness(cells):
         masks = [s.mask for s in _records(PerlinMask(cells=cells, least_cover=0.05), 60)]
-        return np.mean([np.count_nonzero(m ^ scipy.ndimage.binary_erosion(m)) / np.sqrt(m.sum()) for m in masks])
+        return np.mean(
+            [
+                np.count_nonzero(m ^ scipy.ndimage.binary_erosion(m)) / np.sqrt(m.sum())
+                for m in masks
+            ]
+        )
 
     assert raggedness(1) < raggedness(3) < raggedness(6)
 
@@ -62,12 +76,21 @@ def test_figures_stay_within_their_bounds(figure):
 def test_sides_are_gamma_distributed_and_clipped():
     """Unsheared, unturned and unclipped, the sides are 0.03 + Gamma(2, 0.1) of the image's."""
     free = EllipseMask(box=(0.0, 1.0), shear=0.0, rotation=(0.0, 0.0))
-    sides = np.array([np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224 for s in _records(free, 400)]).ravel()
+    sides = np.array(
+        [
+            np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224
+            for s in _records(free, 400)
+        ]
+    ).ravel()
     inner = sides[sides < 0.999]
     expected = scipy.stats.gamma(2, loc=0.03, scale=0.1)
     assert scipy.stats.kstest(inner, expected.cdf).pvalue > 1e-3
-    sides = np.array([np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224
-                      for s in _records(EllipseMask(shear=0.0, rotation=(0.0, 0.0)), 400)]).ravel()
+    sides = np.array(
+        [
+            np.diag(s.record["parameters"]["shape"]["to_pixels"]) * 2 / 224
+            for s in _records(EllipseMask(shear=0.0, rotation=(0.0, 0.0)), 400)
+        ]
+    ).ravel()
     clipped = np.mean(sides < 0.2 + 2e-3)
     assert abs(clipped - expected.cdf(0.2)) < 5 * np.sqrt(0.25 / 800)
 
@@ -106,17 +129,26 @@ def test_a_rectangle_has_corners_and_an_ellipse_has_none():
 
 
 def test_overlays_share_their_middle():
-    box, disc = RectangleMask(shear=0.0, rotation=(0.0, 0.0)), EllipseMask(shear=0.0, rotation=(0.0, 0.0))
+    box, disc = (
+        RectangleMask(shear=0.0, rotation=(0.0, 0.0)),
+        EllipseMask(shear=0.0, rotation=(0.0, 0.0)),
+    )
     for s in _records(UnionMask(box, disc), 30):
         layers = s.record["parameters"]["shape"]["masks"]
-        drawn = [kind.apply(p, Scene.of(IMAGE)).inside for kind, p in zip((box, disc), layers, strict=True)]
+        drawn = [
+            kind.apply(p, Scene.of(IMAGE)).inside
+            for kind, p in zip((box, disc), layers, strict=True)
+        ]
         sides = np.max([d.shape for d in drawn], axis=0)
         expected = np.zeros(sides, bool)
         for d in drawn:
             first = (sides - d.shape) // 2
             expected[tuple(slice(a, a + n) for a, n in zip(first, d.shape, strict=True))] |= d
         np.testing.assert_array_equal(_cut(s.mask), _cut(expected))
-    union, both = (np.mean([s.mask.sum() for s in _records(k(box, disc), 60)]) for k in (UnionMask, IntersectionMask))
+    union, both = (
+        np.mean([s.mask.sum() for s in _records(k(box, disc), 60)])
+        for k in (UnionMask, IntersectionMask)
+    )
     assert both < union
 
 

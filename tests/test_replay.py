@@ -13,20 +13,42 @@ IMAGE = picture("smooth", (40, 48))
 
 
 def test_what_a_record_says():
-    record = CutPaste()(picture("smooth", (3, 40, 48), channel_axis=0), rng=1, channel_axis=0, spacing=(1, 2)).record
+    record = CutPaste()(
+        picture("smooth", (3, 40, 48), channel_axis=0), rng=1, channel_axis=0, spacing=(1, 2)
+    ).record
     assert set(record) == {
-        "synthmed", "generator", "parameters", "anomalies", "shape", "dtype", "value_range", "channel_axis", "spacing"}
-    assert record["synthmed"] == synthmed.__version__ and record["shape"] == [3, 40, 48] and record["dtype"] == "|u1"
-    assert record["value_range"] == [0, 255] and record["channel_axis"] == 0 and record["spacing"] == [1, 2]
+        "synthmed",
+        "generator",
+        "parameters",
+        "anomalies",
+        "shape",
+        "dtype",
+        "value_range",
+        "channel_axis",
+        "spacing",
+    }
+    assert (
+        record["synthmed"] == synthmed.__version__
+        and record["shape"] == [3, 40, 48]
+        and record["dtype"] == "|u1"
+    )
+    assert (
+        record["value_range"] == [0, 255]
+        and record["channel_axis"] == 0
+        and record["spacing"] == [1, 2]
+    )
     assert synthmed.from_dict(record["generator"]) == CutPaste()
 
 
-@pytest.mark.parametrize(("change", "image", "message"), [
-    ({}, IMAGE[1:], r"of shape \(40, 48\) and dtype uint8, got \(39, 48\)"),
-    ({}, IMAGE.astype(float), "got .* and float64"),
-    ({"parameters": None}, IMAGE, "record has no 'parameters'"),
-    ({"spacing": None, "dtype": None}, IMAGE, "record has no 'dtype', 'spacing'"),
-])
+@pytest.mark.parametrize(
+    ("change", "image", "message"),
+    [
+        ({}, IMAGE[1:], r"of shape \(40, 48\) and dtype uint8, got \(39, 48\)"),
+        ({}, IMAGE.astype(float), "got .* and float64"),
+        ({"parameters": None}, IMAGE, "record has no 'parameters'"),
+        ({"spacing": None, "dtype": None}, IMAGE, "record has no 'dtype', 'spacing'"),
+    ],
+)
 def test_what_replaying_refuses(change, image, message):
     record = SmoothIntensityChange()(IMAGE, rng=1).record
     with pytest.raises(ValueError, match=message):
@@ -37,8 +59,13 @@ def test_donors_are_those_that_were_used():
     donors = [picture("noise", (40, 48), seed=s) for s in range(2)]
     sample = CutPaste()(IMAGE, rng=1, donors=donors)
     index = sample.record["parameters"]["donor"]["index"]
-    np.testing.assert_array_equal(synthmed.replay(sample.record, IMAGE, donors=donors).image, sample.image)
-    for other, message in ((None, "no donors were given"), (donors[:0] or donors[::-1], "its digest differs")):
+    np.testing.assert_array_equal(
+        synthmed.replay(sample.record, IMAGE, donors=donors).image, sample.image
+    )
+    for other, message in (
+        (None, "no donors were given"),
+        (donors[:0] or donors[::-1], "its digest differs"),
+    ):
         with pytest.raises(ValueError, match=message):
             synthmed.replay(sample.record, IMAGE, donors=other)
     if index == 1:
@@ -58,8 +85,8 @@ def test_a_record_on_an_image_that_shows_nothing():
         synthmed.replay(record, np.full_like(IMAGE, 7))
 
 
-# Masks and 8-bit images for fixed seeds: where one changes, so does every data set made before, and the version must too.
-# `python tests/test_replay.py` prints them anew.
+# Masks and 8-bit images for fixed seeds: where one changes, so does every data set made before, and
+# the version must too. `python tests/test_replay.py` prints them anew.
 GOLDEN = {
     "paper 2": [
         "d4f6feff 337fac77",
@@ -103,7 +130,12 @@ def _digests(name, dimensions):
     found = []
     for seed in range(6):
         sample = synthmed.preset(name)(image, rng=seed)
-        found.append(" ".join(hashlib.blake2b(a.tobytes(), digest_size=4).hexdigest() for a in (sample.mask, sample.image)))
+        found.append(
+            " ".join(
+                hashlib.blake2b(a.tobytes(), digest_size=4).hexdigest()
+                for a in (sample.mask, sample.image)
+            )
+        )
     return found
 
 

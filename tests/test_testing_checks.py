@@ -9,7 +9,16 @@ import pytest
 from mutants import functions
 
 import synthmed
-from synthmed.testing import DoesNotApply, Fault, Trial, check_anomaly, check_augmentation, invariants, picture, strategies
+from synthmed.testing import (
+    DoesNotApply,
+    Fault,
+    Trial,
+    check_anomaly,
+    check_augmentation,
+    invariants,
+    picture,
+    strategies,
+)
 from synthmed.testing.invariants import EVERY_CALL, MANY_SEEDS, OPTIONAL
 
 
@@ -19,8 +28,13 @@ def test_invariants_need_no_hypothesis_to_be_called():
     after[2:4, 2:4] = 1 - after[2:4, 2:4]
     mask[2:4, 2:4] = True
     trial = Trial(lambda image, rng: (after, mask), before)
-    for invariant in (invariants.shape_and_dtype_kept, invariants.unchanged_outside_mask, invariants.visible_inside_mask,
-                      invariants.mask_is_bool_of_spatial_shape, invariants.finite_and_within_value_range):
+    for invariant in (
+        invariants.shape_and_dtype_kept,
+        invariants.unchanged_outside_mask,
+        invariants.visible_inside_mask,
+        invariants.mask_is_bool_of_spatial_shape,
+        invariants.finite_and_within_value_range,
+    ):
         assert invariant(trial) is None
     with pytest.raises(DoesNotApply, match="no record"):
         invariants.record_is_json_and_replays(trial)
@@ -29,17 +43,29 @@ def test_invariants_need_no_hypothesis_to_be_called():
 def test_every_invariant_has_a_docstring_and_a_name_of_its_own():
     names = [i.__name__ for i in EVERY_CALL + MANY_SEEDS]
     assert len(set(names)) == len(names) and all(i.__doc__ for i in EVERY_CALL + MANY_SEEDS)
-    assert set(names) <= set(invariants.__all__) and all(callable(getattr(invariants, n)) for n in names)
+    assert set(names) <= set(invariants.__all__) and all(
+        callable(getattr(invariants, n)) for n in names
+    )
 
 
 def test_invariants_are_chosen_by_name_or_function():
-    report = check_augmentation(functions.wraps_around, invariants=["shape_and_dtype_kept", invariants.input_not_written])
+    report = check_augmentation(
+        functions.wraps_around, invariants=["shape_and_dtype_kept", invariants.input_not_written]
+    )
     assert report.applied == {"shape_and_dtype_kept": 100, "input_not_written": 100}
     report = check_augmentation(functions.wraps_around, without=["no_wrap_around"], examples=20)
-    assert "no_wrap_around" not in report.applied and "same_rng_same_result" in report.applied and report.calls == 20
-    with pytest.raises(ValueError, match="unknown invariant 'no_wrap'; known: shape_and_dtype_kept"):
+    assert (
+        "no_wrap_around" not in report.applied
+        and "same_rng_same_result" in report.applied
+        and report.calls == 20
+    )
+    with pytest.raises(
+        ValueError, match="unknown invariant 'no_wrap'; known: shape_and_dtype_kept"
+    ):
         check_augmentation(functions.brighten, invariants=["no_wrap"])
-    with pytest.raises(ValueError, match="unchanged_outside_mask was asked for, but no mask is returned"):
+    with pytest.raises(
+        ValueError, match="unchanged_outside_mask was asked for, but no mask is returned"
+    ):
         check_augmentation(functions.brighten, invariants=["unchanged_outside_mask"])
 
 
@@ -61,12 +87,22 @@ def test_an_augmentation_is_given_plain_images_unless_told_otherwise():
 
     check_augmentation(look)
     assert {image.ndim for image in seen} == {2} and min(min(i.shape) for i in seen) >= 8
-    assert {i.dtype.newbyteorder("=").name for i in seen} >= {"uint8", "int16", "uint16", "float32", "float64"}
+    assert {i.dtype.newbyteorder("=").name for i in seen} >= {
+        "uint8",
+        "int16",
+        "uint16",
+        "float32",
+        "float64",
+    }
     seen.clear()
-    check_augmentation(look, dtype="uint8", side=(5, 5), channel_axis=-1, without=["no_wrap_around"])
+    check_augmentation(
+        look, dtype="uint8", side=(5, 5), channel_axis=-1, without=["no_wrap_around"]
+    )
     assert {i.dtype.name for i in seen} == {"uint8"} and {i.shape[:2] for i in seen} == {(5, 5)}
     seen.clear()
-    check_augmentation(look, images=strategies.images("float64", side=(6, 6), dimensions=3), examples=10)
+    check_augmentation(
+        look, images=strategies.images("float64", side=(6, 6), dimensions=3), examples=10
+    )
     assert {i.shape for i in seen} == {(6, 6, 6)}
 
 
@@ -82,7 +118,9 @@ def test_a_rejection_is_no_fault_but_nothing_else_is_forgiven():
     def never(image, rng):
         raise synthmed.NothingToSee("not today")
 
-    with pytest.raises(AssertionError, match=r"nothing was checked: all 100 images were rejected \(not today\)"):
+    with pytest.raises(
+        AssertionError, match=r"nothing was checked: all 100 images were rejected \(not today\)"
+    ):
         check_augmentation(never)
 
     def fails(image, rng):
@@ -123,7 +161,10 @@ def test_what_a_module_offers_is_checked_in_another_process_where_asked_for():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(TypeError, match=r"generator must be a synthmed Generator, got .*; for a function use check_augm"):
+    with pytest.raises(
+        TypeError,
+        match=r"generator must be a synthmed Generator, got .*; for a function use check_augm",
+    ):
         check_anomaly(functions.brighten)
     with pytest.raises(TypeError, match="function must be callable"):
         check_augmentation(3)
@@ -163,7 +204,9 @@ print("once")
 report = check_anomaly(synthmed.EllipseMask(), examples=10)
 print(report.applied["same_result_in_another_process"] > 0)
 """)
-    result = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True)
+    result = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120, check=True
+    )
     assert result.stdout == "once\nTrue\n" and not result.stderr
 
 

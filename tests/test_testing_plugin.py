@@ -1,4 +1,6 @@
-"""The fixture, in a pytest of its own: passes, fails with a picture and a script, and stays out of the way."""
+"""The fixture, in a pytest of its own: passes, fails with a picture and a script, and stays out of
+the way.
+"""
 
 import os
 import re
@@ -33,17 +35,25 @@ def wraps(image, rng):
 def run(pytester):
     """A pytest in a process of its own, with the plugin as it is installed."""
     pytester.makepyfile(mine=MINE)
-    return lambda *arguments: pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "no:xdist", *arguments)
+    return lambda *arguments: pytester.runpytest_subprocess(
+        "-p", "no:cacheprovider", "-p", "no:xdist", *arguments
+    )
 
 
 def _files(output):
-    return re.search(r"Picture: (\S+\.png)", output).group(1), re.search(r"Script:  (\S+\.py)", output).group(1)
+    return re.search(r"Picture: (\S+\.png)", output).group(1), re.search(
+        r"Script:  (\S+\.py)", output
+    ).group(1)
 
 
-@pytest.mark.parametrize(("subject", "invariant"), [
-    ("mine.Shifted()", "unchanged_outside_mask"), ("mine.wraps", "no_wrap_around")])
+@pytest.mark.parametrize(
+    ("subject", "invariant"),
+    [("mine.Shifted()", "unchanged_outside_mask"), ("mine.wraps", "no_wrap_around")],
+)
 def test_a_failure_leaves_a_picture_and_a_script(pytester, run, subject, invariant):
-    pytester.makepyfile(f"import mine\ndef test_it(synthmed_check):\n    synthmed_check({subject})\n")
+    pytester.makepyfile(
+        f"import mine\ndef test_it(synthmed_check):\n    synthmed_check({subject})\n"
+    )
     result = run()
     result.assert_outcomes(failed=1)
     output = result.stdout.str()
@@ -52,8 +62,13 @@ def test_a_failure_leaves_a_picture_and_a_script(pytester, run, subject, invaria
     with Image.open(image) as sheet:
         sheet.load()
         assert sheet.format == "PNG" and sheet.width > 2 * sheet.height
-    again = subprocess.run([sys.executable, script], env=os.environ | {"PYTHONPATH": str(pytester.path)},
-                           capture_output=True, text=True, timeout=120)
+    again = subprocess.run(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(pytester.path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert again.returncode == 1
     assert f"breaks {invariant!r}" in again.stderr
 
@@ -65,7 +80,9 @@ def test_what_is_right_passes(pytester, run):
             report = synthmed_check(synthmed.EllipseMask(), examples=20)
             assert report.calls == 20
         def test_function(synthmed_check):
-            synthmed_check(lambda image, rng: rng.permutation(image), examples=20, without=["independent_of_memory_layout"])
+            def shuffled(image, rng):
+                return rng.permutation(image)
+            synthmed_check(shuffled, examples=20, without=["independent_of_memory_layout"])
     """)
     run().assert_outcomes(passed=2)
 
@@ -92,13 +109,21 @@ def test_importing_synthmed_does_not_import_hypothesis():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-@pytest.mark.parametrize("trial", [
-    Trial(lambda image, rng: image + 1, picture("extreme", (7, 9, 8), "float64")),
-    Trial(lambda image, rng: (image, image.T), picture("smooth", (30, 12), "int64")),
-    Trial(lambda image, rng: image * np.nan, picture("constant", (3, 9, 8), "float32", channel_axis=0), channel_axis=0),
-    Trial(lambda image, rng: 1 / 0, picture("noise", (1, 1))),
-    Trial(lambda image, rng: image, np.random.default_rng(0).random((300, 200))),
-], ids=["volume", "wrong mask", "nan", "raises", "large"])
+@pytest.mark.parametrize(
+    "trial",
+    [
+        Trial(lambda image, rng: image + 1, picture("extreme", (7, 9, 8), "float64")),
+        Trial(lambda image, rng: (image, image.T), picture("smooth", (30, 12), "int64")),
+        Trial(
+            lambda image, rng: image * np.nan,
+            picture("constant", (3, 9, 8), "float32", channel_axis=0),
+            channel_axis=0,
+        ),
+        Trial(lambda image, rng: 1 / 0, picture("noise", (1, 1))),
+        Trial(lambda image, rng: image, np.random.default_rng(0).random((300, 200))),
+    ],
+    ids=["volume", "wrong mask", "nan", "raises", "large"],
+)
 def test_whatever_fails_can_be_saved(trial, tmp_path):
     try:
         _ = trial.result

@@ -1,4 +1,6 @@
-"""The strategies: what they draw, that they shrink to something readable, and that default settings suit them."""
+"""The strategies: what they draw, that they shrink to something readable, and that default settings
+suit them.
+"""
 
 import numpy as np
 import pytest
@@ -10,10 +12,14 @@ from synthmed.testing import picture, region, strategies
 from synthmed.testing.pictures import CONTENTS, LAYOUTS, REGIONS, origin
 from synthmed.testing.trial import copy_as_it_lies
 
-DEFAULT = settings(max_examples=100, deadline=200, suppress_health_check=(), derandomize=True, database=None)
+DEFAULT = settings(
+    max_examples=100, deadline=200, suppress_health_check=(), derandomize=True, database=None
+)
 
 
-@pytest.mark.parametrize("name", ["images", "masks", "rois", "mask_generators", "anomalies", "recipes", "rngs", "shapes"])
+@pytest.mark.parametrize(
+    "name", ["images", "masks", "rois", "mask_generators", "anomalies", "recipes", "rngs", "shapes"]
+)
 def test_default_settings_raise_no_health_check(name):
     drawn = []
 
@@ -33,7 +39,11 @@ def test_trials_raise_no_health_check(trial):
     assert trial.spatial_shape == plane.shape
 
 
-@given(strategies.images(["uint8", "float32"], side=(3, 17), dimensions=(2, 3), channel_axis=-1, channels=(2, 3)))
+@given(
+    strategies.images(
+        ["uint8", "float32"], side=(3, 17), dimensions=(2, 3), channel_axis=-1, channels=(2, 3)
+    )
+)
 def test_images_are_as_asked(image):
     assert image.dtype.newbyteorder("=") in (np.uint8, np.float32) and image.ndim in (3, 4)
     assert image.shape[-1] in (2, 3) and min(image.shape[:-1]) >= 3 and max(image.shape[:-1]) <= 17
@@ -45,7 +55,9 @@ def test_values_are_as_asked(image):
     assert image.min() >= 10 and image.max() <= 20
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int64", "uint64", "float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype", ["uint8", "int16", "uint16", "int64", "uint64", "float16", "float32", "float64"]
+)
 def test_extremes_are_reached(dtype):
     limits = np.finfo(dtype) if dtype.startswith("f") else np.iinfo(dtype)
     image = picture("extreme", (20, 20), dtype)
@@ -53,7 +65,9 @@ def test_extremes_are_reached(dtype):
 
 
 def test_everything_is_drawn():
-    """Each content, layout, dtype and kind of region comes up within the default number of examples."""
+    """Each content, layout, dtype and kind of region comes up within the default number of
+    examples.
+    """
     said = []
 
     @settings(DEFAULT, max_examples=200)
@@ -72,11 +86,19 @@ def test_a_picture_is_its_call(content, layout):
     image = picture(content, (5, 4, 6), "int16", channel_axis=1, layout=layout, seed=3)
     again = eval(origin(image), {"picture": picture})
     np.testing.assert_array_equal(image, again)
-    assert image.strides == again.strides and image.dtype == again.dtype and image.flags.writeable == again.flags.writeable
+    assert (
+        image.strides == again.strides
+        and image.dtype == again.dtype
+        and image.flags.writeable == again.flags.writeable
+    )
     assert origin(image.copy()) is None
     copy = copy_as_it_lies(image)
     np.testing.assert_array_equal(copy, image)
-    assert copy.strides == image.strides and copy.dtype == image.dtype and not np.shares_memory(copy, image)
+    assert (
+        copy.strides == image.strides
+        and copy.dtype == image.dtype
+        and not np.shares_memory(copy, image)
+    )
 
 
 @pytest.mark.parametrize("kind", REGIONS)
@@ -87,19 +109,34 @@ def test_regions_are_neither_empty_nor_everything(kind, shape, seed):
     assert inside.all() == (kind == "everywhere" or inside.size == 1)
 
 
-@pytest.mark.parametrize(("strategy", "condition", "expected"), [
-    (strategies.images(), lambda image: image.size > 5, "picture('gradient', (1, 6), 'uint8')"),
-    (strategies.images(), lambda image: image.dtype.kind == "f", "picture('gradient', (1, 1), 'float32')"),
-    (strategies.images(), lambda i: not i.flags.writeable, "picture('gradient', (1, 1), 'uint8', layout='read-only')"),
-    (strategies.masks((4, 4)), lambda mask: mask.sum() > 3, None),
-])
+@pytest.mark.parametrize(
+    ("strategy", "condition", "expected"),
+    [
+        (strategies.images(), lambda image: image.size > 5, "picture('gradient', (1, 6), 'uint8')"),
+        (
+            strategies.images(),
+            lambda image: image.dtype.kind == "f",
+            "picture('gradient', (1, 1), 'float32')",
+        ),
+        (
+            strategies.images(),
+            lambda i: not i.flags.writeable,
+            "picture('gradient', (1, 1), 'uint8', layout='read-only')",
+        ),
+        (strategies.masks((4, 4)), lambda mask: mask.sum() > 3, None),
+    ],
+)
 def test_images_shrink_to_a_readable_call(strategy, condition, expected):
     smallest = find(strategy, condition, settings=settings(DEFAULT, max_examples=300))
     assert origin(smallest) == expected or (expected is None and len(origin(smallest)) < 40)
 
 
 def test_generators_shrink_to_their_defaults():
-    smallest = find(strategies.recipes(), lambda g: "Source" in repr(g), settings=settings(DEFAULT, max_examples=300))
+    smallest = find(
+        strategies.recipes(),
+        lambda g: "Source" in repr(g),
+        settings=settings(DEFAULT, max_examples=300),
+    )
     assert len(repr(smallest)) < 60
     assert repr(find(strategies.anomalies(), lambda g: True)) == "SmoothIntensityChange()"
     assert repr(find(strategies.mask_generators(), lambda g: g.is_mask)) == "PerlinMask()"
@@ -107,9 +144,16 @@ def test_generators_shrink_to_their_defaults():
 
 
 def test_trials_shrink_to_little():
-    trial = find(strategies.trials(synthmed.PerlinMask()), lambda t: t.image.ndim == 3 and t.channel_axis is None,
-                 settings=settings(DEFAULT, max_examples=50))
-    assert trial.image.shape == (5, 5, 5) and trial.seed == 0 and set(trial.arguments.values()) == {None}
+    trial = find(
+        strategies.trials(synthmed.PerlinMask()),
+        lambda t: t.image.ndim == 3 and t.channel_axis is None,
+        settings=settings(DEFAULT, max_examples=50),
+    )
+    assert (
+        trial.image.shape == (5, 5, 5)
+        and trial.seed == 0
+        and set(trial.arguments.values()) == {None}
+    )
 
 
 @given(strategies.mask_generators(), st.integers(0, 9))

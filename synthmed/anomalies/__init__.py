@@ -5,4 +5,12 @@ from synthmed.anomalies.cutpaste import CutPaste
 from synthmed.anomalies.deformation import Sink, Source
 from synthmed.anomalies.intensity import GaussianIntensityChange, SmoothIntensityChange
 
-__all__ = ["Anomaly", "CutPaste", "GaussianIntensityChange", "Identity", "Sink", "SmoothIntensityChange", "Source"]
+__all__ = [
+    "Anomaly",
+    "CutPaste",
+    "GaussianIntensityChange",
+    "Identity",
+    "Sink",
+    "SmoothIntensityChange",
+    "Source",
+]

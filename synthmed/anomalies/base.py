@@ -1,4 +1,6 @@
-"""The base class of anomalies: draw a mask, draw what happens in it, make it happen, see that it can be seen."""
+"""The base class of anomalies: draw a mask, draw what happens in it, make it happen, see that it
+can be seen.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +20,10 @@ _TRIES = 20
 class Anomaly(Generator):
     """A change of the image inside a mask.
 
-    A subclass is a frozen dataclass whose first field is `mask`. It draws its own parameters in `draw` and computes the
-    new values in `change`. This class draws the mask, keeps values within the range and the dtype, leaves all outside the
-    mask as it was, and draws again where nothing changed visibly.
+    A subclass is a frozen dataclass whose first field is `mask`. It draws its own parameters in
+    `draw` and computes the new values in `change`. This class draws the mask, keeps values within
+    the range and the dtype, leaves all outside the mask as it was, and draws again where nothing
+    changed visibly.
     """
 
     mask: Generator
@@ -52,8 +55,9 @@ class Anomaly(Generator):
         Returns
         -------
         values : ndarray of float64, shape (*box, channels)
-            For the region's box, with the value range scaled to [0, 1], as `scene.patch(region.box)` gives the old ones.
-            They are clipped, and used inside the mask alone.
+            For the region's box, with the value range scaled to [0, 1], as
+            `scene.patch(region.box)` gives the old ones. They are clipped, and used inside the mask
+            alone.
         inside : ndarray of bool, shape of the box
             The anomaly's mask within the box, as a rule `region.inside`.
         """
@@ -70,10 +74,14 @@ class Anomaly(Generator):
             if outcome is not None and self._is_in_roi(outcome.mask, scene):
                 return {"mask": where, **what}, outcome
         where_else = "" if scene.roi is None else " inside the region of interest"
-        raise NothingToSee(f"{name} changed no pixel by 1/255 of the value range{where_else} in {_TRIES} draws")
+        raise NothingToSee(
+            f"{name} changed no pixel by 1/255 of the value range{where_else} in {_TRIES} draws"
+        )
 
     def _is_in_roi(self, mask: NDArray[np.bool_], scene: Scene) -> bool:
-        """Whether the label, which may be a part of the mask placed there, still has its share in the region."""
+        """Whether the label, which may be a part of the mask placed there, still has its share in
+        the region.
+        """
         if scene.roi is None:
             return True
         least = getattr(self.mask, "roi_overlap", 0.0)  # a choice of masks has none of its own
@@ -83,7 +91,9 @@ class Anomaly(Generator):
         """Apply drawn parameters."""
         outcome = self._outcome(parameters, scene, self.mask.apply(parameters["mask"], scene))
         if outcome is None:
-            raise NothingToSee(f"these parameters of {type(self).__name__} change nothing visibly in this image")
+            raise NothingToSee(
+                f"these parameters of {type(self).__name__} change nothing visibly in this image"
+            )
         return outcome
 
     def _outcome(self, parameters: Parameters, scene: Scene, region: Region) -> Outcome | None:

@@ -29,19 +29,21 @@ class CutPaste(Anomaly):
     mask : Mask
         Where it goes.
     blend : {"poisson", "mixed", "direct"}
-        Poisson image editing with the patch's gradients; with the larger of the patch's and the image's gradients at
-        each pair of pixels; or the patch's values as they are.
+        Poisson image editing with the patch's gradients; with the larger of the patch's and the
+        image's gradients at each pair of pixels; or the patch's values as they are.
     rotation : (float, float)
         Bounds of the patch's rotation in degrees (in 3-D, one angle for each pair of axes).
     scale : float
-        The patch is scaled by ``s = 1 + Exp(scale)`` or by ``1 / s``, either with probability one half.
+        The patch is scaled by ``s = 1 + Exp(scale)`` or by ``1 / s``, either with probability one
+        half.
     region : float
-        Largest sides of the region of the donor that is read, as a fraction of the donor's; `s` is limited by it.
+        Largest sides of the region of the donor that is read, as a fraction of the donor's; `s` is
+        limited by it.
     order : int
         Order of the spline by which the patch is read: 1 linear, 3 cubic.
     label : {"mask", "changed"}
-        The mask that is returned: the shape drawn, or the pixels that visibly changed, each connected component closed
-        with a 3 x 3 square and its holes filled.
+        The mask that is returned: the shape drawn, or the pixels that visibly changed, each
+        connected component closed with a 3 x 3 square and its holes filled.
 
     References
     ----------
@@ -67,7 +69,9 @@ class CutPaste(Anomaly):
         validation.choice(self, "label", ("mask", "changed"))
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
-        """Draw the donor, the patch's rotation and scale, and the middle of the region that is read."""
+        """Draw the donor, the patch's rotation and scale, and the middle of the region that is
+        read.
+        """
         drawn: Parameters = {"donor": None}
         donor = scene.image
         if scene.donors is not None:
@@ -80,12 +84,23 @@ class CutPaste(Anomaly):
         s = s if rng.random() < 0.5 else 1 / s
         turn = kernels.rotation_matrix(angles, scene.spacing) / s
         reach = np.abs(turn) @ [(b - 1) / 2 for b in region.inside.shape]
-        shrink = min(1.0, *((self.region * k - 1) / (2 * r) if r > 0 else 1.0
-                            for k, r in zip(donor.shape[:-1], reach, strict=True)))
+        shrink = min(
+            1.0,
+            *(
+                (self.region * k - 1) / (2 * r) if r > 0 else 1.0
+                for k, r in zip(donor.shape[:-1], reach, strict=True)
+            ),
+        )
         shrink = max(shrink, 1e-3)
-        middle = [rng.uniform(r * shrink, max(k - 1 - r * shrink, r * shrink))
-                  for k, r in zip(donor.shape[:-1], reach, strict=True)]
-        return drawn | {"rotation": angles.tolist(), "scale": float(s / shrink), "middle": [float(m) for m in middle]}
+        middle = [
+            rng.uniform(r * shrink, max(k - 1 - r * shrink, r * shrink))
+            for k, r in zip(donor.shape[:-1], reach, strict=True)
+        ]
+        return drawn | {
+            "rotation": angles.tolist(),
+            "scale": float(s / shrink),
+            "middle": [float(m) for m in middle],
+        }
 
     def change(
         self, parameters: Parameters, scene: Scene, region: Region
@@ -95,12 +110,19 @@ class CutPaste(Anomaly):
         if parameters["donor"] is not None:
             donor = self._drawn_donor(parameters["donor"], scene)
         turn = kernels.rotation_matrix(parameters["rotation"], scene.spacing) / parameters["scale"]
-        # Blending needs the patch's gradients across the mask's edge: one pixel more where the image goes on.
-        grown = tuple(slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(region.box, scene.shape, strict=True))
+        # Blending needs the patch's gradients across the mask's edge: one pixel more where the
+        # image goes on.
+        grown = tuple(
+            slice(max(s.start - 1, 0), min(s.stop + 1, n))
+            for s, n in zip(region.box, scene.shape, strict=True)
+        )
         before = scene.patch(grown)
         values = self._patch(donor, scene, turn, parameters["middle"], region.box, grown)
         inside = np.zeros(before.shape[:-1], bool)
-        core = tuple(slice(s.start - g.start, s.stop - g.start) for s, g in zip(region.box, grown, strict=True))
+        core = tuple(
+            slice(s.start - g.start, s.stop - g.start)
+            for s, g in zip(region.box, grown, strict=True)
+        )
         inside[core] = region.inside
         if self.blend != "direct":
             values = kernels.poisson_blend(before, values, inside, mixed=self.blend == "mixed")
@@ -111,17 +133,28 @@ class CutPaste(Anomaly):
         return np.where(region.inside[..., None], values, before), inside
 
     def _patch(
-        self, donor: NDArray[Any], scene: Scene, turn: NDArray[np.float64], middle: list[float], box: Box, grown: Box
+        self,
+        donor: NDArray[Any],
+        scene: Scene,
+        turn: NDArray[np.float64],
+        middle: list[float],
+        box: Box,
+        grown: Box,
     ) -> NDArray[np.float64]:
         """The donor's values for the grown box: the middle of the mask's box reads at `middle`."""
         offsets = [g.start - (s.start + s.stop - 1) / 2 for g, s in zip(grown, box, strict=True)]
-        coordinates = kernels.affine_coordinates([g.stop - g.start for g in grown], turn, turn @ offsets + middle)
-        # Only what is read is converted. A spline's coefficients reach further: 0.27 to the 12th is nothing.
+        coordinates = kernels.affine_coordinates(
+            [g.stop - g.start for g in grown], turn, turn @ offsets + middle
+        )
+        # Only what is read is converted. A spline's coefficients reach further: 0.27 to the 12th is
+        # nothing.
         margin = 1 if self.order < 2 else 12
         low = [max(int(c.min()) - margin, 0) for c in coordinates]
         high = [int(c.max()) + margin + 1 for c in coordinates]
         low = [min(a, n - 1) for a, n in zip(low, donor.shape, strict=False)]
-        values = scene.normalised(donor[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))])
+        values = scene.normalised(
+            donor[tuple(slice(a, max(b, a + 1)) for a, b in zip(low, high, strict=True))]
+        )
         for c, a in zip(coordinates, low, strict=True):
             c -= a
         return kernels.interpolate(values, coordinates, self.order)
@@ -129,17 +162,27 @@ class CutPaste(Anomaly):
     def _drawn_donor(self, drawn: Parameters, scene: Scene) -> NDArray[Any]:
         index = drawn["index"]
         if scene.donors is None:
-            raise ValueError(f"CutPaste took its patch from donors[{index}], but no donors were given")
+            raise ValueError(
+                f"CutPaste took its patch from donors[{index}], but no donors were given"
+            )
         if index >= len(scene.donors):
-            raise ValueError(f"CutPaste took its patch from donors[{index}], but only {len(scene.donors)} were given")
+            raise ValueError(
+                f"CutPaste took its patch from donors[{index}], but only {len(scene.donors)} "
+                f"were given"
+            )
         donor = scene.donor(index)
         if digest(donor) != drawn["digest"]:
-            raise ValueError(f"donors[{index}] is not the image from which CutPaste took its patch: its digest differs")
+            raise ValueError(
+                f"donors[{index}] is not the image from which CutPaste took its patch: its "
+                f"digest differs"
+            )
         return donor
 
 
 def digest(image: NDArray[Any]) -> str:
-    """Digest of an image's pixels, by which a record tells its donor: BLAKE2b, 64 bits, of the array in C order."""
+    """Digest of an image's pixels, by which a record tells its donor: BLAKE2b, 64 bits, of the
+    array in C order.
+    """
     return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=8).hexdigest()
 
 
@@ -150,6 +193,8 @@ def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     out = np.zeros_like(mask)
     for i, box in enumerate(scipy.ndimage.find_objects(labels), start=1):
         component = np.pad(labels[box] == i, 1)
-        component = scipy.ndimage.binary_fill_holes(scipy.ndimage.binary_closing(component, structure=square))
+        component = scipy.ndimage.binary_fill_holes(
+            scipy.ndimage.binary_closing(component, structure=square)
+        )
         out[box] |= component[(slice(1, -1),) * mask.ndim]
     return out

@@ -33,7 +33,10 @@ class _Radial(Anomaly):
         pixels = np.flatnonzero(region.inside)
         centre = np.unravel_index(pixels[rng.integers(len(pixels))], region.inside.shape)
         alpha = 2 ** rng.uniform(*self.exponent)
-        return {"centre": [int(c + k) for c, k in zip(region.corner, centre, strict=True)], "alpha": float(alpha)}
+        return {
+            "centre": [int(c + k) for c, k in zip(region.corner, centre, strict=True)],
+            "alpha": float(alpha),
+        }
 
     def change(
         self, parameters: Parameters, scene: Scene, region: Region
@@ -42,12 +45,15 @@ class _Radial(Anomaly):
         centre = [p - c for p, c in zip(parameters["centre"], region.corner, strict=True)]
         inside = region.inside
         if region.figure is not None:
-            ratio = kernels.edge_ratio(inside.shape, centre, region.figure.to_unit, region.figure.is_box)
+            ratio = kernels.edge_ratio(
+                inside.shape, centre, region.figure.to_unit, region.figure.is_box
+            )
         else:
             ratio = kernels.exit_ratio(inside, centre)
             inside = inside & (ratio < 1)
         coordinates = kernels.radial_coordinates(ratio, centre, parameters["alpha"], self.is_sink)
-        # The edge lies up to half a pixel beyond the box, and a spline reaches further than its point.
+        # The edge lies up to half a pixel beyond the box, and a spline reaches further than its
+        # point.
         reach = 1 if self.order < 2 else 12
         grown = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in region.box)
         for axis, (g, s) in enumerate(zip(grown, region.box, strict=True)):
@@ -59,9 +65,10 @@ class _Radial(Anomaly):
 class Source(_Radial):
     """Content is pushed away from a centre, as by a growing mass.
 
-    The value at distance ``d`` from the centre, on a ray whose distance to the mask's edge is ``D``, is read at
-    ``D (d / D)**alpha`` on the same ray. The edge is taken in closed form for ellipses and rectangles; for any other mask
-    it is where the ray first leaves it, and the label is the part of the mask that the centre sees.
+    The value at distance ``d`` from the centre, on a ray whose distance to the mask's edge is
+    ``D``, is read at ``D (d / D)**alpha`` on the same ray. The edge is taken in closed form for
+    ellipses and rectangles; for any other mask it is where the ray first leaves it, and the label
+    is the part of the mask that the centre sees.
 
     Parameters
     ----------
@@ -74,7 +81,8 @@ class Source(_Radial):
 
     References
     ----------
-    Baugh et al., "Many tasks make light work", MICCAI 2023; Zhang et al., "MediCLIP", MICCAI 2024, section 2.2.
+    Baugh et al., "Many tasks make light work", MICCAI 2023; Zhang et al., "MediCLIP", MICCAI 2024,
+    section 2.2.
     """
 
     is_sink: ClassVar[bool] = False

@@ -20,8 +20,9 @@ from synthmed.scene import Region, Scene
 class GaussianIntensityChange(Anomaly):
     """Brighter or darker by a blurred binary texture, faded in from the mask's edge.
 
-    The image, scaled to [0, 1], plus ``gamma * texture * soft mask``, clipped to [0, 1]. Texture: the sign of white
-    Gaussian noise (0 or 1), blurred, then stretched to [0, 1]. Soft mask: the mask blurred, and zero outside it.
+    The image, scaled to [0, 1], plus ``gamma * texture * soft mask``, clipped to [0, 1]. Texture:
+    the sign of white Gaussian noise (0 or 1), blurred, then stretched to [0, 1]. Soft mask: the
+    mask blurred, and zero outside it.
 
     Parameters
     ----------
@@ -50,9 +51,15 @@ class GaussianIntensityChange(Anomaly):
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        if not (isinstance(self.sigmas, tuple) and self.sigmas and all(0 <= s < math.inf for s in self.sigmas)):
+        if not (
+            isinstance(self.sigmas, tuple)
+            and self.sigmas
+            and all(0 <= s < math.inf for s in self.sigmas)
+        ):
             raise ValueError(
-                f"GaussianIntensityChange: sigmas must be a tuple of numbers, none negative, got {self.sigmas!r}")
+                f"GaussianIntensityChange: sigmas must be a tuple of numbers, none negative, got "
+                f"{self.sigmas!r}"
+            )
         validation.interval(self, "gamma", 0)
         validation.interval(self, "softness", 0)
         validation.choice(self, "texture", ("box", "image"))
@@ -64,7 +71,9 @@ class GaussianIntensityChange(Anomaly):
         # The bound nearer to 0 is left out below 0 and kept above it.
         gamma = rng.uniform(low, high) if rng.random() < 0.5 else rng.uniform(-high, -low)
         return {
-            "seed": int(rng.integers(2**53)), "sigma": float(sigma), "gamma": float(gamma),
+            "seed": int(rng.integers(2**53)),
+            "sigma": float(sigma),
+            "gamma": float(gamma),
             "softness": float(rng.uniform(*self.softness)),
         }
 
@@ -75,7 +84,8 @@ class GaussianIntensityChange(Anomaly):
         box = region.box
         shape = region.inside.shape if self.texture == "box" else scene.shape
         texture = kernels.gaussian_blur(
-            kernels.sign_noise(shape, parameters["seed"]), scene.pixels(parameters["sigma"]))
+            kernels.sign_noise(shape, parameters["seed"]), scene.pixels(parameters["sigma"])
+        )
         low, high = texture.min(), texture.max()
         texture = (texture - low) / (high - low) if high > low else np.zeros_like(texture)
         step = parameters["gamma"] * _soft(region, scene, parameters["softness"])
@@ -92,11 +102,11 @@ class SmoothIntensityChange(Anomaly):
     mask : Mask
         Where it happens.
     least_step, step_shape, step_scale : float
-        The step is least_step + Gamma(step_shape, step_scale) on a scale of 0 to 255 for the value range, of either sign
-        with probability one half.
+        The step is least_step + Gamma(step_shape, step_scale) on a scale of 0 to 255 for the value
+        range, of either sign with probability one half.
     least_width, width_shape, width_scale : float
-        The ramp's width is least_width + Gamma(width_shape, width_scale), a fraction of the image's side, and at most the
-        largest distance to the edge.
+        The ramp's width is least_width + Gamma(width_shape, width_scale), a fraction of the image's
+        side, and at most the largest distance to the edge.
 
     References
     ----------
@@ -114,7 +124,14 @@ class SmoothIntensityChange(Anomaly):
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        for name in ("least_step", "step_shape", "step_scale", "least_width", "width_shape", "width_scale"):
+        for name in (
+            "least_step",
+            "step_shape",
+            "step_scale",
+            "least_width",
+            "width_shape",
+            "width_scale",
+        ):
             validation.number(self, name, 0)
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
@@ -128,13 +145,18 @@ class SmoothIntensityChange(Anomaly):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Add the ramp, within the range of the image's own values."""
         # What lies beyond the image is not the mask's edge.
-        margin = [(int(s.start > 0), int(s.stop < n)) for s, n in zip(region.box, scene.shape, strict=True)]
+        margin = [
+            (int(s.start > 0), int(s.stop < n))
+            for s, n in zip(region.box, scene.shape, strict=True)
+        ]
         inside = np.pad(region.inside, margin)
         if inside.all():
             distance = np.full(inside.shape, np.inf)
         else:
             distance = scipy.ndimage.distance_transform_edt(inside, sampling=scene.spacing)
-        distance = distance[tuple(slice(a, k - b) for (a, b), k in zip(margin, inside.shape, strict=True))]
+        distance = distance[
+            tuple(slice(a, k - b) for (a, b), k in zip(margin, inside.shape, strict=True))
+        ]
         width = min(parameters["width"] * scene.side, distance.max())
         ramp = np.minimum(distance / width, 1) if 0 < width < np.inf else np.ones_like(distance)
         ends = scene.normalised(np.array([scene.image.min(), scene.image.max()]))
@@ -145,9 +167,13 @@ class SmoothIntensityChange(Anomaly):
 def _soft(region: Region, scene: Scene, softness: float) -> NDArray[np.float32]:
     """The mask blurred as in the whole image, and zero outside it."""
     sigma = scene.pixels(softness)
-    grown = tuple(slice(max(b.start - math.ceil(4 * s) - 1, 0), min(b.stop + math.ceil(4 * s) + 1, n))
-                  for b, s, n in zip(region.box, sigma, scene.shape, strict=True))
-    core = tuple(slice(b.start - g.start, b.stop - g.start) for b, g in zip(region.box, grown, strict=True))
+    grown = tuple(
+        slice(max(b.start - math.ceil(4 * s) - 1, 0), min(b.stop + math.ceil(4 * s) + 1, n))
+        for b, s, n in zip(region.box, sigma, scene.shape, strict=True)
+    )
+    core = tuple(
+        slice(b.start - g.start, b.stop - g.start) for b, g in zip(region.box, grown, strict=True)
+    )
     mask = np.zeros([g.stop - g.start for g in grown], np.float32)
     mask[core] = region.inside
     return kernels.gaussian_blur(mask, sigma)[core] * region.inside

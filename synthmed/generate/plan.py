@@ -33,11 +33,12 @@ class Settings:
         Side of the square to which images are resized, or their own size.
     channels : {"grey", "keep"}
     roi : str
-        ``"none"``, ``"auto"`` (`synthmed.foreground`), or a folder with one mask for each input, of the same relative
-        name.
+        ``"none"``, ``"auto"`` (`synthmed.foreground`), or a folder with one mask for each input, of
+        the same relative name.
     layout : {"pairs", "mvtec"}
     train_share : float
-        Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for test.
+        Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
+        test.
     """
 
     recipe: Generator = field(default_factory=lambda: preset("paper"))
@@ -52,7 +53,9 @@ class Settings:
     def __post_init__(self) -> None:
         """Check the settings."""
         if self.recipe.is_mask:
-            raise ValueError(f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}")
+            raise ValueError(
+                f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}"
+            )
         if self.per_image < 1:
             raise ValueError(f"per-image must be at least 1, got {self.per_image}")
         if self.seed < 0:
@@ -71,7 +74,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Examined:
-    """What an input was found to be: what it shares with possible donors, or why it cannot be used."""
+    """What an input was found to be: what it shares with possible donors, or why it
+    cannot be used.
+    """
 
     name: str
     sha256: str
@@ -96,7 +101,9 @@ class Plan:
             return []
         count = len(self.inputs)
         train = min(max(round(self.settings.train_share * count), 1), count - 1)
-        order = np.random.default_rng(np.random.SeedSequence(self.settings.seed, spawn_key=(0, 0))).permutation(count)
+        order = np.random.default_rng(
+            np.random.SeedSequence(self.settings.seed, spawn_key=(0, 0))
+        ).permutation(count)
         return sorted(order[:train].tolist())
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,14 +116,21 @@ class Plan:
             "source": list(self.source),
             "recipe": self.settings.recipe.to_dict(),
             **settings,
-            "inputs": [{k: v for k, v in asdict(e).items() if k in ("name", "sha256") or (k == "roi_sha256" and v)}
-                       for e in self.examined],
+            "inputs": [
+                {
+                    k: v
+                    for k, v in asdict(e).items()
+                    if k in ("name", "sha256") or (k == "roi_sha256" and v)
+                }
+                for e in self.examined
+            ],
             "skipped": [{"name": e.name, "reason": e.problem} for e in self.skipped],
         }
 
 
 def make_plan(
-    source: Sequence[str], settings: Settings,
+    source: Sequence[str],
+    settings: Settings,
     examine_all: Callable[[Sequence[Input], Settings], Iterable[Examined]] | None = None,
 ) -> Plan:
     """Find and examine the inputs.
@@ -129,10 +143,17 @@ def make_plan(
         If no input can be used; the message gives the first reasons.
     """
     inputs = find_inputs(source)
-    examined = list(examine_all(inputs, settings) if examine_all else (examine(i, settings) for i in inputs))
+    examined = list(
+        examine_all(inputs, settings) if examine_all else (examine(i, settings) for i in inputs)
+    )
     good = [k for k, e in enumerate(examined) if e.problem is None]
-    plan = Plan(tuple(source), settings, tuple(inputs[k] for k in good), tuple(examined[k] for k in good),
-                tuple(e for e in examined if e.problem is not None))
+    plan = Plan(
+        tuple(source),
+        settings,
+        tuple(inputs[k] for k in good),
+        tuple(examined[k] for k in good),
+        tuple(e for e in examined if e.problem is not None),
+    )
     if not good:
         reasons = "\n  ".join(e.problem or "" for e in plan.skipped[:5])
         raise ValueError(f"none of the {len(inputs)} inputs can be used:\n  {reasons}")
@@ -151,7 +172,8 @@ def examine(source: Input, settings: Settings) -> Examined:
 
 
 def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
-    """The plan of a run that is in a folder, its inputs found again and checked against their digests.
+    """The plan of a run that is in a folder, its inputs found again and checked against their
+    digests.
 
     Parameters
     ----------
@@ -166,7 +188,11 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
         If an input is missing, or is not the file that it was.
     """
     data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    names = {f: data[f] for f in ("per_image", "seed", "size", "channels", "roi", "layout", "train_share") if f in data}
+    names = {
+        f: data[f]
+        for f in ("per_image", "seed", "size", "channels", "roi", "layout", "train_share")
+        if f in data
+    }
     settings = Settings(recipe=from_dict(data["recipe"]), **names)
     where = tuple(source) or tuple(data["source"])
     inputs = {i.name: i for i in find_inputs(where)}
@@ -175,10 +201,14 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
         if entry["name"] not in inputs:
             raise ValueError(f"input {entry['name']!r} of the run is not in {', '.join(where)}")
         if inputs[entry["name"]].digest() != entry["sha256"]:
-            raise ValueError(f"input {entry['name']!r} in {', '.join(where)} is not the file that the run read")
+            raise ValueError(
+                f"input {entry['name']!r} in {', '.join(where)} is not the file that the run read"
+            )
         found.append(examine(inputs[entry["name"]], settings))
     bad = [e.problem for e in found if e.problem]
     if bad:
         raise ValueError(bad[0])
     skipped = tuple(Examined(s["name"], "", problem=s["reason"]) for s in data["skipped"])
-    return Plan(tuple(data["source"]), settings, tuple(inputs[e.name] for e in found), tuple(found), skipped)
+    return Plan(
+        tuple(data["source"]), settings, tuple(inputs[e.name] for e in found), tuple(found), skipped
+    )

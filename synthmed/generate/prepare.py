@@ -1,4 +1,6 @@
-"""An input as the generators get it: read, made grey, resized, checked, with its region of interest."""
+"""An input as the generators get it: read, made grey, resized, checked, with its region of
+interest.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ class Prepared:
 
     @property
     def form(self) -> tuple[int, int | None, str]:
-        """What two images must share for one to be the other's donor: axes, channel axis and dtype."""
+        """What two images must share for one to be the other's donor: axes, channel axis
+        and dtype.
+        """
         return self.image.ndim, self.channel_axis, self.image.dtype.str
 
 
@@ -46,19 +50,23 @@ def prepare(source: Input, settings: Settings) -> Prepared:
     Raises
     ------
     Unreadable
-        If it cannot be used: unreadable, not finite, constant, a volume that is to be resized, or without its region of
-        interest.
+        If it cannot be used: unreadable, not finite, constant, a volume that is to be resized, or
+        without its region of interest.
     """
     image = source.read()
     if image.size == 0:
         raise Unreadable(f"{source.path}: has no pixels")
     if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise Unreadable(f"{source.path}: {np.count_nonzero(~np.isfinite(image))} values are NaN or infinite")
+        raise Unreadable(
+            f"{source.path}: {np.count_nonzero(~np.isfinite(image))} values are NaN or infinite"
+        )
     if settings.channels == "grey":
         image = grey(image)
     if settings.size != "native":
         if image.ndim - (channel_axis_of(image) is not None) == 3:
-            raise Unreadable(f"{source.path}: is a volume of shape {image.shape}; take it with size native")
+            raise Unreadable(
+                f"{source.path}: is a volume of shape {image.shape}; take it with size native"
+            )
         image = resize(image, int(settings.size))
     if image.min() == image.max():
         raise Unreadable(f"{source.path}: the image is constant, there is nothing to see on it")
@@ -72,7 +80,9 @@ def roi_digest(source: Input, settings: Settings) -> str | None:
     return hashlib.sha256(_roi_file(source, settings.roi).read_bytes()).hexdigest()
 
 
-def _region_of_interest(source: Input, image: NDArray[Any], settings: Settings) -> NDArray[np.bool_] | None:
+def _region_of_interest(
+    source: Input, image: NDArray[Any], settings: Settings
+) -> NDArray[np.bool_] | None:
     if settings.roi == "none":
         return None
     axis = channel_axis_of(image)

@@ -24,7 +24,8 @@ class Item:
     Attributes
     ----------
     line : dict
-        For the manifest; with the key ``rejected``, the reason why there is no sample, for the list of skipped inputs.
+        For the manifest; with the key ``rejected``, the reason why there is no sample, for the list
+        of skipped inputs.
     files : dict of str to bytes
         By path relative to the output folder.
     """
@@ -56,8 +57,8 @@ class Donors(Sequence[NDArray[Any]]):
 class Producer:
     """Makes the items of a plan, each from its index alone.
 
-    Layout pairs: the samples, `per_image` for each input. Layout mvtec: first the originals of all inputs, then the
-    samples of the test inputs.
+    Layout pairs: the samples, `per_image` for each input. Layout mvtec: first the originals of all
+    inputs, then the samples of the test inputs.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -89,14 +90,21 @@ class Producer:
         line = {"index": index, "source": self.plan.inputs[k].name}
         if index < self._originals:
             image = self.cache[k].image
-            path = f"{'train' if k in self._train else 'test'}/{GOOD}/{index:06d}{suffix_for(image)}"
-            return Item(line | {"kind": GOOD, "files": {"image": path}}, {path: encode(image, suffix_for(image))})
+            path = (
+                f"{'train' if k in self._train else 'test'}/{GOOD}/{index:06d}{suffix_for(image)}"
+            )
+            return Item(
+                line | {"kind": GOOD, "files": {"image": path}},
+                {path: encode(image, suffix_for(image))},
+            )
         try:
             sample = self.sample(index)
         except NothingToSee as error:
             return Item(line | {"rejected": str(error)}, {})
         kind = kind_of(sample.record)
-        image_file, mask_file = self._paths(index, kind, suffix_for(sample.image), suffix_for(sample.mask.astype(np.uint8)))
+        image_file, mask_file = self._paths(
+            index, kind, suffix_for(sample.image), suffix_for(sample.mask.astype(np.uint8))
+        )
         files = {image_file: encode(sample.image, suffix_for(sample.image))}
         names = {"image": image_file}
         if mask_file is not None:
@@ -108,24 +116,40 @@ class Producer:
     def sample(self, index: int) -> Sample:
         """Draw the sample of an index; it depends on the plan and the index alone."""
         prepared = self.cache[self.source_of(index)]
-        rng = np.random.default_rng(np.random.SeedSequence(self.plan.settings.seed, spawn_key=(index,)))
+        rng = np.random.default_rng(
+            np.random.SeedSequence(self.plan.settings.seed, spawn_key=(index,))
+        )
         return self.plan.settings.recipe(
-            prepared.image, rng=rng, roi=prepared.roi, donors=self.donors(index), channel_axis=prepared.channel_axis)
+            prepared.image,
+            rng=rng,
+            roi=prepared.roi,
+            donors=self.donors(index),
+            channel_axis=prepared.channel_axis,
+        )
 
     def donors(self, index: int) -> Donors | None:
-        """The other inputs on the same side of the split that are alike in axes, channels and dtype, if any."""
+        """The other inputs on the same side of the split that are alike in axes, channels and
+        dtype, if any.
+        """
         k = self.source_of(index)
         group = self._alike[self.plan.examined[k].form]
         return Donors(self.cache, group, self._position[k]) if len(group) > 1 else None
 
-    def _paths(self, index: int, kind: str, image_suffix: str, mask_suffix: str) -> tuple[str, str | None]:
+    def _paths(
+        self, index: int, kind: str, image_suffix: str, mask_suffix: str
+    ) -> tuple[str, str | None]:
         if not self._mvtec:
             return f"images/{index:06d}{image_suffix}", f"masks/{index:06d}{mask_suffix}"
         if kind == GOOD:
             return f"test/{GOOD}/{index:06d}{image_suffix}", None
-        return f"test/{kind}/{index:06d}{image_suffix}", f"ground_truth/{kind}/{index:06d}_mask{mask_suffix}"
+        return (
+            f"test/{kind}/{index:06d}{image_suffix}",
+            f"ground_truth/{kind}/{index:06d}_mask{mask_suffix}",
+        )
 
 
 def kind_of(record: dict[str, Any]) -> str:
-    """The names of the anomalies in a sample, each once, joined by ``+``; ``good`` if there is none."""
+    """The names of the anomalies in a sample, each once, joined by ``+``; ``good`` if there is
+    none.
+    """
     return "+".join(sorted(set(record["anomalies"]))) or GOOD

@@ -1,4 +1,6 @@
-"""Running a plan: in one process or several, interrupted and resumed, ending with the same files."""
+"""Running a plan: in one process or several, interrupted and resumed, ending with the
+same files.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,12 @@ from synthmed.generate.producer import Producer
 from synthmed.io import Input, write_atomically
 from synthmed.io.files import TEMPORARY, naming, remove_temporary
 
-MANIFEST, JOURNAL, SKIPPED, PREVIEW = "manifest.jsonl", ".journal.jsonl", "skipped.json", "preview.png"
+MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
+    "manifest.jsonl",
+    ".journal.jsonl",
+    "skipped.json",
+    "preview.png",
+)
 _CHUNK = 16
 
 
@@ -74,13 +81,18 @@ class Summary:
 
 
 def generate(
-    source: str | Path | Sequence[str | Path], out: str | Path, settings: Settings | None = None, *, workers: int = 1,
-    strict: bool = False, progress: Callable[[int, int], None] | None = None,
+    source: str | Path | Sequence[str | Path],
+    out: str | Path,
+    settings: Settings | None = None,
+    *,
+    workers: int = 1,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Generate a dataset, or end one that was interrupted.
 
-    Sample *i* depends on the settings and the ordered list of usable inputs alone: the files are the same for any number
-    of workers and after any interruption.
+    Sample *i* depends on the settings and the ordered list of usable inputs alone: the files are
+    the same for any number of workers and after any interruption.
 
     Parameters
     ----------
@@ -135,7 +147,11 @@ def generate(
 
 
 def _produce(
-    producer: Producer, out: Path, summary: Summary, workers: int, strict: bool,
+    producer: Producer,
+    out: Path,
+    summary: Summary,
+    workers: int,
+    strict: bool,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     journal = out / JOURNAL
@@ -155,7 +171,9 @@ def _produce(
             for text in lines:
                 line = json.loads(text)
                 if strict and "rejected" in line:
-                    raise ValueError(f"{line['source']}, sample {line['index']}: {line['rejected']}")
+                    raise ValueError(
+                        f"{line['source']}, sample {line['index']}: {line['rejected']}"
+                    )
                 summary.count(line)
             with naming(journal):
                 file.writelines(lines)
@@ -175,10 +193,18 @@ def _begin(plan: Plan, out: Path) -> None:
     if (out / RECIPE_FILE).exists():
         before, now = json.loads((out / RECIPE_FILE).read_text(encoding="utf-8")), json.loads(text)
         # Where the source lies is not what it is: inputs are known by name and digest.
-        differing = [k for k in sorted(before.keys() | now.keys()) if k != "source" and before.get(k) != now.get(k)]
+        differing = [
+            k
+            for k in sorted(before.keys() | now.keys())
+            if k != "source" and before.get(k) != now.get(k)
+        ]
         if differing:
-            told = "; ".join(f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in differing)
-            raise Refused(f"{out} holds another run ({told}). Choose another folder, or remove this one")
+            told = "; ".join(
+                f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in differing
+            )
+            raise Refused(
+                f"{out} holds another run ({told}). Choose another folder, or remove this one"
+            )
     elif any(out.iterdir()):
         raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
     else:
@@ -186,18 +212,28 @@ def _begin(plan: Plan, out: Path) -> None:
 
 
 def _finish(plan: Plan, producer: Producer, out: Path) -> None:
-    """From the journal the manifest, ordered by index as the journal is; the preview; the list of what was skipped."""
+    """From the journal the manifest, ordered by index as the journal is; the preview; the list of
+    what was skipped.
+    """
     from synthmed.preview import draw_dataset
 
     rejected = [line for line in _lines(out / JOURNAL) if "rejected" in line]
     if rejected or plan.skipped:
-        skipped = {"inputs": [{"name": e.name, "reason": e.problem} for e in plan.skipped],
-                   "samples": [{"index": r["index"], "source": r["source"], "reason": r["rejected"]} for r in rejected]}
+        skipped = {
+            "inputs": [{"name": e.name, "reason": e.problem} for e in plan.skipped],
+            "samples": [
+                {"index": r["index"], "source": r["source"], "reason": r["rejected"]}
+                for r in rejected
+            ],
+        }
         write_atomically(out / SKIPPED, (json.dumps(skipped, indent=1) + "\n").encode())
     temporary = out / f"{TEMPORARY}{MANIFEST}"
     with naming(out / MANIFEST), temporary.open("w", encoding="utf-8") as manifest:
-        manifest.writelines(json.dumps(line, separators=(",", ":")) + "\n"
-                            for line in _lines(out / JOURNAL) if "rejected" not in line)
+        manifest.writelines(
+            json.dumps(line, separators=(",", ":")) + "\n"
+            for line in _lines(out / JOURNAL)
+            if "rejected" not in line
+        )
     temporary.replace(out / MANIFEST)
     write_atomically(out / PREVIEW, draw_dataset(producer, out, _lines(out / MANIFEST)))
     (out / JOURNAL).unlink()
@@ -212,7 +248,9 @@ def _rejected_before(out: Path) -> Iterator[dict[str, Any]]:
 def _is_complete(out: Path) -> bool:
     if not (out / MANIFEST).exists() or (out / JOURNAL).exists() or not (out / PREVIEW).exists():
         return False
-    return all((out / f).is_file() for line in _lines(out / MANIFEST) for f in line["files"].values())
+    return all(
+        (out / f).is_file() for line in _lines(out / MANIFEST) for f in line["files"].values()
+    )
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -235,7 +273,9 @@ def _refuse_overlap(source: Sequence[str], out: Path) -> None:
     for item in source:
         place = Path(item).resolve()
         if place.is_dir() and target.is_relative_to(place):
-            raise Refused(f"the output folder {out} lies in the source {item}: its images would become inputs")
+            raise Refused(
+                f"the output folder {out} lies in the source {item}: its images would become inputs"
+            )
         if place.exists() and place.is_relative_to(target):
             raise Refused(f"the source {item} lies in the output folder {out}")
 
@@ -252,7 +292,9 @@ def _examine_all(inputs: Sequence[Input], settings: Settings, workers: int) -> l
 
 
 def _write_all(producer: Producer, out: Path, start: int, workers: int) -> Iterator[list[str]]:
-    """Write all items from `start` on, here or in a pool of processes; yield their lines, chunk by chunk, in order."""
+    """Write all items from `start` on, here or in a pool of processes; yield their lines, chunk by
+    chunk, in order.
+    """
     chunks = (range(a, min(a + _CHUNK, len(producer))) for a in range(start, len(producer), _CHUNK))
     if workers == 1:
         writer = _Writer(producer, out)
@@ -298,7 +340,9 @@ _writer: _Writer | None = None
 
 
 def _start_worker(plan: Plan, out: Path) -> None:
-    """In a worker: one thread, deaf to Ctrl-C (the parent ends it), and no life after the parent's."""
+    """In a worker: one thread, deaf to Ctrl-C (the parent ends it), and no life after the
+    parent's.
+    """
     global _writer
     import cv2
 

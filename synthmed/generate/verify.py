@@ -31,7 +31,9 @@ class Difference:
     problems: tuple[str, ...]
 
 
-def verify(manifest: str | Path, index: int | None = None, source: Sequence[str] = ()) -> Iterator[Difference]:
+def verify(
+    manifest: str | Path, index: int | None = None, source: Sequence[str] = ()
+) -> Iterator[Difference]:
     """Regenerate samples from their records and compare them with their files.
 
     Parameters
@@ -50,7 +52,8 @@ def verify(manifest: str | Path, index: int | None = None, source: Sequence[str]
     Raises
     ------
     FileNotFoundError, ValueError
-        If the manifest, its run or its inputs are missing or are not what they were, or there is no such index.
+        If the manifest, its run or its inputs are missing or are not what they were, or there is no
+        such index.
     """
     manifest = Path(manifest)
     if not manifest.is_file():
@@ -80,7 +83,12 @@ def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterato
             yield str(error)
             continue
         if there.dtype != made[role].dtype or there.shape != made[role].shape:
-            yield (f"{name}: holds {there.dtype} of shape {there.shape}, "
-                   f"the record gives {made[role].dtype} of shape {made[role].shape}")
+            yield (
+                f"{name}: holds {there.dtype} of shape {there.shape}, "
+                f"the record gives {made[role].dtype} of shape {made[role].shape}"
+            )
         elif not np.array_equal(there, made[role]):
-            yield f"{name}: {np.count_nonzero(there != made[role])} values differ from what the record gives"
+            yield (
+                f"{name}: {np.count_nonzero(there != made[role])} values differ from what "
+                f"the record gives"
+            )

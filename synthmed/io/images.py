@@ -30,13 +30,14 @@ def read_image(path: Path | str) -> NDArray[Any]:
     Returns
     -------
     ndarray, shape (H, W), (H, W, 3), (D, H, W) or (D, H, W, 3)
-        Channels as RGB; transparency is dropped, palettes are resolved. `channel_axis_of` tells the cases apart.
+        Channels as RGB; transparency is dropped, palettes are resolved. `channel_axis_of` tells the
+        cases apart.
 
     Raises
     ------
     Unreadable
-        If the file is missing, a directory, truncated, of another format, or of axes that are neither an image's nor a
-        volume's; the message names it.
+        If the file is missing, a directory, truncated, of another format, or of axes that are
+        neither an image's nor a volume's; the message names it.
     """
     path = Path(path)
     try:
@@ -46,12 +47,19 @@ def read_image(path: Path | str) -> NDArray[Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what is wrong beyond repair raises
-            return _decode_tiff(data) if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+") else _decode(data)
+            return (
+                _decode_tiff(data)
+                if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+                else _decode(data)
+            )
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
     except Exception as error:  # decoders raise whatever their library raises
-        reason = "not an image in a format that is read (PNG, JPEG, TIFF, BMP)" if isinstance(
-            error, Image.UnidentifiedImageError) else f"cannot be decoded: {error or type(error).__name__}"
+        reason = (
+            "not an image in a format that is read (PNG, JPEG, TIFF, BMP)"
+            if isinstance(error, Image.UnidentifiedImageError)
+            else f"cannot be decoded: {error or type(error).__name__}"
+        )
         raise Unreadable(f"{path}: {reason if data else 'the file is empty'}") from None
 
 
@@ -59,7 +67,9 @@ def _decode(data: bytes) -> NDArray[Any]:
     image: Image.Image = Image.open(io.BytesIO(data))
     if image.format not in ("PNG", "JPEG", "BMP", "TIFF"):
         raise Unreadable(f"is {image.format}; PNG, JPEG, TIFF and BMP are read")
-    if image.format == "PNG" and data[24] == 16 and data[25] in (2, 6):  # Pillow cuts 16-bit colour to 8 bits
+    if (
+        image.format == "PNG" and data[24] == 16 and data[25] in (2, 6)
+    ):  # Pillow cuts 16-bit colour to 8 bits
         import cv2
 
         image.verify()
@@ -90,7 +100,9 @@ def _decode_tiff(data: bytes) -> NDArray[Any]:
             if "imagecodecs" not in str(error):
                 raise
             if len(file.pages) > 1:  # a compression that Pillow alone knows here
-                raise Unreadable(f"is a volume in a compression that is not read ({error})") from None
+                raise Unreadable(
+                    f"is a volume in a compression that is not read ({error})"
+                ) from None
             return _decode(data)
         axes = series.axes
         inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
@@ -104,8 +116,14 @@ def _decode_tiff(data: bytes) -> NDArray[Any]:
         array = np.moveaxis(array, axes.index("S"), -1)[..., :3]
         axes = axes.replace("S", "") + "S"
     spatial = axes.rstrip("S")
-    if len(spatial) not in (2, 3) or not spatial.endswith("YX") or (axes.endswith("S") and array.shape[-1] != 3):
-        raise Unreadable(f"has axes {axes} of shape {array.shape}; an image or one volume is expected")
+    if (
+        len(spatial) not in (2, 3)
+        or not spatial.endswith("YX")
+        or (axes.endswith("S") and array.shape[-1] != 3)
+    ):
+        raise Unreadable(
+            f"has axes {axes} of shape {array.shape}; an image or one volume is expected"
+        )
     if array.dtype.kind not in "iuf" or array.dtype == np.float16:
         raise Unreadable(f"has dtype {array.dtype}; integers, float32 and float64 are read")
     if inverted and array.dtype.kind == "u":
@@ -114,12 +132,16 @@ def _decode_tiff(data: bytes) -> NDArray[Any]:
 
 
 def channel_axis_of(image: NDArray[Any]) -> int | None:
-    """The channel axis of what `read_image` returns: the last axis if it holds three channels, otherwise None."""
+    """The channel axis of what `read_image` returns: the last axis if it holds three channels,
+    otherwise None.
+    """
     return -1 if image.ndim > 2 and image.shape[-1] == 3 else None
 
 
 def grey(image: NDArray[Any]) -> NDArray[Any]:
-    """The luma of an image that has channels (ITU-R BT.601), in its dtype; an image without them as it is."""
+    """The luma of an image that has channels (ITU-R BT.601), in its dtype; an image without them as
+    it is.
+    """
     if channel_axis_of(image) is None:
         return image
     if image.dtype == np.uint8 and image.ndim == 3:
@@ -129,28 +151,41 @@ def grey(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def resize(image: NDArray[Any], size: int) -> NDArray[Any]:
-    """Resize an image to `size` x `size` with Pillow's bilinear filter, which smooths when it shrinks.
+    """Resize an image to `size` x `size` with Pillow's bilinear filter, which smooths when it
+    shrinks.
 
     Images of 8 bits are resized as such, all others in float32 and rounded to their dtype.
     """
     axis = channel_axis_of(image)
     if image.ndim - (axis is not None) != 2:
-        raise ValueError(f"a volume of shape {image.shape} cannot be resized to a square; keep its native size")
+        raise ValueError(
+            f"a volume of shape {image.shape} cannot be resized to a square; keep its native size"
+        )
     if image.shape[:2] == (size, size):
         return image
     if image.dtype == np.uint8:
         return np.array(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
     planes = [image] if axis is None else [image[..., c] for c in range(image.shape[-1])]
-    out = np.stack([
-        np.array(Image.fromarray(p.astype(np.float32)).resize((size, size), Image.Resampling.BILINEAR)) for p in planes
-    ], axis=-1)
+    out = np.stack(
+        [
+            np.array(
+                Image.fromarray(p.astype(np.float32)).resize(
+                    (size, size), Image.Resampling.BILINEAR
+                )
+            )
+            for p in planes
+        ],
+        axis=-1,
+    )
     if image.dtype.kind in "iu":
         out = np.clip(np.rint(out), np.iinfo(image.dtype).min, np.iinfo(image.dtype).max)
     return (out[..., 0] if axis is None else out).astype(image.dtype)
 
 
 def suffix_for(image: NDArray[Any]) -> str:
-    """The format that keeps an image as it is: PNG for images of 8 and 16 bits, TIFF for everything else."""
+    """The format that keeps an image as it is: PNG for images of 8 and 16 bits, TIFF for everything
+    else.
+    """
     spatial = image.ndim - (channel_axis_of(image) is not None)
     return ".png" if image.dtype in (np.uint8, np.uint16) and spatial == 2 else ".tif"
 

@@ -42,7 +42,7 @@ class Input:
         if self.corner is None:
             return image
         y, x = self.corner
-        return image[y: y + _TILE, x: x + _TILE]
+        return image[y : y + _TILE, x : x + _TILE]
 
     def digest(self) -> str:
         """SHA-256 of the file, for a tile of the sample of its pixels."""
@@ -60,9 +60,9 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     Parameters
     ----------
     source : sequence of str
-        Folders (searched recursively for PNG, JPEG, TIFF and BMP), files, globs, or ``sample:retina``: normal-looking
-        tiles of the fundus photograph that scikit-image carries. A file or directory that is named expressly is taken
-        whatever its suffix.
+        Folders (searched recursively for PNG, JPEG, TIFF and BMP), files, globs, or
+        ``sample:retina``: normal-looking tiles of the fundus photograph that scikit-image carries.
+        A file or directory that is named expressly is taken whatever its suffix.
 
     Returns
     -------
@@ -77,7 +77,9 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     for item in source:
         for new in _find(item):
             if found.setdefault(new.name, new).path != new.path:
-                raise ValueError(f"two inputs have the name {new.name!r}: {found[new.name].path} and {new.path}")
+                raise ValueError(
+                    f"two inputs have the name {new.name!r}: {found[new.name].path} and {new.path}"
+                )
     return [found[name] for name in sorted(found)]
 
 
@@ -88,7 +90,11 @@ def _find(item: str) -> list[Input]:
         raise FileNotFoundError(f"unknown sample {item!r}; known: {SAMPLE}")
     root = Path(item)
     if root.is_dir():
-        paths = [p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and not _is_hidden(p.relative_to(root))]
+        paths = [
+            p
+            for p in root.rglob("*")
+            if p.suffix.lower() in SUFFIXES and not _is_hidden(p.relative_to(root))
+        ]
         if not paths:
             raise FileNotFoundError(f"no image (PNG, JPEG, TIFF, BMP) in the folder {root}")
         return [Input(p.relative_to(root).as_posix(), p) for p in paths]
@@ -117,7 +123,7 @@ def _retina_tiles() -> list[Input]:
     tiles: list[Input] = []
     for y in range(35, photograph.shape[0] - _TILE, _TILE):
         for x in range(35, photograph.shape[1] - _TILE, _TILE):
-            tile = green[y: y + _TILE, x: x + _TILE]
+            tile = green[y : y + _TILE, x : x + _TILE]
             corners = tile[:: _TILE - 1, :: _TILE - 1]
             if corners.min() > 30 and np.quantile(tile, 0.99) < 160:
                 tiles.append(Input(f"retina-{len(tiles):02d}", path, (y, x)))

@@ -14,7 +14,9 @@ from synthmed.kernels.compiled import compiled
 _LONG = 60  # taps of half a filter, beyond which the cosine transform is faster
 
 
-def gaussian_blur(values: NDArray[np.float32], sigma: Sequence[float], truncate: float = 4.0) -> NDArray[np.float32]:
+def gaussian_blur(
+    values: NDArray[np.float32], sigma: Sequence[float], truncate: float = 4.0
+) -> NDArray[np.float32]:
     """Gaussian filter, reflected at the border, as `scipy.ndimage.gaussian_filter` computes it.
 
     Parameters
@@ -60,13 +62,17 @@ def _across(lines, taps, out):
         m = y + radius
         for x in range(width):
             total[x] = taps[0] * lines[y, x]
-        for j in range(1, radius - 2, 4):  # four pairs at a time: the sum is loaded and stored less often
+        for j in range(
+            1, radius - 2, 4
+        ):  # four pairs at a time: the sum is loaded and stored less often
             s, t, u, v = taps[j], taps[j + 1], taps[j + 2], taps[j + 3]
             for x in range(width):
-                total[x] += (s * (padded[m - j, x] + padded[m + j, x])
-                             + t * (padded[m - j - 1, x] + padded[m + j + 1, x])
-                             + u * (padded[m - j - 2, x] + padded[m + j + 2, x])
-                             + v * (padded[m - j - 3, x] + padded[m + j + 3, x]))
+                total[x] += (
+                    s * (padded[m - j, x] + padded[m + j, x])
+                    + t * (padded[m - j - 1, x] + padded[m + j + 1, x])
+                    + u * (padded[m - j - 2, x] + padded[m + j + 2, x])
+                    + v * (padded[m - j - 3, x] + padded[m + j + 3, x])
+                )
         for j in range(1 + radius // 4 * 4, radius + 1):
             for x in range(width):
                 total[x] += taps[j] * (padded[m - j, x] + padded[m + j, x])
@@ -74,8 +80,12 @@ def _across(lines, taps, out):
             out[x, y] = total[x]
 
 
-def _in_cosines(values: NDArray[np.float32], kernels: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """The same filter as a product: a symmetric filter with reflected borders is diagonal in the cosine basis."""
+def _in_cosines(
+    values: NDArray[np.float32], kernels: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """The same filter as a product: a symmetric filter with reflected borders is diagonal in the
+    cosine basis.
+    """
     spectrum = scipy.fft.dctn(values, type=2)
     for axis, taps in enumerate(kernels):
         n = values.shape[axis]

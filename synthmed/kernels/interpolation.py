@@ -32,9 +32,15 @@ def interpolate(
     n, channels = len(coordinates), values.shape[-1]
     out_shape = coordinates.shape[1:]
     if order != 1:
-        return np.stack([
-            scipy.ndimage.map_coordinates(values[..., c], coordinates, order=order, mode="nearest") for c in range(channels)
-        ], axis=-1)
+        return np.stack(
+            [
+                scipy.ndimage.map_coordinates(
+                    values[..., c], coordinates, order=order, mode="nearest"
+                )
+                for c in range(channels)
+            ],
+            axis=-1,
+        )
     volume = np.ascontiguousarray(values).reshape(*(1,) * (3 - n), *values.shape)
     points = np.ascontiguousarray(coordinates).reshape(n, -1)
     out = np.empty((points.shape[1], channels))
@@ -42,7 +48,9 @@ def interpolate(
     return out.reshape(*out_shape, channels)
 
 
-def affine_coordinates(shape: Sequence[int], matrix: ArrayLike, origin: ArrayLike) -> NDArray[np.float64]:
+def affine_coordinates(
+    shape: Sequence[int], matrix: ArrayLike, origin: ArrayLike
+) -> NDArray[np.float64]:
     """Coordinates ``origin + matrix @ index`` for every index of an array.
 
     Parameters
@@ -58,10 +66,10 @@ def affine_coordinates(shape: Sequence[int], matrix: ArrayLike, origin: ArrayLik
     """
     n = len(shape)
     linear, start = np.zeros((3, 3)), np.zeros(3)
-    linear[3 - n:, 3 - n:], start[3 - n:] = matrix, origin
+    linear[3 - n :, 3 - n :], start[3 - n :] = matrix, origin
     out = np.empty((3, *(1,) * (3 - n), *shape))
     _affine(linear, start, out)
-    return out[3 - n:].reshape(n, *shape)
+    return out[3 - n :].reshape(n, *shape)
 
 
 @compiled
@@ -79,9 +87,18 @@ def _linear(volume, points, out):
     depth, height, width, channels = volume.shape
     last = len(points) - 1
     for i in range(points.shape[1]):
-        y, x = min(max(points[last - 1, i], 0.0), height - 1.0), min(max(points[last, i], 0.0), width - 1.0)
-        y0, x0 = min(np.uint64(y), np.uint64(max(height - 2, 0))), min(np.uint64(x), np.uint64(max(width - 2, 0)))
-        y1, x1 = np.uint64(min(y0 + np.uint64(1), height - 1)), np.uint64(min(x0 + np.uint64(1), width - 1))
+        y, x = (
+            min(max(points[last - 1, i], 0.0), height - 1.0),
+            min(max(points[last, i], 0.0), width - 1.0),
+        )
+        y0, x0 = (
+            min(np.uint64(y), np.uint64(max(height - 2, 0))),
+            min(np.uint64(x), np.uint64(max(width - 2, 0))),
+        )
+        y1, x1 = (
+            np.uint64(min(y0 + np.uint64(1), height - 1)),
+            np.uint64(min(x0 + np.uint64(1), width - 1)),
+        )
         fy, fx = y - y0, x - x0
         z0, z1, fz = np.uint64(0), np.uint64(0), 0.0
         if last == 2:

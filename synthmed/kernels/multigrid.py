@@ -1,8 +1,9 @@
 """A solver for the Poisson equation on the pixels of a mask, the other pixels being fixed.
 
-Conjugate gradients in double precision, preconditioned by one multigrid V-cycle in single precision, on the five-point (in
-3-D, seven-point) equation. Coarse grids are built from the mask itself by aggregating 2 x 2 (x 2) pixels, so masks with
-holes, gates one pixel wide or borders on the image's edge cost no more iterations than a disc.
+Conjugate gradients in double precision, preconditioned by one multigrid V-cycle in single
+precision, on the five-point (in 3-D, seven-point) equation. Coarse grids are built from the mask
+itself by aggregating 2 x 2 (x 2) pixels, so masks with holes, gates one pixel wide or borders on
+the image's edge cost no more iterations than a disc.
 """
 
 from __future__ import annotations
@@ -15,17 +16,23 @@ from numpy.typing import NDArray
 
 from synthmed.kernels.compiled import compiled
 
-# Aggregation by constants overestimates the energy of a smooth correction: coarse couplings are halved, and the
-# couplings to fixed pixels, whose distance does not double, are scaled by a factor between 1/2 and 1.
+# Aggregation by constants overestimates the energy of a smooth correction: coarse couplings are
+# halved, and the couplings to fixed pixels, whose distance does not double, are scaled by a factor
+# between 1/2 and 1.
 _COUPLING, _FIXED = np.float32(0.5), np.float32(0.7)
-# Roots of the Chebyshev polynomial of degree 2 on [0.4, 2], the upper part of the spectrum of D^-1 A.
-_STEPS = np.array([1 / (1.2 + 0.8 * np.cos(np.pi / 4)), 1 / (1.2 - 0.8 * np.cos(np.pi / 4))], np.float32)
+# Roots of the Chebyshev polynomial of degree 2 on [0.4, 2], the upper part of the spectrum of D^-1
+# A.
+_STEPS = np.array(
+    [1 / (1.2 + 0.8 * np.cos(np.pi / 4)), 1 / (1.2 - 0.8 * np.cos(np.pi / 4))], np.float32
+)
 _MAX_ITERATIONS = 200
 
 
 @lru_cache(maxsize=256)
 def _grids(shape: tuple[int, int, int]) -> NDArray[np.int64]:
-    """Rows (depth, height, width, start, margin) of the grids from fine to one single cell, laid end to end."""
+    """Rows (depth, height, width, start, margin) of the grids from fine to one single cell, laid
+    end to end.
+    """
     rows, start = [], 0
     while True:
         margin = shape[1] * shape[2] if shape[0] > 1 else shape[2]
@@ -45,7 +52,8 @@ class Hierarchy:
     Attributes
     ----------
     grids : ndarray of int64, shape (grids + 1, 5)
-        Rows (depth, height, width, start, margin) from the finest grid to one single cell; last, the total size.
+        Rows (depth, height, width, start, margin) from the finest grid to one single cell; last,
+        the total size.
     coupling : ndarray of float32, shape (3, size)
         Of each cell to the next along each axis.
     diagonal : ndarray of float32, shape (3, size)
@@ -58,11 +66,13 @@ class Hierarchy:
 
     def fixed(self) -> NDArray[np.float32]:
         """On the finest grid, the number of fixed neighbours."""
-        return self.diagonal[2, self.grids[0, 3]:]
+        return self.diagonal[2, self.grids[0, 3] :]
 
 
 def assemble(inside: NDArray[np.bool_]) -> Hierarchy:
-    """The hierarchy for the pixels `inside`, shape (D, H, W), whose neighbours in the array are either inside or fixed."""
+    """The hierarchy for the pixels `inside`, shape (D, H, W), whose neighbours in the array are
+    either inside or fixed.
+    """
     grids = _grids(inside.shape)
     coupling = np.zeros((3, grids[-1, 3]), np.float32)
     diagonal = np.zeros((3, grids[-1, 3]), np.float32)
@@ -70,8 +80,11 @@ def assemble(inside: NDArray[np.bool_]) -> Hierarchy:
     return Hierarchy(grids, coupling, diagonal)
 
 
-def solve(hierarchy: Hierarchy, right: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
-    """Solve for the correction; `right`, one value a pixel of the finest grid, 0 outside the mask, is used up.
+def solve(
+    hierarchy: Hierarchy, right: NDArray[np.float64], tolerance: float
+) -> NDArray[np.float64]:
+    """Solve for the correction; `right`, one value a pixel of the finest grid, 0 outside the mask,
+    is used up.
 
     Stops when no pixel's error is estimated above `tolerance`.
     """
@@ -79,7 +92,9 @@ def solve(hierarchy: Hierarchy, right: NDArray[np.float64], tolerance: float) ->
     x, ap = np.zeros((2, right.size))
     p = np.zeros(right.size + 2 * grids[0, 4])
     work = np.zeros((3, grids[-1, 3]), np.float32)
-    if not _conjugate_gradients(grids, hierarchy.coupling, hierarchy.diagonal, x, right, p, ap, work, tolerance):
+    if not _conjugate_gradients(
+        grids, hierarchy.coupling, hierarchy.diagonal, x, right, p, ap, work, tolerance
+    ):
         raise RuntimeError("the Poisson solver did not converge; please report the mask")
     return x
 
@@ -91,8 +106,8 @@ def _assemble(inside, grids, coupling, diagonal):
     for row in range(depth * height):
         z, y = row // height, row % height
         at = row * width
-        wz, wy, wx = coupling[0, start + at:], coupling[1, start + at:], coupling[2, start + at:]
-        d, here = diagonal[0, start + at:], flat[at:]
+        wz, wy, wx = coupling[0, start + at :], coupling[1, start + at :], coupling[2, start + at :]
+        d, here = diagonal[0, start + at :], flat[at:]
         around = np.float32((z > 0) + (z + 1 < depth) + (y > 0) + (y + 1 < height) + 2)
         for x in range(width):
             d[x] = around * here[x]
@@ -101,24 +116,24 @@ def _assemble(inside, grids, coupling, diagonal):
         for x in range(width - 1):
             wx[x] = here[x] * here[x + 1]
         if y + 1 < height:
-            below = flat[at + width:]
+            below = flat[at + width :]
             for x in range(width):
                 wy[x] = here[x] * below[x]
         if z + 1 < depth:
-            behind = flat[at + height * width:]
+            behind = flat[at + height * width :]
             for x in range(width):
                 wz[x] = here[x] * behind[x]
     for level in range(len(grids) - 1):
         depth, height, width, start, _ = grids[level]
         size, plane = depth * height * width, height * width
         d, inverse, fixed = diagonal[0, start:], diagonal[1, start:], diagonal[2, start:]
-        right, left = coupling[2, start:], coupling[2, start - 1:]
-        down, up = coupling[1, start:], coupling[1, start - width:]
+        right, left = coupling[2, start:], coupling[2, start - 1 :]
+        down, up = coupling[1, start:], coupling[1, start - width :]
         # `inverse` holds the couplings to other cells for a moment.
         for i in range(size):
             inverse[i] = right[i] + left[i] + down[i] + up[i]
         if depth > 1:
-            behind, before = coupling[0, start:], coupling[0, start - plane:]
+            behind, before = coupling[0, start:], coupling[0, start - plane :]
             for i in range(size):
                 inverse[i] += behind[i] + before[i]
         for i in range(size):
@@ -140,7 +155,7 @@ def _assemble(inside, grids, coupling, diagonal):
             if y % 2:
                 _add_pairs(down[at:], width, _COUPLING, coupling[1, to:])
             if z % 2:
-                _add_pairs(coupling[0, start + at:], width, _COUPLING, coupling[0, to:])
+                _add_pairs(coupling[0, start + at :], width, _COUPLING, coupling[0, to:])
 
 
 @compiled
@@ -154,71 +169,112 @@ def _add_pairs(row, width, factor, out):
 @compiled
 def _times(grid, coupling, diagonal, u, out):
     """`out = A u` on one grid; `u` carries the grid's margins, `out` does not."""
-    # Neighbours are views shifted by one step: with indices that cannot be negative the loops become vector code.
+    # Neighbours are views shifted by one step: with indices that cannot be negative the loops
+    # become vector code.
     depth, height, width, start, margin = grid
     size, plane = depth * height * width, height * width
-    d, here = diagonal[0, start: start + size], u[margin: margin + size]
-    right, left, down, up = u[margin + 1:], u[margin - 1:], u[margin + width:], u[margin - width:]
-    to_right, to_left = coupling[2, start:], coupling[2, start - 1:]
-    to_down, to_up = coupling[1, start:], coupling[1, start - width:]
+    d, here = diagonal[0, start : start + size], u[margin : margin + size]
+    right, left, down, up = (
+        u[margin + 1 :],
+        u[margin - 1 :],
+        u[margin + width :],
+        u[margin - width :],
+    )
+    to_right, to_left = coupling[2, start:], coupling[2, start - 1 :]
+    to_down, to_up = coupling[1, start:], coupling[1, start - width :]
     for i in range(size):
-        out[i] = (d[i] * here[i] - to_right[i] * right[i] - to_left[i] * left[i]
-                  - to_down[i] * down[i] - to_up[i] * up[i])
+        out[i] = (
+            d[i] * here[i]
+            - to_right[i] * right[i]
+            - to_left[i] * left[i]
+            - to_down[i] * down[i]
+            - to_up[i] * up[i]
+        )
     if depth > 1:
-        below, above = u[margin + plane:], u[margin - plane:]
-        to_below, to_above = coupling[0, start:], coupling[0, start - plane:]
+        below, above = u[margin + plane :], u[margin - plane :]
+        to_below, to_above = coupling[0, start:], coupling[0, start - plane :]
         for i in range(size):
             out[i] -= to_below[i] * below[i] + to_above[i] * above[i]
 
 
 @compiled
 def _sweep(grid, coupling, diagonal, u, b, step, out):
-    """One relaxed Jacobi step, `out = u + step D^-1 (b - A u)`, in one pass; `u` and `out` carry the margins."""
+    """One relaxed Jacobi step, `out = u + step D^-1 (b - A u)`, in one pass; `u` and `out` carry
+    the margins.
+    """
     depth, height, width, start, margin = grid
     size, plane = depth * height * width, height * width
-    inverse = diagonal[1, start: start + size]
-    here, new = u[margin: margin + size], out[margin: margin + size]
-    right, left, down, up = u[margin + 1:], u[margin - 1:], u[margin + width:], u[margin - width:]
-    to_right, to_left = coupling[2, start:], coupling[2, start - 1:]
-    to_down, to_up = coupling[1, start:], coupling[1, start - width:]
+    inverse = diagonal[1, start : start + size]
+    here, new = u[margin : margin + size], out[margin : margin + size]
+    right, left, down, up = (
+        u[margin + 1 :],
+        u[margin - 1 :],
+        u[margin + width :],
+        u[margin - width :],
+    )
+    to_right, to_left = coupling[2, start:], coupling[2, start - 1 :]
+    to_down, to_up = coupling[1, start:], coupling[1, start - width :]
     if depth == 1:
         for i in range(size):
-            new[i] = here[i] + step * (inverse[i] * (
-                b[i] + to_right[i] * right[i] + to_left[i] * left[i] + to_down[i] * down[i] + to_up[i] * up[i]) - here[i])
+            new[i] = here[i] + step * (
+                inverse[i]
+                * (
+                    b[i]
+                    + to_right[i] * right[i]
+                    + to_left[i] * left[i]
+                    + to_down[i] * down[i]
+                    + to_up[i] * up[i]
+                )
+                - here[i]
+            )
         return
-    below, above = u[margin + plane:], u[margin - plane:]
-    to_below, to_above = coupling[0, start:], coupling[0, start - plane:]
+    below, above = u[margin + plane :], u[margin - plane :]
+    to_below, to_above = coupling[0, start:], coupling[0, start - plane :]
     for i in range(size):
-        new[i] = here[i] + step * (inverse[i] * (
-            b[i] + to_right[i] * right[i] + to_left[i] * left[i] + to_down[i] * down[i] + to_up[i] * up[i]
-            + to_below[i] * below[i] + to_above[i] * above[i]) - here[i])
+        new[i] = here[i] + step * (
+            inverse[i]
+            * (
+                b[i]
+                + to_right[i] * right[i]
+                + to_left[i] * left[i]
+                + to_down[i] * down[i]
+                + to_up[i] * up[i]
+                + to_below[i] * below[i]
+                + to_above[i] * above[i]
+            )
+            - here[i]
+        )
 
 
 @compiled
 def _v_cycle(grids, coupling, diagonal, work):
-    """One V-cycle in single precision: `work[0]` becomes about the inverse of the operator times `work[1]`.
+    """One V-cycle in single precision: `work[0]` becomes about the inverse of the operator times
+    `work[1]`.
 
-    Two Chebyshev steps before and after the coarser grid, in the same order: both smoothers are one polynomial in
-    D^-1 A, so the cycle is symmetric, as conjugate gradients need it.
+    Two Chebyshev steps before and after the coarser grid, in the same order: both smoothers are one
+    polynomial in D^-1 A, so the cycle is symmetric, as conjugate gradients need it.
     """
     last = len(grids) - 2
     for level in range(last):
         depth, height, width, start, margin = grids[level]
         size = depth * height * width
-        u, b, other = work[0, start - margin:], work[1, start:], work[2, start - margin:]
-        inverse, first = diagonal[1, start: start + size], other[margin: margin + size]
+        u, b, other = work[0, start - margin :], work[1, start:], work[2, start - margin :]
+        inverse, first = diagonal[1, start : start + size], other[margin : margin + size]
         for i in range(size):
             first[i] = _STEPS[0] * inverse[i] * b[i]
         _sweep(grids[level], coupling, diagonal, other, b, _STEPS[1], u)
         residual = first  # has served
         _times(grids[level], coupling, diagonal, u, residual)
         coarse_depth, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
-        coarse = work[1, coarse_start: coarse_start + coarse_depth * coarse_height * coarse_width]
+        coarse = work[1, coarse_start : coarse_start + coarse_depth * coarse_height * coarse_width]
         coarse[:] = 0
         for row in range(depth * height):
             z, y = row // height, row % height
-            to = coarse[((z // 2) * coarse_height + y // 2) * coarse_width:]
-            b_row, au_row = b[row * width: (row + 1) * width], residual[row * width: (row + 1) * width]
+            to = coarse[((z // 2) * coarse_height + y // 2) * coarse_width :]
+            b_row, au_row = (
+                b[row * width : (row + 1) * width],
+                residual[row * width : (row + 1) * width],
+            )
             for x in range(width // 2):
                 to[x] += (b_row[2 * x] - au_row[2 * x]) + (b_row[2 * x + 1] - au_row[2 * x + 1])
             if width % 2:
@@ -227,13 +283,13 @@ def _v_cycle(grids, coupling, diagonal, work):
     work[0, start] = diagonal[1, start] * work[1, start]
     for level in range(last - 1, -1, -1):
         depth, height, width, start, margin = grids[level]
-        u, b, other = work[0, start - margin:], work[1, start:], work[2, start - margin:]
+        u, b, other = work[0, start - margin :], work[1, start:], work[2, start - margin :]
         _, coarse_height, coarse_width, coarse_start, _ = grids[level + 1]
         coarse, d = work[0, coarse_start:], diagonal[0, start:]
         for row in range(depth * height):
             z, y = row // height, row % height
-            come = coarse[((z // 2) * coarse_height + y // 2) * coarse_width:]
-            u_row, d_row = u[margin + row * width:], d[row * width:]
+            come = coarse[((z // 2) * coarse_height + y // 2) * coarse_width :]
+            u_row, d_row = u[margin + row * width :], d[row * width :]
             for x in range(width):
                 u_row[x] += come[x // 2] if d_row[x] > 0 else np.float32(0)
         _sweep(grids[level], coupling, diagonal, u, b, _STEPS[0], other)
@@ -245,7 +301,7 @@ def _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance
     """Solve for `x` with the right side in `r`; `p` carries the finest grid's margins."""
     depth, height, width, start, margin = grids[0]
     size = depth * height * width
-    z, rhs, direction = work[0, start: start + size], work[1, start:], p[margin: margin + size]
+    z, rhs, direction = work[0, start : start + size], work[1, start:], p[margin : margin + size]
     rz_before = 1.0
     for i in range(size):
         rhs[i] = r[i]
@@ -264,7 +320,8 @@ def _conjugate_gradients(grids, coupling, diagonal, x, r, p, ap, work, tolerance
             x[i] += alpha * direction[i]
             r[i] -= alpha * ap[i]
             rhs[i] = r[i]
-        # The preconditioned residual is the error before this step within a small factor, and the step shrinks it.
+        # The preconditioned residual is the error before this step within a small factor, and the
+        # step shrinks it.
         if _largest(z) <= tolerance:
             return True
     return False

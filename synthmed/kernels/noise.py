@@ -19,7 +19,8 @@ def unit_gradients(cells: Sequence[int], seed: int) -> NDArray[np.float64]:
     cells : sequence of 2 or 3 ints
         Lattice cells along each axis; there is one node more than cells.
     seed : int
-        Determines the vectors. They come from the raw stream of PCG64, which NumPy keeps unchanged between versions.
+        Determines the vectors. They come from the raw stream of PCG64, which NumPy keeps unchanged
+        between versions.
 
     Returns
     -------
@@ -40,7 +41,9 @@ def unit_gradients(cells: Sequence[int], seed: int) -> NDArray[np.float64]:
 
 
 def sign_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
-    """The sign of white Gaussian noise as 0 or 1: independent fair bits, from the raw stream of PCG64(seed)."""
+    """The sign of white Gaussian noise as 0 or 1: independent fair bits, from the raw stream of
+    PCG64(seed).
+    """
     size = math.prod(shape)
     words = np.random.PCG64(seed).random_raw((size + 63) // 64).astype("<u8", copy=False)
     bits = np.unpackbits(words.view(np.uint8), count=size, bitorder="little")
@@ -50,17 +53,20 @@ def sign_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
 def gradient_noise(
     shape: Sequence[int], gradients: ArrayLike, rotation: ArrayLike | None = None
 ) -> NDArray[np.float64]:
-    """Improved Perlin noise [1]_ over a box, scaled to [-1, 1], optionally rotated about the box's centre.
+    """Improved Perlin noise [1]_ over a box, scaled to [-1, 1], optionally rotated about the box's
+    centre.
 
     Parameters
     ----------
     shape : sequence of 2 or 3 ints
-        The box. The lattice spans it: pixel ``i`` of an axis of length ``n`` lies at ``i * cells / n``.
+        The box. The lattice spans it: pixel ``i`` of an axis of length ``n`` lies at ``i * cells /
+        n``.
     gradients : array_like, shape (cells_0 + 1, ..., n)
         The gradient vector at each lattice node, components in the order of the axes.
     rotation : array_like, shape (n, n), optional
-        Maps an offset from the box's centre, in pixels, to the offset at which the noise is evaluated. What comes from
-        outside the box is 0. The noise is evaluated there exactly, not interpolated.
+        Maps an offset from the box's centre, in pixels, to the offset at which the noise is
+        evaluated. What comes from outside the box is 0. The noise is evaluated there exactly, not
+        interpolated.
 
     Returns
     -------
@@ -73,14 +79,21 @@ def gradient_noise(
     """
     gradients = np.asarray(gradients, np.float64)
     n = len(shape)
-    if n not in (2, 3) or gradients.ndim != n + 1 or gradients.shape[-1] != n or min(gradients.shape[:-1]) < 2:
+    if (
+        n not in (2, 3)
+        or gradients.ndim != n + 1
+        or gradients.shape[-1] != n
+        or min(gradients.shape[:-1]) < 2
+    ):
         raise ValueError(
-            f"gradients must have shape (cells + 1, ..., n) for a box of {n} axes (2 or 3), got {gradients.shape}")
+            f"gradients must have shape (cells + 1, ..., n) for a box of {n} axes (2 or 3), got "
+            f"{gradients.shape}"
+        )
     lattice = np.zeros((*(1,) * (3 - n), *gradients.shape[:-1], 3))
-    lattice[..., 3 - n:] = gradients
+    lattice[..., 3 - n :] = gradients
     turn = np.zeros((3, 3))
     turn[0, 0] = 1
-    turn[3 - n:, 3 - n:] = np.eye(n) if rotation is None else rotation
+    turn[3 - n :, 3 - n :] = np.eye(n) if rotation is None else rotation
     out = np.empty((*(1,) * (3 - n), *shape))
     _noise(lattice, turn, 2 / math.sqrt(n), out)
     return out.reshape(shape)
@@ -88,25 +101,61 @@ def gradient_noise(
 
 @compiled
 def _noise(lattice, turn, factor, out):
-    # A row of pixels crosses each cell of the lattice in one run: along a run the gradients are constants, and the
-    # loop over it is vector code.
+    # A row of pixels crosses each cell of the lattice in one run: along a run the gradients are
+    # constants, and the loop over it is vector code.
     depth, height, width = out.shape
     deep = lattice.shape[0] > 1
-    cells_z, cells_y, cells_x = max(lattice.shape[0] - 1, 1), lattice.shape[1] - 1, lattice.shape[2] - 1
+    cells_z, cells_y, cells_x = (
+        max(lattice.shape[0] - 1, 1),
+        lattice.shape[1] - 1,
+        lattice.shape[2] - 1,
+    )
     middle_z, middle_y, middle_x = (depth - 1) / 2, (height - 1) / 2, (width - 1) / 2
-    step_z, step_y, step_x = turn[0, 2] * cells_z / depth, turn[1, 2] * cells_y / height, turn[2, 2] * cells_x / width
-    # Lattice coordinates of the box's last pixel, with a grace that keeps the box's border under a turn by 0.
+    step_z, step_y, step_x = (
+        turn[0, 2] * cells_z / depth,
+        turn[1, 2] * cells_y / height,
+        turn[2, 2] * cells_x / width,
+    )
+    # Lattice coordinates of the box's last pixel, with a grace that keeps the box's border under a
+    # turn by 0.
     grace = 1e-9
-    last_z, last_y, last_x = ((depth - 1) * cells_z / depth + grace, (height - 1) * cells_y / height + grace,
-                              (width - 1) * cells_x / width + grace)
+    last_z, last_y, last_x = (
+        (depth - 1) * cells_z / depth + grace,
+        (height - 1) * cells_y / height + grace,
+        (width - 1) * cells_x / width + grace,
+    )
     for k in range(depth):
         for i in range(height):
-            start_z = (turn[0, 0] * (k - middle_z) + turn[0, 1] * (i - middle_y) - turn[0, 2] * middle_x + middle_z
-                       ) * cells_z / depth
-            start_y = (turn[1, 0] * (k - middle_z) + turn[1, 1] * (i - middle_y) - turn[1, 2] * middle_x + middle_y
-                       ) * cells_y / height
-            start_x = (turn[2, 0] * (k - middle_z) + turn[2, 1] * (i - middle_y) - turn[2, 2] * middle_x + middle_x
-                       ) * cells_x / width
+            start_z = (
+                (
+                    turn[0, 0] * (k - middle_z)
+                    + turn[0, 1] * (i - middle_y)
+                    - turn[0, 2] * middle_x
+                    + middle_z
+                )
+                * cells_z
+                / depth
+            )
+            start_y = (
+                (
+                    turn[1, 0] * (k - middle_z)
+                    + turn[1, 1] * (i - middle_y)
+                    - turn[1, 2] * middle_x
+                    + middle_y
+                )
+                * cells_y
+                / height
+            )
+            start_x = (
+                (
+                    turn[2, 0] * (k - middle_z)
+                    + turn[2, 1] * (i - middle_y)
+                    - turn[2, 2] * middle_x
+                    + middle_x
+                )
+                * cells_x
+                / width
+            )
             row = out[k, i]
             j = 0
             while j < width:
@@ -117,13 +166,34 @@ def _noise(lattice, turn, factor, out):
                     continue
                 cell_z, cell_y, cell_x = max(int(z), 0), max(int(y), 0), max(int(x), 0)
                 low_z, low_y, low_x = cell_z - grace, cell_y - grace, cell_x - grace
-                high_z, high_y, high_x = min(cell_z + 1.0, last_z), min(cell_y + 1.0, last_y), min(cell_x + 1.0, last_x)
+                high_z, high_y, high_x = (
+                    min(cell_z + 1.0, last_z),
+                    min(cell_y + 1.0, last_y),
+                    min(cell_x + 1.0, last_x),
+                )
                 end = j + 1
-                while (end < width and low_z <= start_z + step_z * end <= high_z
-                       and low_y <= start_y + step_y * end <= high_y and low_x <= start_x + step_x * end <= high_x):
+                while (
+                    end < width
+                    and low_z <= start_z + step_z * end <= high_z
+                    and low_y <= start_y + step_y * end <= high_y
+                    and low_x <= start_x + step_x * end <= high_x
+                ):
                     end += 1
-                _run(lattice, cell_z, cell_y, cell_x, deep, start_z + step_z * j - cell_z, start_y + step_y * j - cell_y,
-                     start_x + step_x * j - cell_x, step_z, step_y, step_x, factor, row[j:end])
+                _run(
+                    lattice,
+                    cell_z,
+                    cell_y,
+                    cell_x,
+                    deep,
+                    start_z + step_z * j - cell_z,
+                    start_y + step_y * j - cell_y,
+                    start_x + step_x * j - cell_x,
+                    step_z,
+                    step_y,
+                    step_x,
+                    factor,
+                    row[j:end],
+                )
                 j = end
 
 
@@ -137,14 +207,22 @@ def _run(lattice, k, i, j, deep, z0, y0, x0, step_z, step_y, step_x, factor, out
     if not deep:
         for n in range(len(out)):
             y, x = y0 + step_y * n, x0 + step_x * n
-            fade_y, fade_x = y * y * y * (y * (y * 6 - 15) + 10), x * x * x * (x * (x * 6 - 15) + 10)
+            fade_y, fade_x = (
+                y * y * y * (y * (y * 6 - 15) + 10),
+                x * x * x * (x * (x * 6 - 15) + 10),
+            )
             top = a1 * y + a2 * x
             top += fade_x * (b1 * y + b2 * (x - 1) - top)
             bottom = c1 * (y - 1) + c2 * x
             bottom += fade_x * (d1 * (y - 1) + d2 * (x - 1) - bottom)
             out[n] = factor * (top + fade_y * (bottom - top))
         return
-    a0, b0, c0, d0 = lattice[k, i, j, 0], lattice[k, i, j + 1, 0], lattice[k, i + 1, j, 0], lattice[k, i + 1, j + 1, 0]
+    a0, b0, c0, d0 = (
+        lattice[k, i, j, 0],
+        lattice[k, i, j + 1, 0],
+        lattice[k, i + 1, j, 0],
+        lattice[k, i + 1, j + 1, 0],
+    )
     e0, e1, e2 = lattice[k + 1, i, j]
     f0, f1, f2 = lattice[k + 1, i, j + 1]
     g0, g1, g2 = lattice[k + 1, i + 1, j]

@@ -1,6 +1,7 @@
 """Poisson image editing: an exact solve on the mask's own pixels.
 
-The unknown is the correction `w = result - source`; work and memory are bounded by the mask's bounding box.
+The unknown is the correction `w = result - source`; work and memory are bounded by the mask's
+bounding box.
 """
 
 from __future__ import annotations
@@ -13,28 +14,36 @@ from synthmed.kernels.compiled import compiled
 
 
 def poisson_blend(
-    target: ArrayLike, source: ArrayLike, mask: ArrayLike, mixed: bool = False, *, tolerance: float = 1e-4
+    target: ArrayLike,
+    source: ArrayLike,
+    mask: ArrayLike,
+    mixed: bool = False,
+    *,
+    tolerance: float = 1e-4,
 ) -> NDArray[np.float64]:
     """Blend `source` into `target` inside `mask` by Poisson image editing [1]_.
 
     Solves, for every pixel ``p`` of the mask, the discrete Poisson equation (equation 7 of [1]_) ::
 
-        sum over neighbours q of (f_p - f_q) = sum over neighbours q of v_pq,   f = target outside the mask
+        sum over neighbours q of (f_p - f_q) = sum over neighbours q of v_pq,   f = target outside
+        the mask
 
-    over the neighbours along the axes that lie inside the image, so nothing flows through the image's own border.
+    over the neighbours along the axes that lie inside the image, so nothing flows through the
+    image's own border.
 
     Parameters
     ----------
     target, source : array_like, shape (H, W), (D, H, W), or either with channels as the last axis
-        Intensities in any common unit, finite. `source` is already aligned with `target`; it is read inside the mask
-        and at the pixels next to it.
+        Intensities in any common unit, finite. `source` is already aligned with `target`; it is
+        read inside the mask and at the pixels next to it.
     mask : array_like of bool, the spatial shape
         Where to blend. It may touch the image's border, but at least one pixel must stay outside.
     mixed : bool
-        False: ``v_pq = g_p - g_q``, the source's gradients. True: at each pair of neighbours the larger of the source's
-        and the target's differences (mixed gradients, equation 12 of [1]_).
+        False: ``v_pq = g_p - g_q``, the source's gradients. True: at each pair of neighbours the
+        larger of the source's and the target's differences (mixed gradients, equation 12 of [1]_).
     tolerance : float
-        Largest error, relative to the spread of the intensities in and next to the mask, at which the solver stops.
+        Largest error, relative to the spread of the intensities in and next to the mask, at which
+        the solver stops.
 
     Returns
     -------
@@ -44,25 +53,37 @@ def poisson_blend(
     Raises
     ------
     ValueError
-        If shapes differ, an array is not finite, or the mask covers the whole image and so fixes no value.
+        If shapes differ, an array is not finite, or the mask covers the whole image and so fixes no
+        value.
 
     References
     ----------
-    .. [1] P. Perez, M. Gangnet, A. Blake, "Poisson image editing", ACM Trans. Graph. 22(3), 313-318, 2003.
+    .. [1] P. Perez, M. Gangnet, A. Blake, "Poisson image editing", ACM Trans. Graph. 22(3),
+    313-318, 2003.
     """
     target, source, mask = np.asarray(target), np.asarray(source), np.asarray(mask)
     if mask.dtype != bool:
         raise TypeError(f"mask must be a bool array, got dtype {mask.dtype}")
     if target.shape != source.shape:
-        raise ValueError(f"target and source must have one shape, got {target.shape} and {source.shape}")
-    if mask.ndim not in (2, 3) or target.shape[: mask.ndim] != mask.shape or target.ndim > mask.ndim + 1:
         raise ValueError(
-            f"target must have the mask's shape {mask.shape}, with channels at most as a last axis, got {target.shape}")
+            f"target and source must have one shape, got {target.shape} and {source.shape}"
+        )
+    if (
+        mask.ndim not in (2, 3)
+        or target.shape[: mask.ndim] != mask.shape
+        or target.ndim > mask.ndim + 1
+    ):
+        raise ValueError(
+            f"target must have the mask's shape {mask.shape}, with channels at most as a last "
+            f"axis, got {target.shape}"
+        )
     result = target.astype(np.float64)
     if not mask.any():
         return result
     if mask.all():
-        raise ValueError("mask covers the whole image: no pixel is left to fix the values at its edge")
+        raise ValueError(
+            "mask covers the whole image: no pixel is left to fix the values at its edge"
+        )
 
     box = _grown_box(mask)
     inside = np.ascontiguousarray(mask[box])
@@ -70,7 +91,11 @@ def poisson_blend(
     if not (np.isfinite(near).all() and np.isfinite(texture).all()):
         raise ValueError("target and source must be finite in and next to the mask")
     planes, channels = (None,) * (3 - mask.ndim), (None,) * (mask.ndim + 1 - target.ndim)
-    inside, near, texture = inside[planes], near[(*planes, ..., *channels)], texture[(*planes, ..., *channels)]
+    inside, near, texture = (
+        inside[planes],
+        near[(*planes, ..., *channels)],
+        texture[(*planes, ..., *channels)],
+    )
     hierarchy = multigrid.assemble(inside)
     for channel in range(near.shape[-1]):
         t, s = np.ascontiguousarray(near[..., channel]), np.ascontiguousarray(texture[..., channel])
@@ -91,12 +116,18 @@ def _grown_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
 
 
 def _correction(
-    target: NDArray[np.float64], source: NDArray[np.float64], inside: NDArray[np.bool_],
-    hierarchy: multigrid.Hierarchy, mixed: bool, tolerance: float,
+    target: NDArray[np.float64],
+    source: NDArray[np.float64],
+    inside: NDArray[np.bool_],
+    hierarchy: multigrid.Hierarchy,
+    mixed: bool,
+    tolerance: float,
 ) -> NDArray[np.float64]:
     right = np.zeros(inside.size)
     offset = _right_side(target, source, inside, hierarchy.fixed(), mixed, right)
-    scale = np.abs(right).max()  # taken out, so that no intensity is out of single precision's range
+    scale = np.abs(
+        right
+    ).max()  # taken out, so that no intensity is out of single precision's range
     if scale == 0:
         return np.full(inside.shape, offset)
     right /= scale
@@ -108,7 +139,9 @@ def _correction(
 
 @compiled
 def _right_side(target, source, inside, fixed, mixed, out):
-    """Fill `out` with the right side of the equation for the correction less an offset, and return the offset."""
+    """Fill `out` with the right side of the equation for the correction less an offset, and return
+    the offset.
+    """
     depth, height, width = inside.shape
     total, count = 0.0, 0
     for z in range(depth):
@@ -127,7 +160,11 @@ def _right_side(target, source, inside, fixed, mixed, out):
                 value = 0.0
                 for axis in range(3):
                     for step in (-1, 1):
-                        a, b, c = z + step * (axis == 0), y + step * (axis == 1), x + step * (axis == 2)
+                        a, b, c = (
+                            z + step * (axis == 0),
+                            y + step * (axis == 1),
+                            x + step * (axis == 2),
+                        )
                         if a < 0 or b < 0 or c < 0 or a >= depth or b >= height or c >= width:
                             continue
                         if not inside[a, b, c]:

@@ -1,7 +1,8 @@
 """Radial deformation inside a region: how far out each pixel lies, and from where its value comes.
 
-Everything is told by one number a pixel, the ratio ``d / D`` of its distance from the centre to the distance of the
-region's edge on the same ray. It is the same in voxels as in millimetres, so voxel sizes play no part here.
+Everything is told by one number a pixel, the ratio ``d / D`` of its distance from the centre to the
+distance of the region's edge on the same ray. It is the same in voxels as in millimetres, so voxel
+sizes play no part here.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def edge_ratio(
     centre : sequence of float
         The point from which distances are taken, in pixels; inside the figure.
     to_unit : array_like, shape (n, n)
-        Linear map that takes offsets from the figure's middle to the unit ball, or to the cube [-1, 1]^n.
+        Linear map that takes offsets from the figure's middle to the unit ball, or to the cube [-1,
+        1]^n.
     box : bool
         False: the figure is the ball's preimage (an ellipse). True: the cube's (a rectangle).
 
@@ -37,34 +39,36 @@ def edge_ratio(
     """
     n = len(shape)
     figure = np.zeros((3, 3))
-    figure[3 - n:, 3 - n:] = to_unit
+    figure[3 - n :, 3 - n :] = to_unit
     point = np.zeros(3)
-    point[3 - n:] = centre
+    point[3 - n :] = centre
     out = np.empty((*(1,) * (3 - n), *shape))
     _closed_form(figure, point, box, out)
     return out.reshape(tuple(shape))
 
 
 def exit_ratio(inside: NDArray[np.bool_], centre: Sequence[int]) -> NDArray[np.float64]:
-    """Ratio ``d / D`` for any region, ``D`` the distance at which the ray from the centre first leaves it.
+    """Ratio ``d / D`` for any region, ``D`` the distance at which the ray from the centre first
+    leaves it.
 
     Parameters
     ----------
     inside : ndarray of bool, shape (H, W) or (D, H, W)
-        The region as a union of pixel squares (voxel cubes); the ray is followed through them exactly.
+        The region as a union of pixel squares (voxel cubes); the ray is followed through them
+        exactly.
     centre : sequence of int
         A pixel of the region.
 
     Returns
     -------
     ndarray of float64, shape of `inside`
-        0 at the centre; below 1 where the straight line from the centre stays inside; 1 or more in what the centre does
-        not see.
+        0 at the centre; below 1 where the straight line from the centre stays inside; 1 or more in
+        what the centre does not see.
     """
     n = inside.ndim
     volume = np.ascontiguousarray(inside).reshape(*(1,) * (3 - n), *inside.shape)
     point = np.zeros(3, np.int64)
-    point[3 - n:] = centre
+    point[3 - n :] = centre
     out = np.empty(volume.shape)
     _first_exit(volume, point, out)
     return out.reshape(inside.shape)
@@ -73,10 +77,12 @@ def exit_ratio(inside: NDArray[np.bool_], centre: Sequence[int]) -> NDArray[np.f
 def radial_coordinates(
     ratio: NDArray[np.float64], centre: Sequence[float], alpha: float, sink: bool = False
 ) -> NDArray[np.float64]:
-    """Where each pixel of a radially deformed region reads its value ([1]_, the Source and Sink deformations).
+    """Where each pixel of a radially deformed region reads its value ([1]_, the Source and Sink
+    deformations).
 
-    A pixel at distance ``d`` reads at ``D (d / D)**alpha`` on its ray (Source: content moves outwards), or at
-    ``D (1 - (1 - d / D)**alpha)`` (Sink: content moves inwards). Pixels with a ratio of 1 or more read themselves.
+    A pixel at distance ``d`` reads at ``D (d / D)**alpha`` on its ray (Source: content moves
+    outwards), or at ``D (1 - (1 - d / D)**alpha)`` (Sink: content moves inwards). Pixels with a
+    ratio of 1 or more read themselves.
 
     Parameters
     ----------
@@ -95,7 +101,8 @@ def radial_coordinates(
 
     References
     ----------
-    .. [1] M. Baugh et al., "Many tasks make light work: learning to localise medical anomalies from multiple synthetic
+    .. [1] M. Baugh et al., "Many tasks make light work: learning to localise medical anomalies from
+    multiple synthetic
        tasks", MICCAI 2023.
     """
     within = np.minimum(ratio, 1)
@@ -106,7 +113,9 @@ def radial_coordinates(
     out = np.empty((ratio.ndim, *ratio.shape))
     for axis, (row, middle) in enumerate(zip(out, centre, strict=True)):
         steps = np.arange(ratio.shape[axis]) - middle
-        np.multiply(factor, steps.reshape([-1 if a == axis else 1 for a in range(ratio.ndim)]), out=row)
+        np.multiply(
+            factor, steps.reshape([-1 if a == axis else 1 for a in range(ratio.ndim)]), out=row
+        )
         row += middle
     return out
 
@@ -136,7 +145,9 @@ def _closed_form(figure, centre, box, out):
                 else:
                     length = u * u + v * v + w * w
                     along = start[0] * u + start[1] * v + start[2] * w
-                    row[x] = length / max(np.sqrt(max(along * along - length * short, 0.0)) - along, tiny)
+                    row[x] = length / max(
+                        np.sqrt(max(along * along - length * short, 0.0)) - along, tiny
+                    )
 
 
 @compiled
@@ -146,14 +157,19 @@ def _first_exit(inside, centre, out):
     for z in range(shape[0]):
         for y in range(shape[1]):
             for x in range(shape[2]):
-                direction[0], direction[1], direction[2] = z - centre[0], y - centre[1], x - centre[2]
+                direction[0], direction[1], direction[2] = (
+                    z - centre[0],
+                    y - centre[1],
+                    x - centre[2],
+                )
                 if not inside[z, y, x]:
                     out[z, y, x] = np.inf
                     continue
                 if z == centre[0] and y == centre[1] and x == centre[2]:
                     out[z, y, x] = 0
                     continue
-                # t counts lengths of the vector from the centre to this pixel; the ray leaves at t = D / d.
+                # t counts lengths of the vector from the centre to this pixel; the ray leaves at t
+                # = D / d.
                 cell[:] = centre
                 while True:
                     leave, axis = np.inf, 0

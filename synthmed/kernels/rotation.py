@@ -16,7 +16,8 @@ def rotation_matrix(degrees: Sequence[float], spacing: Sequence[float]) -> NDArr
     Parameters
     ----------
     degrees : sequence of float
-        One angle in the plane; in 3-D three, for the planes of axes (0, 1), (0, 2) and (1, 2), applied in this order.
+        One angle in the plane; in 3-D three, for the planes of axes (0, 1), (0, 2) and (1, 2),
+        applied in this order.
     spacing : sequence of 2 or 3 floats
         Voxel size along each axis.
 
@@ -32,4 +33,6 @@ def rotation_matrix(degrees: Sequence[float], spacing: Sequence[float]) -> NDArr
         a, b = matrix[i], matrix[j]
         matrix[i] = [c * p - s * q for p, q in zip(a, b, strict=True)]
         matrix[j] = [s * p + c * q for p, q in zip(a, b, strict=True)]
-    return np.array([[v * spacing[j] / spacing[i] for j, v in enumerate(row)] for i, row in enumerate(matrix)])
+    return np.array(
+        [[v * spacing[j] / spacing[i] for j, v in enumerate(row)] for i, row in enumerate(matrix)]
+    )

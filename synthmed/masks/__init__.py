@@ -5,4 +5,12 @@ from synthmed.masks.figures import EllipseMask, RectangleMask
 from synthmed.masks.overlay import IntersectionMask, UnionMask
 from synthmed.masks.perlin import PerlinMask
 
-__all__ = ["EllipseMask", "IntersectionMask", "Mask", "PerlinMask", "RectangleMask", "Shape", "UnionMask"]
+__all__ = [
+    "EllipseMask",
+    "IntersectionMask",
+    "Mask",
+    "PerlinMask",
+    "RectangleMask",
+    "Shape",
+    "UnionMask",
+]

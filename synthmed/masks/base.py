@@ -31,13 +31,15 @@ class Shape:
 class Mask(Generator):
     """A random shape at a random place.
 
-    A subclass draws the parameters of a shape in `draw` and renders it in `render`; this class places it so that its
-    box lies in the image and enough of it in the region of interest.
+    A subclass draws the parameters of a shape in `draw` and renders it in `render`; this class
+    places it so that its box lies in the image and enough of it in the region of interest.
     """
 
     is_mask: ClassVar[bool] = True
     roi_overlap: float = 0.5
-    """Least share of the mask that lies in the region of interest; a field of subclasses that expose it."""
+    """Least share of the mask that lies in the region of interest; a field of subclasses that
+    expose it.
+    """
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -66,17 +68,26 @@ class Mask(Generator):
             accepted += 1
             corner = self._place(rng, shape.inside, scene)
             if corner is not None:
-                return {"shape": parameters, "corner": list(corner)}, Region(corner, shape.inside, shape.figure)
+                return {"shape": parameters, "corner": list(corner)}, Region(
+                    corner, shape.inside, shape.figure
+                )
         if not accepted:
-            raise NothingToSee(f"{self!r} drew {_TRIES} shapes for an image of shape {scene.shape} and accepted none")
-        raise NothingToSee(f"no place in the region of interest was found for {accepted} shapes of {self!r}")
+            raise NothingToSee(
+                f"{self!r} drew {_TRIES} shapes for an image of shape {scene.shape} and accepted "
+                f"none"
+            )
+        raise NothingToSee(
+            f"no place in the region of interest was found for {accepted} shapes of {self!r}"
+        )
 
     def apply(self, parameters: Parameters, scene: Scene) -> Region:
         """Render a shape at the place that was found for it."""
         shape = self.render(parameters["shape"], scene)
         return Region(tuple(parameters["corner"]), shape.inside, shape.figure)
 
-    def _place(self, rng: np.random.Generator, inside: NDArray[np.bool_], scene: Scene) -> tuple[int, ...] | None:
+    def _place(
+        self, rng: np.random.Generator, inside: NDArray[np.bool_], scene: Scene
+    ) -> tuple[int, ...] | None:
         free = [n - b for n, b in zip(scene.shape, inside.shape, strict=True)]
         if min(free) < 0:
             return None
@@ -95,13 +106,19 @@ class Mask(Generator):
 
 
 def side_bounds(bounds: tuple[float, float], scene: Scene, name: str) -> list[tuple[int, int]]:
-    """Smallest and largest box side in pixels along each axis, from fractions of the image's sides."""
+    """Smallest and largest box side in pixels along each axis, from fractions of the
+    image's sides.
+    """
     largest = [math.floor(bounds[1] * n) for n in scene.shape]
     # Between close bounds there may be no whole number: then the one below.
-    sides = [(max(min(math.ceil(bounds[0] * n), most), SMALLEST_SIDE), most)
-             for n, most in zip(scene.shape, largest, strict=True)]
+    sides = [
+        (max(min(math.ceil(bounds[0] * n), most), SMALLEST_SIDE), most)
+        for n, most in zip(scene.shape, largest, strict=True)
+    ]
     if any(low > high for low, high in sides):
         raise NothingToSee(
-            f"an image of shape {scene.shape} is too small for a {name} whose sides are {bounds[0]:g} to {bounds[1]:g} "
-            f"of the image's: each must be at least {SMALLEST_SIDE} pixels")
+            f"an image of shape {scene.shape} is too small for a {name} whose sides are "
+            f"{bounds[0]:g} to {bounds[1]:g} "
+            f"of the image's: each must be at least {SMALLEST_SIDE} pixels"
+        )
     return sides

@@ -1,4 +1,6 @@
-"""Shapes with a closed form: ellipses and rectangles, sheared and rotated (in 3-D, ellipsoids and boxes)."""
+"""Shapes with a closed form: ellipses and rectangles, sheared and rotated (in 3-D, ellipsoids and
+boxes).
+"""
 
 from __future__ import annotations
 
@@ -38,15 +40,22 @@ class _FigureMask(Mask):
         validation.interval(self, "rotation", -180, 180)
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
-        """Draw a figure that fits the bounds: the map from the unit ball or cube to offsets in pixels."""
+        """Draw a figure that fits the bounds: the map from the unit ball or cube to offsets in
+        pixels.
+        """
         n = len(scene.shape)
         bounds = side_bounds(self.box, scene, type(self).__name__)
         fractions = self.side_offset + rng.gamma(self.side_shape, self.side_scale, size=n)
-        sides = [min(max(f * k, low), high) for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)]
+        sides = [
+            min(max(f * k, low), high)
+            for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)
+        ]
         spacing = np.array(scene.spacing)
         shear = np.where(np.eye(n, dtype=bool), 1.0, rng.normal(0, self.shear, size=(n, n)))
         shear = shear * spacing / spacing[:, None]
-        turn = kernels.rotation_matrix(rng.uniform(*self.rotation, size=math.comb(n, 2)), scene.spacing)
+        turn = kernels.rotation_matrix(
+            rng.uniform(*self.rotation, size=math.comb(n, 2)), scene.spacing
+        )
         to_pixels = turn @ shear @ np.diag(sides) / 2
         # Shrunk, all axes alike, if shear and rotation made it outgrow the bounds.
         reach = self._reach(to_pixels)
@@ -80,13 +89,13 @@ class EllipseMask(_FigureMask):
     box : (float, float)
         Bounds of the sides as fractions of the image's.
     side_offset, side_shape, side_scale : float
-        Each side is drawn on its own as offset + Gamma(shape, scale), a fraction of the image's side, and clipped to
-        `box`.
+        Each side is drawn on its own as offset + Gamma(shape, scale), a fraction of the image's
+        side, and clipped to `box`.
     shear : float
         Standard deviation of the off-diagonal factors of the shear.
     rotation : (float, float)
-        Bounds of the rotation in degrees (in 3-D, one angle for each pair of axes). A figure that shear and rotation
-        made outgrow `box` is shrunk.
+        Bounds of the rotation in degrees (in 3-D, one angle for each pair of axes). A figure that
+        shear and rotation made outgrow `box` is shrunk.
     roi_overlap : float
         Least share of the mask that lies in the region of interest.
 

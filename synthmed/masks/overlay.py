@@ -34,13 +34,17 @@ class _Overlay(Mask):
         return [repr(m) for m in self.masks] + overlap
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
-        """Draw a shape of each mask, each again until its mask accepts it; their own places play no part."""
+        """Draw a shape of each mask, each again until its mask accepts it; their own places play no
+        part.
+        """
         anywhere = replace(scene, roi=None)
         return {"masks": [mask.run(rng, anywhere)[0] for mask in self.masks]}
 
     def _middles(self, parameters: Parameters, scene: Scene) -> NDArray[np.bool_]:
         """The shapes on one box, middle over middle, along a new first axis."""
-        drawn = [m.apply(p, scene).inside for m, p in zip(self.masks, parameters["masks"], strict=True)]
+        drawn = [
+            m.apply(p, scene).inside for m, p in zip(self.masks, parameters["masks"], strict=True)
+        ]
         sides = np.max([s.shape for s in drawn], axis=0)
         layers = np.zeros((len(drawn), *sides), bool)
         for layer, inside in zip(layers, drawn, strict=True):
@@ -51,7 +55,8 @@ class _Overlay(Mask):
 
 @dataclass(frozen=True, repr=False, init=False)
 class UnionMask(_Overlay):
-    """The union of random shapes that share their middle: a spiculated outline from an ellipse and Perlin noise, say.
+    """The union of random shapes that share their middle: a spiculated outline from an ellipse and
+    Perlin noise, say.
 
     For lesions at several places use `Repeat`.
 

@@ -28,8 +28,8 @@ class PerlinMask(Mask):
     least_cover : float
         Share of the box that the mask covers at least; the shape is drawn again until it does.
     rotation : (float, float)
-        Bounds of the lattice's rotation about the box's centre, in degrees (in 3-D, one angle for each pair of axes).
-        What is turned in from outside the box does not belong to the mask.
+        Bounds of the lattice's rotation about the box's centre, in degrees (in 3-D, one angle for
+        each pair of axes). What is turned in from outside the box does not belong to the mask.
     roi_overlap : float
         Least share of the mask that lies in the region of interest.
 
@@ -56,7 +56,10 @@ class PerlinMask(Mask):
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw the box, the seed of the lattice's gradients and the rotation."""
-        sides = [int(rng.integers(low, high + 1)) for low, high in side_bounds(self.box, scene, "PerlinMask")]
+        sides = [
+            int(rng.integers(low, high + 1))
+            for low, high in side_bounds(self.box, scene, "PerlinMask")
+        ]
         turns = rng.uniform(*self.rotation, size=math.comb(len(sides), 2))
         return {"box": sides, "seed": int(rng.integers(2**53)), "rotation": turns.tolist()}
 

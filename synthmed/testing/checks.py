@@ -1,4 +1,6 @@
-"""The checks: many calls drawn by Hypothesis, the invariants on each, and the smallest failing call told."""
+"""The checks: many calls drawn by Hypothesis, the invariants on each, and the smallest failing call
+told.
+"""
 
 from __future__ import annotations
 
@@ -44,12 +46,18 @@ class Report:
 
 
 def check_anomaly(
-    generator: Generator, *, invariants: Iterable[str | Invariant] | None = None, without: Iterable[str | Invariant] = (),
-    examples: int | None = None, images: SearchStrategy[Any] | None = None,
-    dtype: DTypeLike | list[DTypeLike] | None = None, side: tuple[int, int] = (5, 40),
+    generator: Generator,
+    *,
+    invariants: Iterable[str | Invariant] | None = None,
+    without: Iterable[str | Invariant] = (),
+    examples: int | None = None,
+    images: SearchStrategy[Any] | None = None,
+    dtype: DTypeLike | list[DTypeLike] | None = None,
+    side: tuple[int, int] = (5, 40),
     dimensions: int | tuple[int, ...] = (2, 3),
 ) -> Report:
-    """Check the contract of a generator of anomalies or masks: every invariant that applies, on calls of every kind.
+    """Check the contract of a generator of anomalies or masks: every invariant that applies, on
+    calls of every kind.
 
     Parameters
     ----------
@@ -63,8 +71,8 @@ def check_anomaly(
     images : strategy, optional
         Of grey images, in place of those drawn by default.
     dtype, side, dimensions
-        Of the images drawn by default, as in `strategies.images`. They come with and without channels, regions of
-        interest, donors, value ranges and voxel sizes.
+        Of the images drawn by default, as in `strategies.images`. They come with and without
+        channels, regions of interest, donors, value ranges and voxel sizes.
 
     Returns
     -------
@@ -73,40 +81,51 @@ def check_anomaly(
     Raises
     ------
     Fault
-        If an invariant does not hold: an AssertionError that tells the smallest call found and the code to repeat it.
+        If an invariant does not hold: an AssertionError that tells the smallest call found and the
+        code to repeat it.
     """
     if not isinstance(generator, Generator):
-        raise TypeError(f"generator must be a synthmed Generator, got {generator!r}; for a function use check_augmentation")
+        raise TypeError(
+            f"generator must be a synthmed Generator, got {generator!r}; for a function use "
+            f"check_augmentation"
+        )
     trials = strategies.trials(generator, images, dtype=dtype, side=side, dimensions=dimensions)
     chosen = _chosen(invariants, without, EVERY_CALL + MANY_SEEDS)
     return _check(trials, chosen, invariants is not None, examples, _telling(generator, images))
 
 
 def check_augmentation(
-    function: Callable[..., Any], *, images: SearchStrategy[Any] | None = None,
-    invariants: Iterable[str | Invariant] | None = None, without: Iterable[str | Invariant] = (),
-    examples: int | None = None, dtype: DTypeLike | list[DTypeLike] | None = None, side: tuple[int, int] = (8, 40),
-    value_range: tuple[float, float] | None = None, channel_axis: int | None = None,
+    function: Callable[..., Any],
+    *,
+    images: SearchStrategy[Any] | None = None,
+    invariants: Iterable[str | Invariant] | None = None,
+    without: Iterable[str | Invariant] = (),
+    examples: int | None = None,
+    dtype: DTypeLike | list[DTypeLike] | None = None,
+    side: tuple[int, int] = (8, 40),
+    value_range: tuple[float, float] | None = None,
+    channel_axis: int | None = None,
 ) -> Report:
     """Check an augmentation: any function of an image and a random generator.
 
     Parameters
     ----------
     function : callable
-        ``f(image, rng)``, `rng` a `numpy.random.Generator`. It returns an image, or a pair (image, mask) whose mask says
-        where it changed the image. Others take an adapter, such as
-        ``lambda image, rng: transform(image=image)["image"]``. It may raise `synthmed.NothingToSee` to reject an image;
-        any other exception is a fault.
+        ``f(image, rng)``, `rng` a `numpy.random.Generator`. It returns an image, or a pair (image,
+        mask) whose mask says where it changed the image. Others take an adapter, such as ``lambda
+        image, rng: transform(image=image)["image"]``. It may raise `synthmed.NothingToSee` to
+        reject an image; any other exception is a fault.
     images : strategy, optional
         Of the images, say `synthmed.testing.strategies.images` with arguments of its own.
     invariants, without, examples
         As in `check_anomaly`. By default all that any function can keep; those in
         `synthmed.testing.invariants.OPTIONAL` only where they are asked for.
     dtype, side
-        Of the images drawn by default: in the plane, without channels, with values as usual for the dtype, in the machine's
-        byte order.
+        Of the images drawn by default: in the plane, without channels, with values as usual for the
+        dtype, in the machine's byte order.
     value_range : (low, high), optional
-        Of the images, and then also of what the function may return; by default that need only be finite.
+        Of the images, and then also of what the function may return; by default that need only be
+        finite.
     channel_axis : int, optional
         Where the images have their channels.
 
@@ -123,8 +142,13 @@ def check_augmentation(
         raise TypeError(f"function must be callable as f(image, rng), got {function!r}")
     if images is None:
         images = strategies.images(
-            dtype, side=side, value_range=value_range, channel_axis=channel_axis,
-            contents=[c for c in CONTENTS if c != "extreme"], layouts=[k for k in LAYOUTS if k != "big-endian"])
+            dtype,
+            side=side,
+            value_range=value_range,
+            channel_axis=channel_axis,
+            contents=[c for c in CONTENTS if c != "extreme"],
+            layouts=[k for k in LAYOUTS if k != "big-endian"],
+        )
     usual = tuple(i for i in EVERY_CALL + MANY_SEEDS if i not in OPTIONAL)
     trials = strategies.trials(function, images, value_range=value_range, channel_axis=channel_axis)
     return _check(trials, _chosen(invariants, without, usual), invariants is not None, examples, [])
@@ -136,16 +160,25 @@ def _telling(generator: Generator, images: SearchStrategy[Any] | None) -> list[T
 
 
 def _check(
-    trials: SearchStrategy[Trial], chosen: list[Invariant], is_asked_for: bool, examples: int | None, telling: list[Trial]
+    trials: SearchStrategy[Trial],
+    chosen: list[Invariant],
+    is_asked_for: bool,
+    examples: int | None,
+    telling: list[Trial],
 ) -> Report:
     report, faults = Report(), []
     candidates: list[Trial] = []
     every, many = [[i for i in chosen if (i in MANY_SEEDS) == told] for told in (False, True)]
 
     @settings(
-        max_examples=settings().max_examples if examples is None else examples, deadline=None, database=None,
-        report_multiple_bugs=False, print_blob=False, phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=[HealthCheck.nested_given, HealthCheck.too_slow])  # how slow the function is, is not ours
+        max_examples=settings().max_examples if examples is None else examples,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        print_blob=False,
+        phases=(Phase.generate, Phase.shrink),
+        suppress_health_check=[HealthCheck.nested_given, HealthCheck.too_slow],
+    )  # how slow the function is, is not ours
     @given(trials)
     def judge(trial: Trial) -> None:
         report.calls += 1
@@ -169,19 +202,31 @@ def _check(
     except Flaky:
         last = faults[-1]
         raise Fault(
-            last.invariant, last.trial, last.what,
-            "\n\nThe same call did not always fail: the function hangs on more than image and rng.") from None
+            last.invariant,
+            last.trial,
+            last.what,
+            "\n\nThe same call did not always fail: the function hangs on more than image and rng.",
+        ) from None
     except Fault:
         last = faults[-1]
         raise Fault(last.invariant, last.trial, last.what) from last.__cause__
     if report.rejected == report.calls:
-        raise AssertionError(f"nothing was checked: all {report.calls} images were rejected ({report.not_applied['all']})")
+        raise AssertionError(
+            f"nothing was checked: all {report.calls} images were rejected "
+            f"({report.not_applied['all']})"
+        )
     report.not_applied.pop("all", None)
     for invariant in many:
         _judge_for_one(invariant, telling + candidates, report)
-    report.not_applied = {name: why for name, why in report.not_applied.items() if name not in report.applied}
+    report.not_applied = {
+        name: why for name, why in report.not_applied.items() if name not in report.applied
+    }
     if is_asked_for and report.not_applied:
-        raise ValueError("; ".join(f"{name} was asked for, but {why}" for name, why in report.not_applied.items()))
+        raise ValueError(
+            "; ".join(
+                f"{name} was asked for, but {why}" for name, why in report.not_applied.items()
+            )
+        )
     return report
 
 
@@ -209,7 +254,9 @@ def _judge_for_one(invariant: Invariant, candidates: list[Trial], report: Report
 
 
 def _chosen(
-    invariants: Iterable[str | Invariant] | None, without: Iterable[str | Invariant], usual: tuple[Invariant, ...]
+    invariants: Iterable[str | Invariant] | None,
+    without: Iterable[str | Invariant],
+    usual: tuple[Invariant, ...],
 ) -> list[Invariant]:
     known = {i.__name__: i for i in EVERY_CALL + MANY_SEEDS}
 
@@ -220,4 +267,6 @@ def _chosen(
         return known.get(name, which)  # type: ignore[arg-type]
 
     left_out = [named(i) for i in without]
-    return [i for i in (usual if invariants is None else map(named, invariants)) if i not in left_out]
+    return [
+        i for i in (usual if invariants is None else map(named, invariants)) if i not in left_out
+    ]

@@ -18,7 +18,10 @@ def unequal(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.bool_]:
 
 def same(before: Any, after: Any) -> bool:
     """Whether two arrays are equal in shape and values."""
-    return np.shape(before) == np.shape(after) and not unequal(np.asarray(before), np.asarray(after)).any()
+    return (
+        np.shape(before) == np.shape(after)
+        and not unequal(np.asarray(before), np.asarray(after)).any()
+    )
 
 
 def half_steps(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]:
@@ -33,8 +36,15 @@ def told(before: NDArray[Any], after: NDArray[Any], where: NDArray[np.bool_] | N
     steps = np.where(where, half_steps(before, after), -1)
     first = tuple(np.argwhere(where)[0].tolist())
     most = tuple(int(i) for i in np.unravel_index(np.argmax(steps), steps.shape))
-    text = f"{np.count_nonzero(where)} of {where.size} values, the first at {first}: {before[first]} became {after[first]}"
-    return text if most == first else f"{text}; the most at {most}: {before[most]} became {after[most]}"
+    text = (
+        f"{np.count_nonzero(where)} of {where.size} values, the first at {first}: "
+        f"{before[first]} became {after[first]}"
+    )
+    return (
+        text
+        if most == first
+        else f"{text}; the most at {most}: {before[most]} became {after[most]}"
+    )
 
 
 def between(first: Result, second: Result, slack: float = 0.0) -> str | None:

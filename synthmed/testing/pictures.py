@@ -1,4 +1,6 @@
-"""Small images that break code, each told by one readable call, so that a failing example can be written down."""
+"""Small images that break code, each told by one readable call, so that a failing example can be
+written down.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ _made: dict[int, str] = {}
 
 
 def origin(array: NDArray[Any]) -> str | None:
-    """The call of `picture` or `region` that made this very array, as source code; None for any other array."""
+    """The call of `picture` or `region` that made this very array, as source code; None for any
+    other array.
+    """
     return _made.get(id(array))
 
 
@@ -27,8 +31,14 @@ def _remember(array: NDArray[Any], call: str) -> NDArray[Any]:
 
 
 def picture(
-    content: str, shape: tuple[int, ...], dtype: DTypeLike = "uint8", *, value_range: tuple[float, float] | None = None,
-    channel_axis: int | None = None, layout: str = "plain", seed: int = 0,
+    content: str,
+    shape: tuple[int, ...],
+    dtype: DTypeLike = "uint8",
+    *,
+    value_range: tuple[float, float] | None = None,
+    channel_axis: int | None = None,
+    layout: str = "plain",
+    seed: int = 0,
 ) -> NDArray[Any]:
     """Make a test image; the same arguments always make the same.
 
@@ -41,8 +51,9 @@ def picture(
     dtype : dtype
         Any integer or floating dtype.
     value_range : (low, high), optional
-        Within which values lie; by default what is usual: (0, 255) for uint8, (-1024, 3071) for int16 (CT), the
-        whole range for other integers, (0, 1) for floats. The content "extreme" uses all that the dtype holds.
+        Within which values lie; by default what is usual: (0, 255) for uint8, (-1024, 3071) for
+        int16 (CT), the whole range for other integers, (0, 1) for floats. The content "extreme"
+        uses all that the dtype holds.
     channel_axis : int, optional
         Channels differ: every other one is mirrored.
     layout : str
@@ -61,13 +72,22 @@ def picture(
     else:
         spatial = tuple(np.delete(shape, channel_axis).tolist())
         channels = [CONTENTS[content](spatial, rng) for _ in range(shape[channel_axis])]
-        unit = np.stack([np.flip(c) if i % 2 else c for i, c in enumerate(channels)], axis=channel_axis)
+        unit = np.stack(
+            [np.flip(c) if i % 2 else c for i, c in enumerate(channels)], axis=channel_axis
+        )
     low, high = _range(kind, content == "extreme") if value_range is None else value_range
     image = LAYOUTS[layout](_scaled(unit, low, high, kind))
-    more = {"value_range": value_range, "channel_axis": channel_axis, "layout": layout, "seed": seed}
+    more = {
+        "value_range": value_range,
+        "channel_axis": channel_axis,
+        "layout": layout,
+        "seed": seed,
+    }
     usual = {"value_range": None, "channel_axis": None, "layout": "plain", "seed": 0}
     words = [f"{k}={v!r}" for k, v in more.items() if v != usual[k]]
-    return _remember(image, f"picture({', '.join([repr(content), repr(shape), repr(kind.name), *words])})")
+    return _remember(
+        image, f"picture({', '.join([repr(content), repr(shape), repr(kind.name), *words])})"
+    )
 
 
 def region(kind: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray[np.bool_]:
@@ -108,7 +128,9 @@ def _scaled(unit: Unit, low: float, high: float, dtype: np.dtype[Any]) -> NDArra
     # The ends are set as they are: a double does not hold those of 64-bit integers.
     inner = low * (1 - unit) + high * unit
     if dtype.kind in "iu":
-        inner = np.clip(np.rint(inner), np.nextafter(float(low), np.inf), np.nextafter(float(high), -np.inf))
+        inner = np.clip(
+            np.rint(inner), np.nextafter(float(low), np.inf), np.nextafter(float(high), -np.inf)
+        )
     image = inner.astype(dtype)
     image[unit == 0] = low
     image[unit == 1] = high
@@ -178,7 +200,9 @@ def _read_only(image: NDArray[Any]) -> NDArray[Any]:
 def _box(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     inside = np.zeros(shape, bool)
     first = [int(rng.integers(n)) for n in shape]
-    inside[tuple(slice(a, int(rng.integers(a, n)) + 1) for a, n in zip(first, shape, strict=True))] = True
+    inside[
+        tuple(slice(a, int(rng.integers(a, n)) + 1) for a, n in zip(first, shape, strict=True))
+    ] = True
     return inside
 
 
@@ -192,7 +216,9 @@ def _line(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]
 
 def _disc(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     grid = np.indices(shape).reshape(len(shape), -1).T
-    offset = (grid - rng.uniform(0.3, 0.7, len(shape)) * shape) / (rng.uniform(0.2, 0.5) * np.array(shape))
+    offset = (grid - rng.uniform(0.3, 0.7, len(shape)) * shape) / (
+        rng.uniform(0.2, 0.5) * np.array(shape)
+    )
     return ((offset**2).sum(axis=1) <= 1).reshape(shape)
 
 

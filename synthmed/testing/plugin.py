@@ -1,4 +1,6 @@
-"""What the fixture `synthmed_check` does: check, and save the smallest failing call so that a person can look at it."""
+"""What the fixture `synthmed_check` does: check, and save the smallest failing call so that a
+person can look at it.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +25,25 @@ def checker(folder: Path) -> Callable[..., Report]:
 
     def check(subject: Any, **options: Any) -> Report:
         __tracebackhide__ = True
-        run: Callable[..., Report] = check_anomaly if isinstance(subject, Generator) else check_augmentation
+        run: Callable[..., Report] = (
+            check_anomaly if isinstance(subject, Generator) else check_augmentation
+        )
         try:
             return run(subject, **options)
         except Fault as fault:
             image, script = save(fault, folder)
-            told = Fault(fault.invariant, fault.trial, fault.what, f"\n\nPicture: {image}\nScript:  {script}")
+            told = Fault(
+                fault.invariant, fault.trial, fault.what, f"\n\nPicture: {image}\nScript:  {script}"
+            )
             raise told from fault.__cause__
 
     return check
 
 
 def save(fault: Fault, folder: Path) -> tuple[Path, Path]:
-    """Write a fault's trial as a picture (input, result, difference, mask) and as a script; return their paths."""
+    """Write a fault's trial as a picture (input, result, difference, mask) and as a script; return
+    their paths.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     image, script = folder / f"{fault.invariant}.png", folder / f"{fault.invariant}.py"
     Image.fromarray(sheet(fault)).save(image)
@@ -44,7 +52,9 @@ def save(fault: Fault, folder: Path) -> tuple[Path, Path]:
 
 
 def sheet(fault: Fault) -> NDArray[np.uint8]:
-    """Input, and where there are any result, difference (stretched) and mask; of a volume the slice that shows most."""
+    """Input, and where there are any result, difference (stretched) and mask; of a volume the slice
+    that shows most.
+    """
     trial = fault.trial
     result = None if fault.invariant == "runs" else trial.result
     low, high = (v * 0.5 for v in trial.limits)

@@ -1,7 +1,7 @@
 """Hypothesis strategies for images, masks, seeds, generators and whole calls.
 
-What they draw shrinks to a call of `picture` or `region`, to a generator's constructor or to a small int: to something a
-person can read.
+What they draw shrinks to a call of `picture` or `region`, to a generator's constructor or to a
+small int: to something a person can read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 from numpy.typing import DTypeLike, NDArray
 
-from synthmed.anomalies import CutPaste, GaussianIntensityChange, Identity, Sink, SmoothIntensityChange, Source
+from synthmed.anomalies import (
+    CutPaste,
+    GaussianIntensityChange,
+    Identity,
+    Sink,
+    SmoothIntensityChange,
+    Source,
+)
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
@@ -29,9 +36,14 @@ _LARGEST_VOLUME_SIDE = 14
 
 
 def images(
-    dtype: DTypeLike | Sequence[DTypeLike] | None = None, *, side: tuple[int, int] = (1, 40),
-    dimensions: int | Sequence[int] = 2, channel_axis: int | None = None, channels: tuple[int, int] = (1, 4),
-    value_range: tuple[float, float] | None = None, contents: Sequence[str] = tuple(CONTENTS),
+    dtype: DTypeLike | Sequence[DTypeLike] | None = None,
+    *,
+    side: tuple[int, int] = (1, 40),
+    dimensions: int | Sequence[int] = 2,
+    channel_axis: int | None = None,
+    channels: tuple[int, int] = (1, 4),
+    value_range: tuple[float, float] | None = None,
+    contents: Sequence[str] = tuple(CONTENTS),
     layouts: Sequence[str] = tuple(LAYOUTS),
 ) -> SearchStrategy[NDArray[Any]]:
     """Images made to break code; see `synthmed.testing.picture` for what they show.
@@ -41,7 +53,8 @@ def images(
     dtype : dtype or sequence of dtype, optional
         By default `DTYPES`.
     side : (int, int)
-        Bounds of each spatial side, drawn on its own; those of a volume are at most 14 (or as long as the lower bound).
+        Bounds of each spatial side, drawn on its own; those of a volume are at most 14 (or as long
+        as the lower bound).
     dimensions : int or sequence of int
         Number of spatial axes.
     channel_axis : int, optional
@@ -51,8 +64,9 @@ def images(
     value_range : (low, high), optional
         Of the values; by default what is usual for the dtype.
     contents, layouts : sequence of str
-        What the images show, of `synthmed.testing.pictures.CONTENTS`, and how they lie in memory, of its `LAYOUTS`.
-        "extreme" uses all that the dtype holds and is left out where a value range is given.
+        What the images show, of `synthmed.testing.pictures.CONTENTS`, and how they lie in memory,
+        of its `LAYOUTS`. "extreme" uses all that the dtype holds and is left out where a value
+        range is given.
     """
     kinds = _several(DTYPES if dtype is None else dtype)
     if value_range is not None:
@@ -62,13 +76,27 @@ def images(
     def drawn(draw: st.DrawFn) -> NDArray[Any]:
         shape = list(draw(shapes(side, dimensions)))
         if channel_axis is not None:
-            shape.insert(channel_axis if channel_axis >= 0 else len(shape) + 1 + channel_axis, draw(st.integers(*channels)))
-        return draw(_pictures(tuple(shape), kinds, contents, layouts, value_range=value_range, channel_axis=channel_axis))
+            shape.insert(
+                channel_axis if channel_axis >= 0 else len(shape) + 1 + channel_axis,
+                draw(st.integers(*channels)),
+            )
+        return draw(
+            _pictures(
+                tuple(shape),
+                kinds,
+                contents,
+                layouts,
+                value_range=value_range,
+                channel_axis=channel_axis,
+            )
+        )
 
     return drawn()
 
 
-def shapes(side: tuple[int, int] = (1, 40), dimensions: int | Sequence[int] = 2) -> SearchStrategy[tuple[int, ...]]:
+def shapes(
+    side: tuple[int, int] = (1, 40), dimensions: int | Sequence[int] = 2
+) -> SearchStrategy[tuple[int, ...]]:
     """Spatial shapes, as `images` draws them."""
     plane = st.integers(*side)
     volume = st.integers(side[0], max(side[0], min(side[1], _LARGEST_VOLUME_SIDE)))
@@ -76,8 +104,11 @@ def shapes(side: tuple[int, int] = (1, 40), dimensions: int | Sequence[int] = 2)
     return st.one_of([st.tuples(*[plane if n < 3 else volume] * n) for n in counts])
 
 
-def masks(shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None) -> SearchStrategy[NDArray[np.bool_]]:
-    """Masks: boxes, discs, rings, thin lines, ragged and scattered ones, many on the border; never empty, never all True.
+def masks(
+    shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None,
+) -> SearchStrategy[NDArray[np.bool_]]:
+    """Masks: boxes, discs, rings, thin lines, ragged and scattered ones, many on the border; never
+    empty, never all True.
 
     Parameters
     ----------
@@ -87,16 +118,24 @@ def masks(shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None
     return _regions(shape, [kind for kind in REGIONS if kind != "everywhere"])
 
 
-def rois(shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None) -> SearchStrategy[NDArray[np.bool_]]:
+def rois(
+    shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None,
+) -> SearchStrategy[NDArray[np.bool_]]:
     """Regions of interest: as `masks`, or everywhere; never empty."""
     return _regions(shape, ["everywhere", *(kind for kind in REGIONS if kind != "everywhere")])
 
 
 def rngs() -> SearchStrategy[Any]:
-    """All that may be given as `rng` and can be repeated: ints, SeedSequences, BitGenerators, Generators."""
+    """All that may be given as `rng` and can be repeated: ints, SeedSequences, BitGenerators,
+    Generators.
+    """
     seeds = st.integers(0, 2**32)
     return st.one_of(
-        seeds, seeds.map(np.random.SeedSequence), seeds.map(np.random.PCG64), seeds.map(np.random.default_rng))
+        seeds,
+        seeds.map(np.random.SeedSequence),
+        seeds.map(np.random.PCG64),
+        seeds.map(np.random.default_rng),
+    )
 
 
 def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
@@ -105,17 +144,35 @@ def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
     turn = st.sampled_from([(-90.0, 90.0), (0.0, 0.0), (30.0, 30.0), (-180.0, 180.0)])
     overlap = st.sampled_from([0.5, 0.0, 0.9])
     perlin = st.builds(
-        PerlinMask, box=wide, cells=st.integers(1, 4), threshold=st.sampled_from([0.3, 0.0, -0.5]),
-        least_cover=st.sampled_from([0.2, 0.0, 0.3]), rotation=turn, roi_overlap=overlap)
+        PerlinMask,
+        box=wide,
+        cells=st.integers(1, 4),
+        threshold=st.sampled_from([0.3, 0.0, -0.5]),
+        least_cover=st.sampled_from([0.2, 0.0, 0.3]),
+        rotation=turn,
+        roi_overlap=overlap,
+    )
     figures = [
-        st.builds(figure, box=wide, shear=st.sampled_from([0.2, 0.0, 0.5]), rotation=turn, roi_overlap=overlap,
-                  side_scale=st.sampled_from([0.1, 0.3]))
-        for figure in (EllipseMask, RectangleMask)]
-    simple = st.one_of(st.sampled_from([PerlinMask(), EllipseMask(), RectangleMask()]), perlin, *figures)
+        st.builds(
+            figure,
+            box=wide,
+            shear=st.sampled_from([0.2, 0.0, 0.5]),
+            rotation=turn,
+            roi_overlap=overlap,
+            side_scale=st.sampled_from([0.1, 0.3]),
+        )
+        for figure in (EllipseMask, RectangleMask)
+    ]
+    simple = st.one_of(
+        st.sampled_from([PerlinMask(), EllipseMask(), RectangleMask()]), perlin, *figures
+    )
     if depth == 0:
         return simple
     inner = mask_generators(depth - 1)
-    return st.one_of(simple, *[st.builds(several, inner, inner) for several in (UnionMask, IntersectionMask, OneOf)])
+    return st.one_of(
+        simple,
+        *[st.builds(several, inner, inner) for several in (UnionMask, IntersectionMask, OneOf)],
+    )
 
 
 def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
@@ -123,19 +180,34 @@ def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
     mask = mask_generators() if mask is None else mask
     order = st.sampled_from([1, 3, 0])
     cut = st.builds(
-        CutPaste, mask, blend=st.sampled_from(["direct", "poisson", "mixed"]), order=order,
-        rotation=st.sampled_from([(-45.0, 45.0), (0.0, 0.0)]), scale=st.sampled_from([0.1, 0.0, 1.0]),
-        region=st.sampled_from([0.8, 1.0, 0.3]), label=st.sampled_from(["mask", "changed"]))
+        CutPaste,
+        mask,
+        blend=st.sampled_from(["direct", "poisson", "mixed"]),
+        order=order,
+        rotation=st.sampled_from([(-45.0, 45.0), (0.0, 0.0)]),
+        scale=st.sampled_from([0.1, 0.0, 1.0]),
+        region=st.sampled_from([0.8, 1.0, 0.3]),
+        label=st.sampled_from(["mask", "changed"]),
+    )
     textured = st.builds(
-        GaussianIntensityChange, mask, sigmas=st.sampled_from([(4.0, 7.0), (0.0,)]),
-        gamma=st.sampled_from([(0.4, 0.6), (0.0, 1.0)]), texture=st.sampled_from(["box", "image"]))
+        GaussianIntensityChange,
+        mask,
+        sigmas=st.sampled_from([(4.0, 7.0), (0.0,)]),
+        gamma=st.sampled_from([(0.4, 0.6), (0.0, 1.0)]),
+        texture=st.sampled_from(["box", "image"]),
+    )
     smooth = st.builds(SmoothIntensityChange, mask, least_step=st.sampled_from([15.0, 0.0, 255.0]))
-    radial = [st.builds(r, mask, exponent=st.sampled_from([(0.5, 2.0), (0.0, 1.0)]), order=order) for r in (Source, Sink)]
+    radial = [
+        st.builds(r, mask, exponent=st.sampled_from([(0.5, 2.0), (0.0, 1.0)]), order=order)
+        for r in (Source, Sink)
+    ]
     return st.one_of(st.builds(SmoothIntensityChange), smooth, textured, cut, *radial)
 
 
 def recipes() -> SearchStrategy[Any]:
-    """Anomalies and compositions of them: presets, one of several, several in order, one several times."""
+    """Anomalies and compositions of them: presets, one of several, several in order, one several
+    times.
+    """
     single = st.one_of(st.just(Identity()), anomalies())
     some = st.lists(single, min_size=1, max_size=3)
     return st.one_of(
@@ -149,9 +221,14 @@ def recipes() -> SearchStrategy[Any]:
 
 @st.composite
 def trials(
-    draw: st.DrawFn, function: Any, images: SearchStrategy[NDArray[Any]] | None = None, *,
-    dtype: DTypeLike | Sequence[DTypeLike] | None = None, side: tuple[int, int] = (5, 40),
-    dimensions: int | Sequence[int] = (2, 3), value_range: tuple[float, float] | None = None,
+    draw: st.DrawFn,
+    function: Any,
+    images: SearchStrategy[NDArray[Any]] | None = None,
+    *,
+    dtype: DTypeLike | Sequence[DTypeLike] | None = None,
+    side: tuple[int, int] = (5, 40),
+    dimensions: int | Sequence[int] = (2, 3),
+    value_range: tuple[float, float] | None = None,
     channel_axis: int | None = None,
 ) -> Trial:
     """Calls of a generator (or of one that a strategy draws), with all that may come with a call.
@@ -159,9 +236,11 @@ def trials(
     Parameters
     ----------
     function : Generator, callable, or strategy of either
-        What is called. Only a generator gets regions of interest, donors, spacings and value ranges of its own.
+        What is called. Only a generator gets regions of interest, donors, spacings and value ranges
+        of its own.
     images : strategy, optional
-        Of the images. By default they are drawn anew with dtype, side and dimensions as given, with and without channels.
+        Of the images. By default they are drawn anew with dtype, side and dimensions as given, with
+        and without channels.
     dtype, side, dimensions
         As for `images`.
     value_range, channel_axis
@@ -179,29 +258,57 @@ def trials(
         full.insert(axis % (n + 1), draw(st.integers(1, 4)))
     kinds = _several(DTYPES if dtype is None else dtype)
     image = draw(_pictures(tuple(full), kinds, tuple(CONTENTS), tuple(LAYOUTS), channel_axis=axis))
-    donor = draw(st.none() | _pictures(
-        tuple(full), (image.dtype.name,), ("smooth", "noise"), ("plain",), channel_axis=axis))
+    donor = draw(
+        st.none()
+        | _pictures(
+            tuple(full), (image.dtype.name,), ("smooth", "noise"), ("plain",), channel_axis=axis
+        )
+    )
     return Trial(
-        called, image, seed, roi=draw(st.none() | rois(shape)), donors=None if donor is None else [donor],
-        value_range=draw(st.none() | _ranges(image)), channel_axis=axis,
-        spacing=draw(st.none() | st.tuples(*[st.sampled_from([1.0, 0.5, 3.0])] * n)))
+        called,
+        image,
+        seed,
+        roi=draw(st.none() | rois(shape)),
+        donors=None if donor is None else [donor],
+        value_range=draw(st.none() | _ranges(image)),
+        channel_axis=axis,
+        spacing=draw(st.none() | st.tuples(*[st.sampled_from([1.0, 0.5, 3.0])] * n)),
+    )
 
 
 def _pictures(
-    shape: tuple[int, ...], kinds: Sequence[str], contents: Sequence[str], layouts: Sequence[str], **more: Any
+    shape: tuple[int, ...],
+    kinds: Sequence[str],
+    contents: Sequence[str],
+    layouts: Sequence[str],
+    **more: Any,
 ) -> SearchStrategy[NDArray[Any]]:
     return st.builds(
-        picture, st.sampled_from(list(contents)), st.just(shape), st.sampled_from(list(kinds)),
-        layout=st.sampled_from(list(layouts)), seed=st.integers(0, 999), **{k: st.just(v) for k, v in more.items()})
+        picture,
+        st.sampled_from(list(contents)),
+        st.just(shape),
+        st.sampled_from(list(kinds)),
+        layout=st.sampled_from(list(layouts)),
+        seed=st.integers(0, 999),
+        **{k: st.just(v) for k, v in more.items()},
+    )
 
 
 def _regions(shape: Any, kinds: Sequence[str]) -> SearchStrategy[NDArray[np.bool_]]:
-    where = shapes() if shape is None else shape if isinstance(shape, SearchStrategy) else st.just(shape)
+    where = (
+        shapes()
+        if shape is None
+        else shape
+        if isinstance(shape, SearchStrategy)
+        else st.just(shape)
+    )
     return st.builds(region, st.sampled_from(kinds), where, seed=st.integers(0, 999))
 
 
 def _ranges(image: NDArray[Any]) -> SearchStrategy[tuple[float, float]]:
-    """Value ranges wider than the image's own, narrower, and, for integers, between whole numbers."""
+    """Value ranges wider than the image's own, narrower, and, for integers, between whole
+    numbers.
+    """
     low, high = image.min().item(), image.max().item()
     if image.dtype.kind == "f":
         if not 0 < high * 0.5 - low * 0.5 < 1e300:
@@ -220,5 +327,14 @@ def _several(dtype: Any) -> tuple[str, ...]:
 
 
 __all__ = [
-    "DTYPES", "anomalies", "images", "mask_generators", "masks", "recipes", "rngs", "rois", "shapes", "trials",
+    "DTYPES",
+    "anomalies",
+    "images",
+    "mask_generators",
+    "masks",
+    "recipes",
+    "rngs",
+    "rois",
+    "shapes",
+    "trials",
 ]

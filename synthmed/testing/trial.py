@@ -36,10 +36,14 @@ class Fault(AssertionError):
     def __init__(self, invariant: str, trial: Trial, what: str, remark: str = "") -> None:
         self.invariant, self.trial, self.what = invariant, trial, what
         code = "\n".join("    " + line for line in trial.code(invariant).splitlines())
-        super().__init__(f"{trial.name} breaks {invariant!r}: {what}\n\nTo see it again:\n\n{code}{remark}")
+        super().__init__(
+            f"{trial.name} breaks {invariant!r}: {what}\n\nTo see it again:\n\n{code}{remark}"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Carry the message alone between processes: the function under test may not be picklable."""
+        """Carry the message alone between processes: the function under test may not be
+        picklable.
+        """
         return AssertionError, (str(self),)
 
 
@@ -57,7 +61,9 @@ class Result:
 
     @classmethod
     def of(cls, returned: Any) -> Result:
-        """Take an image, a pair (image, mask), a `Sample`, or a dictionary with "image" and perhaps "mask"."""
+        """Take an image, a pair (image, mask), a `Sample`, or a dictionary with "image" and perhaps
+        "mask".
+        """
         if isinstance(returned, Sample):
             return cls(returned.image, returned.mask, returned.record)
         if isinstance(returned, Mapping) and "image" in returned:
@@ -74,15 +80,15 @@ class Trial:
     Parameters
     ----------
     function : Generator or callable
-        A generator, called as its contract says; or any ``f(image, rng)`` that returns an image or a pair
-        (image, mask), called with a `numpy.random.Generator`.
+        A generator, called as its contract says; or any ``f(image, rng)`` that returns an image or
+        a pair (image, mask), called with a `numpy.random.Generator`.
     image : ndarray
         Handed to the function as a copy that lies in memory as this array does.
     seed : int
         Of the random generator handed over.
     roi, donors, value_range, channel_axis, spacing
-        As a generator takes them. To another function they are not passed on; `channel_axis` and `value_range` then
-        say how its images are meant.
+        As a generator takes them. To another function they are not passed on; `channel_axis` and
+        `value_range` then say how its images are meant.
     """
 
     function: Callable[..., Any]
@@ -168,24 +174,37 @@ class Trial:
         return getattr(self.function, "__qualname__", None) or repr(self.function)
 
     def code(self, invariant: str, folder: Path | None = None) -> str:
-        """Python source that shows the fault again; large arrays that no call tells go into `folder`."""
+        """Python source that shows the fault again; large arrays that no call tells go into
+        `folder`.
+        """
         imports, subject = _subject(self.function)
         arguments = [subject, _source(self.image, folder, "image")]
         for name, value in {"seed": self.seed, **self.arguments}.items():
             if name == "seed" or value is not None:
                 arguments.append(f"{name}={_source(value, folder, name)}")
         check = "trial.result" if invariant == "runs" else f"invariants.{invariant}(trial)"
-        lines = ["import numpy as np", *imports, "from synthmed.testing import Trial, invariants, picture, region", "",
-                 f"trial = Trial({', '.join(arguments)})", check]
+        lines = [
+            "import numpy as np",
+            *imports,
+            "from synthmed.testing import Trial, invariants, picture, region",
+            "",
+            f"trial = Trial({', '.join(arguments)})",
+            check,
+        ]
         used = "\n".join(lines[1:])
-        return "\n".join(lines[0 if "np." in used else 1:])
+        return "\n".join(lines[0 if "np." in used else 1 :])
 
 
 def copy_as_it_lies(array: NDArray[Any]) -> NDArray[Any]:
     """Copy an array with its strides, byte order and flags."""
     low, high = np.lib.array_utils.byte_bounds(array)
     copy: NDArray[Any] = np.ndarray(
-        array.shape, array.dtype, bytearray(high - low), array.__array_interface__["data"][0] - low, array.strides)
+        array.shape,
+        array.dtype,
+        bytearray(high - low),
+        array.__array_interface__["data"][0] - low,
+        array.strides,
+    )
     copy[...] = array
     copy.flags.writeable = array.flags.writeable
     return copy
@@ -196,8 +215,15 @@ def _subject(function: Callable[..., Any]) -> tuple[list[str], str]:
     if isinstance(function, Generator):
         classes = {type(g) for g in members(function)}
         return sorted(_import(c) for c in classes), repr(function)
-    name, module = getattr(function, "__qualname__", "<unnamed>"), getattr(function, "__module__", None)
-    if re.fullmatch(r"[^\W\d]\w*", name) and module is not None and hasattr(sys.modules.get(module), name):
+    name, module = (
+        getattr(function, "__qualname__", "<unnamed>"),
+        getattr(function, "__module__", None),
+    )
+    if (
+        re.fullmatch(r"[^\W\d]\w*", name)
+        and module is not None
+        and hasattr(sys.modules.get(module), name)
+    ):
         return [_import(function)], name
     return [f"# function: {name} of {module}, which cannot be imported by name"], "function"
 

@@ -1,7 +1,8 @@
 """Another Python process in which a call is made again; started once, then reused.
 
-It is a process of its own making rather than one of `multiprocessing`, which would run the caller's script again. It
-hashes strings differently from this one, so that what hangs on the order of a set shows.
+It is a process of its own making rather than one of `multiprocessing`, which would run the caller's
+script again. It hashes strings differently from this one, so that what hangs on the order of a set
+shows.
 """
 
 from __future__ import annotations
@@ -42,8 +43,11 @@ class Worker:
         if self._process is None or self._process.poll() is not None:
             seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
             self._process = subprocess.Popen(
-                [sys.executable, str(Path(__file__))], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                env=os.environ | {"PYTHONHASHSEED": seed})
+                [sys.executable, str(Path(__file__))],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=os.environ | {"PYTHONHASHSEED": seed},
+            )
         return self._process
 
 
@@ -86,6 +90,7 @@ worker = Worker()
 atexit.register(worker.stop)
 
 if __name__ == "__main__":
-    # Run by its path, this file's folder would come first: its neighbours are not top-level modules.
+    # Run by its path, this file's folder would come first: its neighbours are not top-level
+    # modules.
     sys.path.pop(0)
     _serve()

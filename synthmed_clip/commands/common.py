@@ -20,7 +20,9 @@ class BackboneOptions:
     """Which backbone, and how to load it."""
 
     backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or hf-hub:owner/model."""
+    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or
+    hf-hub:owner/model.
+    """
     weights: str = "openai"
     """Tag of open_clip's, or a local file."""
     random_text: bool = False
@@ -57,4 +59,6 @@ class Loading:
 
     def load(self, model: Path) -> Detector:
         """Load it."""
-        return Detector.load(model, weights=self.weights, device=self.device, precision=self.precision)
+        return Detector.load(
+            model, weights=self.weights, device=self.device, precision=self.precision
+        )

@@ -25,16 +25,26 @@ class Duplicates:
         found = read_dataset(self.dataset)
         test = [item.image for item in found.test]
         kinds = {path: "normal" for path in found.train}
-        kinds |= {item.image: f"abnormal: {item.kind}" if item.abnormal else "normal" for item in found.test}
+        kinds |= {
+            item.image: f"abnormal: {item.kind}" if item.abnormal else "normal"
+            for item in found.test
+        }
         for what, pairs in (
-            ("between training and test images", duplicates_between(found.train, test, self.threshold)),
+            (
+                "between training and test images",
+                duplicates_between(found.train, test, self.threshold),
+            ),
             ("within training images", duplicates_within(found.train, self.threshold)),
             ("within test images", duplicates_within(test, self.threshold)),
         ):
             print(f"pairs {what}: {len(pairs)}")
             for pair in pairs:
                 first, second = (
-                    f"{path.relative_to(self.dataset).as_posix()} ({kinds[path]})" for path in (pair.first, pair.second)
+                    f"{path.relative_to(self.dataset).as_posix()} ({kinds[path]})"
+                    for path in (pair.first, pair.second)
                 )
-                print(f"  {'the same' if pair.exact else f'{pair.correlation:8.4f}'}  {first}  {second}")
+                print(
+                    f"  {'the same' if pair.exact else f'{pair.correlation:8.4f}'}  {first}  "
+                    f"{second}"
+                )
         return 0

@@ -26,13 +26,19 @@ class Evaluate:
     model: tyro.conf.Positional[Path]
     """A detector that fit wrote."""
     dataset: tyro.conf.Positional[Path]
-    """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with images/."""
+    """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with
+    images/.
+    """
     output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
     """Write the figures and every score to this JSON file, too."""
     report: Path | None = None
-    """Write one HTML page to this file, too: curves, every image with its map, and a threshold to move."""
+    """Write one HTML page to this file, too: curves, every image with its map, and a threshold to
+    move.
+    """
     against: Path | None = None
-    """Another detector: compare the two on the same images (DeLong's test for Image-AUROC, else a paired bootstrap)."""
+    """Another detector: compare the two on the same images (DeLong's test for Image-AUROC, else a
+    paired bootstrap).
+    """
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
     batch_size: int = 16
 
@@ -41,7 +47,9 @@ class Evaluate:
         dataset = read_dataset(self.dataset)
         items = dataset.test
         read = [path for item in items for path in (item.image, item.mask)]
-        check_outputs([self.output, self.report], [self.model, self.against, self.loading.weights, *read])
+        check_outputs(
+            [self.output, self.report], [self.model, self.against, self.loading.weights, *read]
+        )
         detector = self.loading.load(self.model)
         other = None if self.against is None else self.loading.load(self.against)
         if other is not None and other.settings.image_size != detector.settings.image_size:
@@ -53,7 +61,8 @@ class Evaluate:
         if self.output is not None:
             names = [dataset.relative(item.image) for item in items]
             rows = [
-                {"image": n, "abnormal": i.abnormal, "score": s} for n, i, s in zip(names, items, found.scores, strict=True)
+                {"image": n, "abnormal": i.abnormal, "score": s}
+                for n, i, s in zip(names, items, found.scores, strict=True)
             ]
             write_text(self.output, json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
         if self.report is not None:

@@ -26,7 +26,9 @@ class Fit:
     normals: tyro.conf.Positional[Path]
     """Folder of normal images."""
     output: Output
-    """The detector, NAME.safetensors; a log, NAME.csv, and the loss curve, NAME.png, are written beside it."""
+    """The detector, NAME.safetensors; a log, NAME.csv, and the loss curve, NAME.png, are written
+    beside it.
+    """
     variant: Literal["paper", "release"] = "paper"
     """The method as published, or as its authors' code has it."""
     model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
@@ -43,22 +45,28 @@ class Fit:
     adapters: bool = True
     """Without adapters, channels are average-pooled in their place."""
     recipe: str | None = None
-    """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset."""
+    """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset.
+    """
     epochs: int = 200
     batch_size: int = 8
     lr: float = 1e-3
     betas: tuple[float, float] = (0.5, 0.999)
     average: float = 0.0
-    """Take the moving average of the head over the steps with this decay (0.995, say), rather than the last step's."""
+    """Take the moving average of the head over the steps with this decay (0.995, say), rather than
+    the last step's.
+    """
     seed: int | None = None
     """The same seed, device and precision give the same detector."""
     workers: int | None = None
     """Processes that draw synthetic images ahead."""
     auxiliary: tuple[Path, ...] = ()
-    """Data sets with masks to learn from first: MVTec-AD, VisA, or any layout that evaluate reads."""
+    """Data sets with masks to learn from first: MVTec-AD, VisA, or any layout that evaluate reads.
+    """
     auxiliary_epochs: int = 5
     validation: Path | None = None
-    """Labelled images, apart from the test images, to choose the epoch by; without them it is the last."""
+    """Labelled images, apart from the test images, to choose the epoch by; without them it is the
+    last.
+    """
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
@@ -66,11 +74,18 @@ class Fit:
     def run(self) -> int:
         """Fit, save, and write log and loss curve beside the detector."""
         if self.auxiliary and self.checkpoint and self.seed is None:
-            raise ValueError("with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed")
+            raise ValueError(
+                "with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed"
+            )
         normals, _ = collect(self.normals)
         log, curve = self._check_outputs(normals)
         recipe = None if self.recipe is None else read_recipe(self.recipe)
-        auxiliary = [item for folder in self.auxiliary for data in read_datasets(folder) for item in data.test]
+        auxiliary = [
+            item
+            for folder in self.auxiliary
+            for data in read_datasets(folder)
+            for item in data.test
+        ]
         validation = () if self.validation is None else read_dataset(self.validation).test
         options: dict = {
             "variant": self.variant,
@@ -93,7 +108,9 @@ class Fit:
             backbone=backbone,
             recipe=recipe,
             epochs=self.epochs,
-            start=pretrain(auxiliary, backbone, epochs=self.auxiliary_epochs, **options) if auxiliary else None,
+            start=pretrain(auxiliary, backbone, epochs=self.auxiliary_epochs, **options)
+            if auxiliary
+            else None,
             validation=validation,
             checkpoint=self.checkpoint,
             **options,
@@ -110,13 +127,22 @@ class Fit:
     def _check_outputs(self, normals: list[Path | np.ndarray]) -> tuple[Path, Path]:
         """Name the log and the loss curve, and refuse outputs that would harm what is read."""
         if self.output.suffix in (".csv", ".png"):
-            raise ValueError(f"{self.output} is the detector's name; .csv and .png are those of its log and curve")
+            raise ValueError(
+                f"{self.output} is the detector's name; .csv and .png are those of its log and "
+                f"curve"
+            )
         name = self.output.name.removesuffix(".safetensors")
         beside = self.output.with_name(f"{name}.csv"), self.output.with_name(f"{name}.png")
         if self.normals.is_dir() and self.output.resolve().parent == self.normals.resolve():
-            raise ValueError(f"{self.output} lies among the normal images; its loss curve would become one of them")
+            raise ValueError(
+                f"{self.output} lies among the normal images; its loss curve would become one of "
+                f"them"
+            )
         read = [path for path in normals if isinstance(path, Path)]
-        check_outputs([self.output, *beside, self.checkpoint], [*read, self.model.weights, self.model.backbone])
+        check_outputs(
+            [self.output, *beside, self.checkpoint],
+            [*read, self.model.weights, self.model.backbone],
+        )
         return beside
 
     def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:

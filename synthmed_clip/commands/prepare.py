@@ -14,7 +14,9 @@ from synthmed_clip.preparation import PROTOCOLS, prepare
 
 @dataclass
 class Prepare:
-    """Turn a download into the protocol's training and test images, in a layout that evaluate reads."""
+    """Turn a download into the protocol's training and test images, in a layout that evaluate
+    reads.
+    """
 
     name: tyro.conf.Positional[Literal[tuple(PROTOCOLS)]]  # type: ignore[valid-type]
     """Which data set."""

@@ -22,7 +22,8 @@ from synthmed_clip.tables import write_tables
 class RunProtocol:
     """Run the paper's few-shot experiments; print and write tables, plots and every detector.
 
-    Called again with the same output, it goes on where it stopped; data sets, shots, repeats and methods may be added.
+    Called again with the same output, it goes on where it stopped; data sets, shots, repeats and
+    methods may be added.
     """
 
     datasets: tyro.conf.Positional[tuple[Path, ...]]
@@ -36,8 +37,9 @@ class RunProtocol:
     variants: tuple[Literal["paper", "release"], ...] = ("paper",)
     """What to fit for all shots."""
     ablations: bool = False
-    """Also without learnable tokens, adapters or temperature, with averaged weights, each task alone and in pairs, and
-    the release."""
+    """Also without learnable tokens, adapters or temperature, with averaged weights, each task
+    alone and in pairs, and the release.
+    """
     ablation_shots: int = 16
     """Size of the support sets for ablations and transfer."""
     baselines: bool = True
@@ -60,7 +62,12 @@ class RunProtocol:
 
     def run(self) -> int:
         """Run, report each result as it comes, and print the table."""
-        auxiliary = [item for folder in self.auxiliary for data in read_datasets(folder) for item in data.test]
+        auxiliary = [
+            item
+            for folder in self.auxiliary
+            for data in read_datasets(folder)
+            for item in data.test
+        ]
         protocol = Protocol(
             datasets=[read_dataset(folder) for folder in self.datasets],
             variants=variants(self.variants, bool(auxiliary)),
@@ -74,7 +81,12 @@ class RunProtocol:
             auxiliary_epochs=self.auxiliary_epochs,
             seed=self.seed,
             layers=self.layers,
-            options={"epochs": self.epochs, "batch_size": self.batch_size, "lr": self.lr, "average": self.average},
+            options={
+                "epochs": self.epochs,
+                "batch_size": self.batch_size,
+                "lr": self.lr,
+                "average": self.average,
+            },
         )
         backbone = self.model.load()
         engine = Engine(protocol, backbone, self.output, self.workers, _print_result)
@@ -83,7 +95,10 @@ class RunProtocol:
         finally:  # an interrupted run leaves the tables of what is done
             results = engine.results()
             if results:
-                abnormal = {data.name: np.array([item.abnormal for item in data.test]) for data in protocol.datasets}
+                abnormal = {
+                    data.name: np.array([item.abnormal for item in data.test])
+                    for data in protocol.datasets
+                }
                 print(write_tables(self.output, results, abnormal, engine.notes()))
         return 0
 
@@ -91,6 +106,8 @@ class RunProtocol:
 def _print_result(result: Result) -> None:
     where = "" if result.test == result.run.dataset else f" on {result.test}"
     figures = ", ".join(
-        f"{name} {result.figures[name]:.3f}" for name in ("Image-AUROC", "Pixel-AUROC") if name in result.figures
+        f"{name} {result.figures[name]:.3f}"
+        for name in ("Image-AUROC", "Pixel-AUROC")
+        if name in result.figures
     )
     print(f"{result.run}{where}: {figures} ({result.seconds:.0f} s)", flush=True)

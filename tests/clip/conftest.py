@@ -17,13 +17,25 @@ CONFIGS = {
         "embed_dim": 24,
         "quick_gelu": True,
         "text_cfg": TEXT,
-        "vision_cfg": {"image_size": 32, "layers": 4, "width": 32, "head_width": 16, "patch_size": 8},
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 4,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 8,
+        },
     },
     "custom": {
         "embed_dim": 20,
         "custom_text": True,
         "text_cfg": TEXT | {"ls_init_value": 0.5, "proj_bias": True},
-        "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 16, "patch_size": 16},
+        "vision_cfg": {
+            "image_size": 32,
+            "layers": 3,
+            "width": 32,
+            "head_width": 16,
+            "patch_size": 16,
+        },
     },
     "resnet": {
         "embed_dim": 24,
@@ -33,12 +45,22 @@ CONFIGS = {
     "timm-vit": {
         "embed_dim": 24,
         "text_cfg": TEXT,
-        "vision_cfg": {"timm_model_name": "test_vit", "timm_pool": "token", "timm_proj": "linear", "image_size": 48},
+        "vision_cfg": {
+            "timm_model_name": "test_vit",
+            "timm_pool": "token",
+            "timm_proj": "linear",
+            "image_size": 48,
+        },
     },
     "timm-conv": {
         "embed_dim": 24,
         "text_cfg": TEXT,
-        "vision_cfg": {"timm_model_name": "test_resnet", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64},
+        "vision_cfg": {
+            "timm_model_name": "test_resnet",
+            "timm_pool": "avg",
+            "timm_proj": "linear",
+            "image_size": 64,
+        },
     },
 }
 
@@ -56,7 +78,9 @@ def configs(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def backbone(configs):
     """The small vision transformer with random weights, strict float32."""
-    from synthmed_clip import load_backbone  # not above: without the extra `clip`, the tests beside are skipped
+    from synthmed_clip import (
+        load_backbone,
+    )  # not above: without the extra `clip`, the tests beside are skipped
 
     return load_backbone(configs["vit"], None, device="cpu", precision="float32")
 
@@ -81,7 +105,9 @@ def folder(normals, tmp_path_factory) -> Path:
         Image.fromarray(image).save(root / "normal" / f"n{i}.png")
         mask = np.zeros(image.shape, bool)
         mask[10 : 25 + i, 20:40] = True
-        Image.fromarray(np.where(mask, 255 - image, image).astype(np.uint8)).save(root / "abnormal" / f"a{i}.png")
+        Image.fromarray(np.where(mask, 255 - image, image).astype(np.uint8)).save(
+            root / "abnormal" / f"a{i}.png"
+        )
         Image.fromarray(mask.astype(np.uint8) * 255).save(root / "masks" / f"a{i}.png")
     return root
 
@@ -117,7 +143,9 @@ def parts(scans, backbone):
     from synthmed_clip.evaluation import evaluate_maps
 
     dataset = read_dataset(scans)
-    fitted = synthmed_clip.fit(list(dataset.train), backbone=backbone, layers=(2, 4), epochs=2, rng=0, progress=False)
+    fitted = synthmed_clip.fit(
+        list(dataset.train), backbone=backbone, layers=(2, 4), epochs=2, rng=0, progress=False
+    )
     maps = fitted.maps([item.image for item in dataset.test])
     scores = maps.max((1, 2))
     detector = replace(fitted, threshold=float(np.median(scores)))

@@ -30,14 +30,23 @@ def build(configs, name):
 
 @pytest.mark.parametrize(
     ("name", "layers", "size"),
-    [("custom", (2, 3), 32), ("resnet", (3, 4, 5), 64), ("timm-vit", (3, 5, 6), 48), ("timm-conv", (3, 4, 5), 64)],
+    [
+        ("custom", (2, 3), 32),
+        ("resnet", (3, 4, 5), 64),
+        ("timm-vit", (3, 5, 6), 48),
+        ("timm-conv", (3, 4, 5), 64),
+    ],
 )
 def test_every_kind_of_tower_fits_and_predicts(name, layers, size, configs, normals):
     backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
     assert backbone.default_layers() == layers and backbone.image_size == size
     detector = fit(normals, backbone=backbone, epochs=2, rng=0, workers=0, progress=False)
     maps = detector.maps(normals[:2])
-    assert maps.shape == (2, size, size) and np.isfinite(maps).all() and 0 <= maps.min() < maps.max() <= 1
+    assert (
+        maps.shape == (2, size, size)
+        and np.isfinite(maps).all()
+        and 0 <= maps.min() < maps.max() <= 1
+    )
 
 
 def test_layers_of_different_sizes_are_brought_to_the_largest(configs):
@@ -50,10 +59,14 @@ def test_layers_are_counted_from_one(backbone):
     images = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
     last = backbone.features(images, (4,))[0]
     seen = []
-    handle = backbone.visual.transformer.resblocks[3].register_forward_hook(lambda *a: seen.append(a[2]))
+    handle = backbone.visual.transformer.resblocks[3].register_forward_hook(
+        lambda *a: seen.append(a[2])
+    )
     backbone.features(images, (1, 4))
     handle.remove()
-    torch.testing.assert_close(last.flatten(2).transpose(1, 2), seen[0][:, 1:], atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(
+        last.flatten(2).transpose(1, 2), seen[0][:, 1:], atol=1e-6, rtol=1e-5
+    )
     with pytest.raises(ValueError, match=r"layers must be among 1 to 4"):
         fit([np.eye(9)], backbone=backbone, layers=(0, 4), progress=False)
 
@@ -62,7 +75,9 @@ def test_frozen_tower_is_open_clips_to_the_bit(configs, tmp_path):
     net = build(configs, "vit").eval()
     save_file(net.state_dict(), tmp_path / "w.safetensors")
     for precision in ("float32", "bfloat16"):
-        backbone = load_backbone(configs["vit"], tmp_path / "w.safetensors", device="cpu", precision=precision)
+        backbone = load_backbone(
+            configs["vit"], tmp_path / "w.safetensors", device="cpu", precision=precision
+        )
         pixels = torch.randn(2, 3, 32, 32, dtype=backbone.dtype)
         with torch.no_grad():
             assert torch.equal(backbone.visual(pixels), net.to(backbone.dtype).visual(pixels))
@@ -73,7 +88,9 @@ def test_layers_may_be_in_any_order(name, configs):
     backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
     pixels = torch.randint(0, 256, (2, backbone.image_size, backbone.image_size), dtype=torch.uint8)
     first, second, third = backbone.features(pixels, (1, 2, 3))
-    for found, expected in zip(backbone.features(pixels, (3, 1, 2, 3)), (third, first, second, third), strict=True):
+    for found, expected in zip(
+        backbone.features(pixels, (3, 1, 2, 3)), (third, first, second, third), strict=True
+    ):
         assert torch.equal(found, expected)
 
 
@@ -82,7 +99,9 @@ def test_a_local_file_is_normalised_as_its_models_tags(configs, tmp_path):
     for name, tag in (("ViT-H-14-CLIPA", "datacomp1b"), ("ViT-B-32", "openai")):
         config = open_clip.get_model_config(name)
         for ours, theirs in zip(
-            normalisation(net, name, config, "copy.safetensors"), normalisation(net, name, config, tag), strict=True
+            normalisation(net, name, config, "copy.safetensors"),
+            normalisation(net, name, config, tag),
+            strict=True,
         ):
             assert torch.equal(ours, theirs)
     with pytest.warns(UserWarning, match="its tags differ in normalisation"):
@@ -93,8 +112,14 @@ def test_wrong_configurations_are_named(configs, tmp_path):
     path = tmp_path / "c.json"
     good = json.loads(configs["timm-vit"].read_text())
     for config, message in (
-        ({"embed_dim": 3}, "c.json is no configuration of an open_clip model: vision_cfg, text_cfg missing"),
-        (good | {"vision_cfg": {"timm_model_name": "no_such_tower"}}, "the configuration's model cannot be built"),
+        (
+            {"embed_dim": 3},
+            "c.json is no configuration of an open_clip model: vision_cfg, text_cfg missing",
+        ),
+        (
+            good | {"vision_cfg": {"timm_model_name": "no_such_tower"}},
+            "the configuration's model cannot be built",
+        ),
         (good | {"more": 1}, "the configuration's model cannot be built"),
     ):
         path.write_text(json.dumps(config))
@@ -108,13 +133,17 @@ def test_wrong_configurations_are_named(configs, tmp_path):
 
 
 def test_tower_brings_its_own_normalisation(configs, tmp_path):
-    config = json.loads(configs["vit"].read_text()) | {"preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
+    config = json.loads(configs["vit"].read_text()) | {
+        "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}
+    }
     path = tmp_path / "own.json"
     path.write_text(json.dumps(config))
     own = load_backbone(path, None, precision="float32")
     assert own.offset.flatten().tolist() == [-2, -2, -2]
     clip = load_backbone(configs["vit"], None, precision="float32")
-    assert clip.offset[0].item() == pytest.approx(-open_clip.OPENAI_DATASET_MEAN[0] / open_clip.OPENAI_DATASET_STD[0])
+    assert clip.offset[0].item() == pytest.approx(
+        -open_clip.OPENAI_DATASET_MEAN[0] / open_clip.OPENAI_DATASET_STD[0]
+    )
     timm_mean = timm.create_model("test_vit").pretrained_cfg["mean"]
     tower = load_backbone(configs["timm-vit"], None, precision="float32")
     assert (-tower.offset / tower.scale / 255).flatten().tolist() == pytest.approx(timm_mean)
@@ -128,14 +157,19 @@ def test_local_weights_are_loaded(form, configs, tmp_path):
         save_file(net.state_dict(), path)
     else:
         state = net.state_dict()
-        torch.save(state if form == "pt" else {"state_dict": {f"module.{k}": v for k, v in state.items()}}, path)
+        torch.save(
+            state if form == "pt" else {"state_dict": {f"module.{k}": v for k, v in state.items()}},
+            path,
+        )
     backbone = load_backbone(configs["vit"], path, precision="float32")
     assert torch.equal(backbone.visual.conv1.weight, net.visual.conv1.weight)
     assert torch.equal(backbone.text.positional_embedding, net.positional_embedding)
     assert not any(p.requires_grad for p in backbone.visual.parameters())
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit:FutureWarning", "ignore:.*torch.jit:DeprecationWarning"
+)
 def test_openai_archive_is_read(configs, tmp_path):
     class Archive(torch.nn.Module):
         def __init__(self, net):
@@ -160,7 +194,10 @@ def test_visual_tower_alone(configs, tmp_path):
     trunk = timm.create_model("test_vit")
     path = tmp_path / "trunk.safetensors"
     save_file(trunk.state_dict(), path)
-    with pytest.raises(ValueError, match=r"does not fit .*; pass random_text=True if the visual tower alone is meant"):
+    with pytest.raises(
+        ValueError,
+        match=r"does not fit .*; pass random_text=True if the visual tower alone is meant",
+    ):
         load_backbone(configs["timm-vit"], path)
     with pytest.warns(UserWarning, match="the text tower is random"):
         backbone = load_backbone(configs["timm-vit"], path, random_text=True, precision="float32")
@@ -180,7 +217,10 @@ def test_wrong_checkpoints_are_refused_by_the_first_mismatch(configs, tmp_path):
         with pytest.raises(ValueError, match=message):
             load_backbone(configs["vit"], path)
 
-    refuse({k: v for k, v in state.items() if not k.startswith("visual.")}, r"visual.class_embedding \(32,\) is missing")
+    refuse(
+        {k: v for k, v in state.items() if not k.startswith("visual.")},
+        r"visual.class_embedding \(32,\) is missing",
+    )
     refuse(
         {k: v for k, v in state.items() if k.startswith("visual.")},
         "is missing; pass random_text=True",
@@ -194,7 +234,10 @@ def test_wrong_checkpoints_are_refused_by_the_first_mismatch(configs, tmp_path):
         state | {"visual.conv1.weight": torch.zeros(32, 3, 4, 4)},
         r"visual.conv1.weight is \(32, 3, 4, 4\), not \(32, 3, 8, 8\)",
     )
-    refuse(state | {"visual.positional_embedding": torch.zeros(17, 48)}, "visual.positional_embedding is")
+    refuse(
+        state | {"visual.positional_embedding": torch.zeros(17, 48)},
+        "visual.positional_embedding is",
+    )
     refuse(build(configs, "resnet").state_dict(), "is missing|is .* not")
 
 
@@ -217,15 +260,21 @@ def test_damaged_and_unsafe_files_are_refused(configs, tmp_path):
 def test_unknown_names_say_what_is_known(configs):
     with pytest.raises(ValueError, match="open_clip knows no model 'ViT-Q-1'"):
         load_backbone("ViT-Q-1")
-    with pytest.raises(FileNotFoundError, match=r"neither a file nor a tag of 'ViT-B-32' \(its tags: openai"):
+    with pytest.raises(
+        FileNotFoundError, match=r"neither a file nor a tag of 'ViT-B-32' \(its tags: openai"
+    ):
         locate("ViT-B-32", "nowhere")
     with pytest.raises(FileNotFoundError, match="no model configuration at"):
         load_backbone("missing.json")
     with pytest.raises(ValueError, match="precision must be"):
         load_backbone(configs["vit"], None, precision="half")
-    with pytest.raises(ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'"):
+    with pytest.raises(
+        ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'"
+    ):
         load_backbone(configs["vit"], None, device="gpu")
-    with pytest.raises(ValueError, match=r"no device 'cuda:99' here: torch .* finds . of kind cuda"):
+    with pytest.raises(
+        ValueError, match=r"no device 'cuda:99' here: torch .* finds . of kind cuda"
+    ):
         load_backbone(configs["vit"], None, device="cuda:99")
 
 

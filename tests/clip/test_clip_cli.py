@@ -98,7 +98,12 @@ def test_predict_writes_scores_heat_maps_and_overlays(model, folder, tmp_path, c
     assert heat.shape == (50, 60, 3) and np.ptp(heat) > 0
     assert picture(out / "overlays/normal/n5.png.png").shape == (50, 60, 3)
     one = tmp_path / "one"
-    assert main(["predict", str(model), str(folder / "normal/n0.png"), "-o", str(one), "--no-progress"]) == 0
+    assert (
+        main(
+            ["predict", str(model), str(folder / "normal/n0.png"), "-o", str(one), "--no-progress"]
+        )
+        == 0
+    )
     assert len(rows_of(one / "scores.csv")) == 1
 
 
@@ -110,14 +115,19 @@ def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
         assert name in printed
     found = json.loads(out.read_text())
     assert len(found["scores"]) == 12 and 0 <= found["image"]["AUROC"]["value"] <= 1
-    assert page.read_text(encoding="utf-8").endswith("</html>\n") and "abnormal/a0.png" in page.read_text(encoding="utf-8")
+    assert page.read_text(encoding="utf-8").endswith(
+        "</html>\n"
+    ) and "abnormal/a0.png" in page.read_text(encoding="utf-8")
     assert main(["evaluate", str(model), str(folder), "--report", str(tmp_path)]) == 1
     assert "is a folder" in capsys.readouterr().err
 
 
 def test_evaluate_compares_two_detectors(model, folder, weights, configs, tmp_path, capsys):
     other = tmp_path / "other.safetensors"
-    arguments = f"fit {folder / 'normal'} -o {other} --backbone {configs['vit']} --weights {weights} --epochs 1 --seed 2"
+    arguments = (
+        f"fit {folder / 'normal'} -o {other} --backbone {configs['vit']} --weights "
+        f"{weights} --epochs 1 --seed 2"
+    )
     assert main([*arguments.split(), "--device", "cpu"]) == 0
     assert main(["evaluate", str(model), str(folder), "--against", str(other)]) == 0
     lines = capsys.readouterr().out.split("against", 1)[1].splitlines()
@@ -139,7 +149,10 @@ def test_evaluate_reads_other_layouts_alike(layout, model, folder, tmp_path, cap
     else:
         shutil.copytree(folder, root / "images")
         rows = [{"filename": f"normal/n{i}.png", "label": 0} for i in range(6)]
-        rows += [{"filename": f"abnormal/a{i}.png", "label": 1, "mask": f"masks/a{i}.png"} for i in range(6)]
+        rows += [
+            {"filename": f"abnormal/a{i}.png", "label": 1, "mask": f"masks/a{i}.png"}
+            for i in range(6)
+        ]
         (root / "samples").mkdir()
         (root / "samples" / "test.json").write_text("\n".join(map(json.dumps, rows)))
     printed = []
@@ -168,18 +181,42 @@ def test_errors_are_one_line(tmp_path, capsys, model):
 def test_warnings_are_one_line(configs, folder, tmp_path, capsys):
     weights = tmp_path / "trunk.safetensors"
     save_file(timm.create_model("test_vit").state_dict(), weights)
-    arguments = f"fit {folder / 'normal'} -o {tmp_path / 'm'} --backbone {configs['timm-vit']} --weights {weights}"
+    arguments = (
+        f"fit {folder / 'normal'} -o {tmp_path / 'm'} --backbone {configs['timm-vit']} "
+        f"--weights {weights}"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("always", UserWarning)
-        assert main([*arguments.split(), "--random-text", "--epochs", "1", "--no-progress", "--device", "cpu"]) == 0
+        assert (
+            main(
+                [
+                    *arguments.split(),
+                    "--random-text",
+                    "--epochs",
+                    "1",
+                    "--no-progress",
+                    "--device",
+                    "cpu",
+                ]
+            )
+            == 0
+        )
     lines = [line for line in capsys.readouterr().err.splitlines() if "random" in line]
-    assert lines == [f"synthmed-clip: timm-vit: {weights} gives the visual tower alone; the text tower is random"]
+    assert lines == [
+        f"synthmed-clip: timm-vit: {weights} gives the visual tower alone; the text tower is random"
+    ]
 
 
 def test_fit_with_auxiliary_and_validation_images(configs, weights, folder, tmp_path):
     out = tmp_path / "m.safetensors"
-    arguments = f"fit {folder / 'normal'} -o {out} --backbone {configs['vit']} --weights {weights} --epochs 3 --seed 1"
-    arguments += f" --auxiliary {folder} --auxiliary-epochs 1 --validation {folder} --no-adapters --device cpu"
+    arguments = (
+        f"fit {folder / 'normal'} -o {out} --backbone {configs['vit']} --weights "
+        f"{weights} --epochs 3 --seed 1"
+    )
+    arguments += (
+        f" --auxiliary {folder} --auxiliary-epochs 1 --validation {folder} --no-adapters "
+        f"--device cpu"
+    )
     assert main(arguments.split()) == 0
     rows = rows_of(out.with_suffix(".csv"))
     assert len(rows) == 3 and all(0 <= float(row["validation"]) <= 1 for row in rows)
@@ -193,7 +230,9 @@ def test_outputs_harm_nothing_that_is_read(model, folder, weights, configs, tmp_
     shutil.copy(model, detector)
     (tmp_path / "file").write_text("kept")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    fitted = f"fit {normals} --backbone {configs['vit']} --weights {weights} --epochs 1 --device cpu"
+    fitted = (
+        f"fit {normals} --backbone {configs['vit']} --weights {weights} --epochs 1 --device cpu"
+    )
     for arguments, message in (
         (f"{fitted} -o {tmp_path / 'm.png'}", "m.png is the detector's name"),
         (f"{fitted} -o {normals / 'n0.safetensors'}", "lies among the normal images"),
@@ -203,7 +242,10 @@ def test_outputs_harm_nothing_that_is_read(model, folder, weights, configs, tmp_
         (f"{fitted} -o {tmp_path / 'm'} --checkpoint {tmp_path / 'm'}", "is named for two outputs"),
         (f"evaluate {detector} {folder} -o {detector}", "is read here, too"),
         (f"evaluate {detector} {folder} --report {detector}", "is read here, too"),
-        (f"evaluate {detector} {folder} -o {tmp_path / 'e'} --against {tmp_path / 'none'}", "no file at"),
+        (
+            f"evaluate {detector} {folder} -o {tmp_path / 'e'} --against {tmp_path / 'none'}",
+            "no file at",
+        ),
         (f"predict {detector} {normals} -o {normals}", "would be scored the next time"),
         (f"predict {detector} {normals} -o {normals / 'out'}", "would be scored the next time"),
         (f"predict {detector} {normals} -o {tmp_path / 'file'}", "cannot be written"),
@@ -231,11 +273,23 @@ def test_predict_tells_of_a_bad_file_and_scores_the_others(model, folder, tmp_pa
     out = tmp_path / "out"
     assert main(["predict", str(model), str(images), "-o", str(out), "--no-progress"]) == 1
     told = capsys.readouterr()
-    assert "left out: " in told.err and "n0.png" in told.err and "5 images" in told.out and "1 left out" in told.out
-    assert [row["image"] for row in rows_of(out / "scores.csv")] == [f"n{i}.png" for i in range(1, 6)]
+    assert (
+        "left out: " in told.err
+        and "n0.png" in told.err
+        and "5 images" in told.out
+        and "1 left out" in told.out
+    )
+    assert [row["image"] for row in rows_of(out / "scores.csv")] == [
+        f"n{i}.png" for i in range(1, 6)
+    ]
     assert json.loads((out / "scores.json").read_text())["left_out"][0]["image"] == "n0.png"
-    assert sorted(path.name for path in (out / "heatmaps").iterdir()) == [f"n{i}.png.png" for i in range(1, 6)]
+    assert sorted(path.name for path in (out / "heatmaps").iterdir()) == [
+        f"n{i}.png.png" for i in range(1, 6)
+    ]
     for path in images.glob("n*.png"):
         path.write_bytes(b"")
-    assert main(["predict", str(model), str(images), "-o", str(tmp_path / "none"), "--no-progress"]) == 1
+    assert (
+        main(["predict", str(model), str(images), "-o", str(tmp_path / "none"), "--no-progress"])
+        == 1
+    )
     assert "none of the 6 images" in capsys.readouterr().err and not (tmp_path / "none").exists()

@@ -1,4 +1,6 @@
-"""DeLong's test against its definition, its own claims on simulated scores, and the bootstrap beside it."""
+"""DeLong's test against its definition, its own claims on simulated scores, and the bootstrap
+beside it.
+"""
 
 from __future__ import annotations
 
@@ -51,25 +53,39 @@ def test_delong_is_its_definition(digits, seed):
 
 
 def test_closed_forms():
-    """Turned around, a method's AUROC is one less its own: the difference has twice its standard error."""
+    """Turned around, a method's AUROC is one less its own: the difference has twice its standard
+    error.
+    """
     a, _, abnormal = simulated(np.random.default_rng(0))
     turned, constant = delong(a, -a, abnormal), delong(a, np.zeros(100), abnormal)
     assert turned.b == pytest.approx(1 - turned.a) and constant.b == 0.5
     assert turned.standard_error == pytest.approx(2 * constant.standard_error)
     assert turned.z == pytest.approx(constant.z)
-    # Two of each kind, by hand: a wins all but one pair, b all; the abnormal images of a win (1, 1) and (0, 1).
-    found = delong(np.array([4, 2, 3, 1]), np.array([4, 3, 2, 1]), np.array([True, True, False, False]))
-    assert (found.a, found.b) == (0.75, 1) and found.standard_error == pytest.approx(np.sqrt(0.125 / 2 + 0.125 / 2))
+    # Two of each kind, by hand: a wins all but one pair, b all; the abnormal images of a win (1, 1)
+    # and (0, 1).
+    found = delong(
+        np.array([4, 2, 3, 1]), np.array([4, 3, 2, 1]), np.array([True, True, False, False])
+    )
+    assert (found.a, found.b) == (0.75, 1) and found.standard_error == pytest.approx(
+        np.sqrt(0.125 / 2 + 0.125 / 2)
+    )
 
 
 def test_what_does_not_matter():
     rng = np.random.default_rng(1)
     a, b, abnormal = simulated(rng, gain=(1.2, 0.9))
     found, order = delong(a, b, abnormal), rng.permutation(100)
-    for other in (delong(a[order], b[order], abnormal[order]), delong(np.exp(a), 3 * b - 2, abnormal)):
-        assert (other.p, other.standard_error) == pytest.approx((found.p, found.standard_error), rel=1e-9)
+    for other in (
+        delong(a[order], b[order], abnormal[order]),
+        delong(np.exp(a), 3 * b - 2, abnormal),
+    ):
+        assert (other.p, other.standard_error) == pytest.approx(
+            (found.p, found.standard_error), rel=1e-9
+        )
     swapped = delong(b, a, abnormal)
-    assert (swapped.difference, swapped.low, swapped.p) == pytest.approx((-found.difference, -found.high, found.p))
+    assert (swapped.difference, swapped.low, swapped.p) == pytest.approx(
+        (-found.difference, -found.high, found.p)
+    )
 
 
 def test_no_difference_and_no_variance():
@@ -89,7 +105,9 @@ def test_five_per_cent_of_equal_methods_differ():
     rng = np.random.default_rng(3)
     found = [delong(*simulated(rng)) for _ in range(2000)]
     p, z = np.array([f.p for f in found]), np.array([f.z for f in found])
-    assert 0.038 < (p < 0.05).mean() < 0.065  # 2.5 standard deviations of the share, and the small samples' excess
+    assert (
+        0.038 < (p < 0.05).mean() < 0.065
+    )  # 2.5 standard deviations of the share, and the small samples' excess
     assert 0.4 < (p < 0.5).mean() < 0.6 and abs(z.mean()) < 0.08 and 0.93 < z.std() < 1.1
 
 
@@ -105,9 +123,13 @@ def test_bootstrap_agrees_with_delong():
     exact, found = delong(a, b, abnormal), paired_bootstrap(a, b, abnormal, resamples=4000)
     assert found["AUROC"].difference == pytest.approx(exact.difference, abs=1e-12)
     assert found["AUROC"].standard_error == pytest.approx(exact.standard_error, rel=0.05)
-    assert (found["AUROC"].low, found["AUROC"].high) == pytest.approx((exact.low, exact.high), abs=0.004)
+    assert (found["AUROC"].low, found["AUROC"].high) == pytest.approx(
+        (exact.low, exact.high), abs=0.004
+    )
     assert found["AUROC"].p == pytest.approx(exact.p, abs=0.03)
-    assert {name: f.a for name, f in found.items()} == {name: i.value for name, i in image_metrics(a, abnormal, 0).items()}
+    assert {name: f.a for name, f in found.items()} == {
+        name: i.value for name, i in image_metrics(a, abnormal, 0).items()
+    }
 
 
 def test_maps():
@@ -117,11 +139,17 @@ def test_maps():
     abnormal = masks.any((1, 2))
     noise = (rng.normal(size=(40, 16, 16)) + rng.normal(size=(40, 1, 1))).astype(np.float32)
     better, worse = (noise + gain * masks for gain in (2.0, 1.0))
-    found = paired_bootstrap(better.astype(np.float32), worse.astype(np.float32), abnormal, masks, 200)
+    found = paired_bootstrap(
+        better.astype(np.float32), worse.astype(np.float32), abnormal, masks, 200
+    )
     assert set(found) == {"AUROC", "AP", "AUPRO"}
     separate = pixel_metrics(better.astype(np.float32), masks, abnormal, 200)
     for name, comparison in found.items():
-        assert comparison.a == separate[name].value and comparison.low > 0 and comparison.p == pytest.approx(2 / 201)
+        assert (
+            comparison.a == separate[name].value
+            and comparison.low > 0
+            and comparison.p == pytest.approx(2 / 201)
+        )
         # What the pairing is for: both methods share the images' noise.
         assert comparison.high - comparison.low < separate[name].high - separate[name].low
     same = paired_bootstrap(better, better, abnormal, masks, 20)
@@ -144,4 +172,6 @@ def test_what_is_refused():
     with pytest.raises(ValueError, match="needs resamples"):
         paired_bootstrap(a, b, abnormal, resamples=0)
     with pytest.raises(ValueError, match="masks of shape"):
-        paired_bootstrap(np.zeros((100, 2, 2)), np.zeros((100, 2, 2)), abnormal, np.zeros((100, 3, 3), bool))
+        paired_bootstrap(
+            np.zeros((100, 2, 2)), np.zeros((100, 2, 2)), abnormal, np.zeros((100, 3, 3), bool)
+        )

@@ -36,13 +36,19 @@ def saved(detector, path):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_any_number_of_workers_gives_the_same_detector(workers, detector, backbone, normals, tmp_path):
-    other = fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=workers, progress=False)
+def test_any_number_of_workers_gives_the_same_detector(
+    workers, detector, backbone, normals, tmp_path
+):
+    other = fit(
+        normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=workers, progress=False
+    )
     assert saved(other, tmp_path / "a") == saved(detector, tmp_path / "b")
 
 
 def test_another_seed_gives_another(detector, backbone, normals):
-    other = fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=8, workers=0, progress=False)
+    other = fit(
+        normals, backbone=backbone, epochs=3, batch_size=4, rng=8, workers=0, progress=False
+    )
     assert other.log != detector.log
 
 
@@ -51,14 +57,21 @@ def test_rng_follows_spec_7(backbone, normals):
         return fit(normals[:2], backbone=backbone, epochs=1, rng=rng, workers=0, progress=False).log
 
     generator = np.random.default_rng(5)
-    assert losses(5) == losses(np.random.default_rng(5)) == losses(np.random.PCG64(5)) == losses(generator)
+    assert (
+        losses(5)
+        == losses(np.random.default_rng(5))
+        == losses(np.random.PCG64(5))
+        == losses(generator)
+    )
     assert losses(generator) != losses(5)  # a generator moves on
     assert losses(None) != losses(None)
 
 
 def test_it_learns(backbone, normals):
     recipe = synthmed.GaussianIntensityChange(synthmed.PerlinMask())
-    log = fit(normals, backbone=backbone, epochs=60, rng=0, recipe=recipe, workers=0, progress=False).log
+    log = fit(
+        normals, backbone=backbone, epochs=60, rng=0, recipe=recipe, workers=0, progress=False
+    ).log
     assert np.mean([e.loss for e in log[-10:]]) < 0.9 * np.mean([e.loss for e in log[:5]])
 
 
@@ -119,10 +132,16 @@ def test_a_detector_keeps_its_normalisation(configs, normals, tmp_path):
     own, other = (tmp_path / name / "vit.json" for name in ("own", "other"))
     for path, mean in ((own, 0.5), (other, 0.3)):
         path.parent.mkdir()
-        path.write_text(json.dumps(config | {"preprocess_cfg": {"mean": [mean] * 3, "std": [0.25] * 3}}))
-    backbones = [load_backbone(path, None, device="cpu", precision="float32") for path in (own, other)]
+        path.write_text(
+            json.dumps(config | {"preprocess_cfg": {"mean": [mean] * 3, "std": [0.25] * 3}})
+        )
+    backbones = [
+        load_backbone(path, None, device="cpu", precision="float32") for path in (own, other)
+    ]
     detector = fit(normals, backbone=backbones[0], epochs=1, rng=0, workers=0, progress=False)
-    detector = replace(detector, settings=replace(detector.settings, config=json.loads(other.read_text())))
+    detector = replace(
+        detector, settings=replace(detector.settings, config=json.loads(other.read_text()))
+    )
     detector.save(tmp_path / "d")
     loaded = Detector.load(tmp_path / "d", device="cpu", precision="float32")
     assert loaded.predict(normals[0]).score == detector.predict(normals[0]).score
@@ -147,9 +166,13 @@ def test_predicts_any_image(detector, image):
     found = detector.predict(image)
     assert isinstance(found, Prediction) and isinstance(found.score, float)
     assert found.anomaly_map.shape == image.shape[:2] and found.anomaly_map.dtype == np.float32
-    assert isinstance(found.is_anomalous, bool) and found.is_anomalous == (found.score > detector.threshold)
+    assert isinstance(found.is_anomalous, bool) and found.is_anomalous == (
+        found.score > detector.threshold
+    )
     assert found.anomaly_map.flags.writeable and found.anomaly_map.base is None
-    just_below = replace(detector, threshold=found.score - 1e-9)  # less apart than two float32 numbers
+    just_below = replace(
+        detector, threshold=found.score - 1e-9
+    )  # less apart than two float32 numbers
     assert just_below.predict(image).is_anomalous
 
 
@@ -164,7 +187,9 @@ def test_one_or_many_paths_or_arrays(detector, folder, normals, tmp_path):
     many = [p.score for p in detector.predict(files)]
     assert many == [p.score for p in detector.predict(folder / "normal")]
     assert many == [p.score for p in detector.predict(np.stack(normals))]
-    assert many == pytest.approx([p.score for p in detector.predict(normals, batch_size=4)], abs=1e-6)
+    assert many == pytest.approx(
+        [p.score for p in detector.predict(normals, batch_size=4)], abs=1e-6
+    )
     assert detector.predict([]) == []
     with pytest.raises(FileNotFoundError, match="no image in"):
         detector.predict(tmp_path)
@@ -190,14 +215,25 @@ def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     luma = np.asarray(Image.fromarray(colour).convert("L"))
     assert detector.predict(colour).score == detector.predict(luma).score
-    release = fit(normals[:2], backbone=backbone, variant="release", epochs=1, rng=0, workers=0, progress=False)
+    release = fit(
+        normals[:2],
+        backbone=backbone,
+        variant="release",
+        epochs=1,
+        rng=0,
+        workers=0,
+        progress=False,
+    )
     assert release.settings.temperature == 1 and len(release.settings.words[1]) == 11
     assert release.predict(colour).score != release.predict(luma).score
 
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_few_images_and_ragged_batches(k, backbone, normals):
-    assert len(fit(normals[:k], backbone=backbone, epochs=2, batch_size=4, rng=0, progress=False).log) == 2
+    assert (
+        len(fit(normals[:k], backbone=backbone, epochs=2, batch_size=4, rng=0, progress=False).log)
+        == 2
+    )
 
 
 def test_bad_arguments_are_named(backbone, normals, tmp_path):
@@ -232,13 +268,27 @@ def test_bad_arguments_are_named(backbone, normals, tmp_path):
 
 def test_callback_hears_every_epoch(backbone, normals):
     heard = []
-    detector = fit(normals, backbone=backbone, epochs=3, rng=0, callback=heard.append, workers=0, progress=False)
+    detector = fit(
+        normals,
+        backbone=backbone,
+        epochs=3,
+        rng=0,
+        callback=heard.append,
+        workers=0,
+        progress=False,
+    )
     assert tuple(heard) == detector.log and [e.number for e in heard] == [1, 2, 3]
 
 
 def test_averaged_weights_are_the_weighted_mean_over_steps(backbone, normals, tmp_path):
     """Each step's head weighs `average` times as much as the next one's."""
-    options = {"backbone": backbone, "batch_size": 6, "rng": 7, "workers": 0, "progress": False}  # a step an epoch
+    options = {
+        "backbone": backbone,
+        "batch_size": 6,
+        "rng": 7,
+        "workers": 0,
+        "progress": False,
+    }  # a step an epoch
     last = [fit(normals, epochs=n, **options).head.state_dict() for n in (1, 2, 3)]
     averaged = fit(normals, epochs=3, average=0.5, **options)
     for name, found in averaged.head.state_dict().items():
@@ -286,7 +336,9 @@ if __name__ == "__main__":
 def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_path):
     np.save(tmp_path / "images.npy", np.stack(normals))
     checkpoint = tmp_path / "c.safetensors"
-    child = subprocess.Popen([sys.executable, "-c", KILLED, tmp_path / "images.npy", configs["vit"], checkpoint])
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path / "images.npy", configs["vit"], checkpoint]
+    )
     limit = time.monotonic() + 60
     while not checkpoint.exists():
         assert child.poll() is None and time.monotonic() < limit
@@ -295,7 +347,13 @@ def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_p
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 2")[1]["log"])
-    options = {"backbone": backbone, "epochs": done + 3, "batch_size": 4, "rng": 7, "progress": False}
+    options = {
+        "backbone": backbone,
+        "epochs": done + 3,
+        "batch_size": 4,
+        "rng": 7,
+        "progress": False,
+    }
     resumed = fit(normals, checkpoint=checkpoint, workers=0, **options)
     straight = fit(normals, workers=0, **options)
     assert len(resumed.log) == done + 3
@@ -317,7 +375,9 @@ def test_out_of_memory_says_what_to_try():
 
 
 def test_best_threshold():
-    assert best_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.5)
+    assert best_threshold(
+        np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)
+    ) == pytest.approx(0.5)
     assert best_threshold(np.array([0.1, 0.2]), np.zeros(2, bool)) == 0.2
 
 
@@ -325,7 +385,9 @@ def release_checkpoint(path, dim=24, channels=32, width=16):
     generator = torch.Generator().manual_seed(0)
     adapters = {}
     for i in range(3):
-        adapters[f"{i}_adapter.0.weight"] = torch.randn(dim, channels, 1, 1, generator=generator) * 0.1
+        adapters[f"{i}_adapter.0.weight"] = (
+            torch.randn(dim, channels, 1, 1, generator=generator) * 0.1
+        )
         adapters[f"{i}_adapter.0.bias"] = torch.randn(dim, generator=generator) * 0.1
     prompts = {
         f"ctx.{group}_end": torch.randn(count, 8, width, generator=generator) * 0.02
@@ -360,9 +422,14 @@ def test_refuses_what_is_no_checkpoint_of_the_release(backbone, tmp_path):
         Detector.import_release(path, backbone=backbone)
     adapters, prompts = release_checkpoint(path)
     for wrong, shape in ((torch.zeros(24), r"of shape \(24,\)"), (1.0, "missing or no tensor")):
-        changed = {"adapter_state_dict": adapters | {"1_adapter.0.weight": wrong}, "prompt_state_dict": prompts}
+        changed = {
+            "adapter_state_dict": adapters | {"1_adapter.0.weight": wrong},
+            "prompt_state_dict": prompts,
+        }
         torch.save(changed, path)
-        with pytest.raises(ValueError, match=f"1_adapter.0.weight is {shape}; 4 dimensions are expected"):
+        with pytest.raises(
+            ValueError, match=f"1_adapter.0.weight is {shape}; 4 dimensions are expected"
+        ):
             Detector.import_release(path, backbone=backbone)
     path.write_bytes(b"x" * 100)
     with pytest.raises(ValueError, match="not a checkpoint of tensors"):

@@ -41,7 +41,10 @@ def test_copies_are_found(normals, others, tmp_path):
         save(tmp_path / "negative.png", 255 - a),
     ]
     found = duplicates_between(others, [*other, save(tmp_path / "again.tif", a)])
-    assert [(pair.first.name, pair.second.name) for pair in found[:2]] == [("0.png", "again.tif"), ("0.png", "copy.bmp")]
+    assert [(pair.first.name, pair.second.name) for pair in found[:2]] == [
+        ("0.png", "again.tif"),
+        ("0.png", "copy.bmp"),
+    ]
     assert {(pair.first.name, pair.second.name) for pair in found[2:]} == {
         ("1.png", "contrast.png"),
         ("2.png", "large.png"),
@@ -66,18 +69,26 @@ def test_the_threshold_is_the_correlation(normals, tmp_path):
 def test_within_gives_every_pair_once(normals, others, tmp_path, monkeypatch):
     copies = [save(tmp_path / f"copy{i}.png", normals[i]) for i in (0, 1)]
     paths = [*others, *copies, copies[1]]
-    expected = {("0.png", "copy0.png"), ("1.png", "copy1.png"), ("1.png", "copy1.png"), ("copy1.png", "copy1.png")}
+    expected = {
+        ("0.png", "copy0.png"),
+        ("1.png", "copy1.png"),
+        ("1.png", "copy1.png"),
+        ("copy1.png", "copy1.png"),
+    }
     for rows in (1024, 1, 3):
         monkeypatch.setattr(duplicates, "_ROWS", rows)
         found = duplicates_within(paths)
-        assert {(pair.first.name, pair.second.name) for pair in found} == expected and len(found) == 4
+        assert {(pair.first.name, pair.second.name) for pair in found} == expected and len(
+            found
+        ) == 4
         between = duplicates_between(others, copies)
         assert [pair.exact for pair in between] == [True, True]
 
 
 def test_constant_images(tmp_path, others):
     black, also, grey = (
-        save(tmp_path / f"{name}.png", np.full((9, 9), value)) for name, value in (("a", 0), ("b", 0), ("c", 90))
+        save(tmp_path / f"{name}.png", np.full((9, 9), value))
+        for name, value in (("a", 0), ("b", 0), ("c", 90))
     )
     (pair,) = duplicates_within([black, also, grey, *others])
     assert (pair.first, pair.second, pair.correlation, pair.exact) == (black, also, 1, True)
@@ -87,7 +98,12 @@ def test_constant_images(tmp_path, others):
 
 
 def test_nothing_and_faults(others, tmp_path):
-    assert duplicates_between([], others) == duplicates_between(others, []) == duplicates_within([]) == []
+    assert (
+        duplicates_between([], others)
+        == duplicates_between(others, [])
+        == duplicates_within([])
+        == []
+    )
     for threshold in (0, 1.1, float("nan")):
         with pytest.raises(ValueError, match="threshold"):
             duplicates_within(others, threshold)
@@ -116,4 +132,7 @@ def test_known_duplicates_of_busi(capsys):
     printed = capsys.readouterr().out
     assert "pairs between training and test images: 7" in printed
     (line,) = (line for line in printed.splitlines() if line.startswith("  the same"))
-    assert line.split()[2::3] == ["images/test/abnormal/benign_432.jpg", "images/test/abnormal/malignant_144.jpg"]
+    assert line.split()[2::3] == [
+        "images/test/abnormal/benign_432.jpg",
+        "images/test/abnormal/malignant_144.jpg",
+    ]

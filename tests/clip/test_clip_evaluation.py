@@ -18,7 +18,13 @@ from scipy.ndimage import label
 from synthmed_clip import fit
 from synthmed_clip.datasets import Item, read_dataset, read_datasets, read_mask
 from synthmed_clip.evaluation import evaluate
-from synthmed_clip.metrics import bootstrap_counts, image_metrics, image_resamples, pixel_metrics, pixel_resamples
+from synthmed_clip.metrics import (
+    bootstrap_counts,
+    image_metrics,
+    image_resamples,
+    pixel_metrics,
+    pixel_resamples,
+)
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -52,8 +58,12 @@ def test_pixel_metrics_agree_with_the_plain_ones(ties):
     sklearn = pytest.importorskip("sklearn.metrics")
     maps, masks = example(ties)
     found = pixel_metrics(maps, masks, masks.any((1, 2)))
-    assert found["AUROC"].value == pytest.approx(sklearn.roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-12)
-    assert found["AP"].value == pytest.approx(sklearn.average_precision_score(masks.ravel(), maps.ravel()), abs=1e-12)
+    assert found["AUROC"].value == pytest.approx(
+        sklearn.roc_auc_score(masks.ravel(), maps.ravel()), abs=1e-12
+    )
+    assert found["AP"].value == pytest.approx(
+        sklearn.average_precision_score(masks.ravel(), maps.ravel()), abs=1e-12
+    )
     assert found["AUPRO"].value == pytest.approx(plain_aupro(maps, masks), abs=1e-9)
     assert all(i.low <= i.value <= i.high for i in found.values())
 
@@ -66,13 +76,17 @@ def test_image_metrics_agree_with_scikit_learn():
     found = image_metrics(scores, abnormal)
     precision, recall, _ = sklearn.precision_recall_curve(abnormal, scores)
     assert found["AUROC"].value == pytest.approx(sklearn.roc_auc_score(abnormal, scores), abs=1e-12)
-    assert found["AP"].value == pytest.approx(sklearn.average_precision_score(abnormal, scores), abs=1e-12)
+    assert found["AP"].value == pytest.approx(
+        sklearn.average_precision_score(abnormal, scores), abs=1e-12
+    )
     f1 = np.nan_to_num(2 * precision * recall / (precision + recall))
     assert found["F1-max"].value == pytest.approx(f1.max(), abs=1e-12)
 
 
 def test_intervals_cover_what_they_should():
-    """The AUROC of two unit normals one apart is 0.7602; 95 % intervals should hold it most of the time."""
+    """The AUROC of two unit normals one apart is 0.7602; 95 % intervals should hold it most of the
+    time.
+    """
     rng = np.random.default_rng(2)
     abnormal = np.arange(120) < 60
     hits = 0
@@ -82,20 +96,20 @@ def test_intervals_cover_what_they_should():
     assert hits >= 52
 
 
-
-
 @pytest.mark.parametrize("ties", [True, False])
 def test_resampled_metrics_are_those_of_the_images_drawn(ties):
     """So few pixels have a bin each: the histograms are exact, too."""
     maps, masks = example(ties)
     abnormal = masks.any((1, 2))
     found = pixel_resamples(maps, masks, abnormal, 20) | {
-        f"image {name}": image for name, image in image_resamples(maps.max((1, 2)), abnormal, 20).items()
+        f"image {name}": image
+        for name, image in image_resamples(maps.max((1, 2)), abnormal, 20).items()
     }
     for turn, counts in enumerate(bootstrap_counts(abnormal, 20).astype(int)):
         again = np.repeat(np.arange(6), counts)
         values = pixel_resamples(maps[again], masks[again], abnormal[again], 0) | {
-            f"image {name}": image for name, image in image_resamples(maps[again].max((1, 2)), abnormal[again], 0).items()
+            f"image {name}": image
+            for name, image in image_resamples(maps[again].max((1, 2)), abnormal[again], 0).items()
         }
         for name, resampled in found.items():
             assert resampled.drawn[turn] == pytest.approx(values[name].value, abs=1e-9), name
@@ -109,7 +123,10 @@ def test_intervals_can_be_left_out():
         (image_metrics(maps.max((1, 2)), abnormal), image_metrics(maps.max((1, 2)), abnormal, 0)),
     ):
         for name, interval in without.items():
-            assert interval.value == with_[name].value and np.isnan([interval.low, interval.high]).all()
+            assert (
+                interval.value == with_[name].value
+                and np.isnan([interval.low, interval.high]).all()
+            )
             assert str(interval) == f"{interval.value:.4f}"
 
 
@@ -124,7 +141,9 @@ def test_nan_is_refused(inside):
 
 
 def test_coarse_bins_are_close(monkeypatch):
-    """With 24 bins for 20 000 distinct values, intervals are near the fine ones: what bins change is taken off."""
+    """With 24 bins for 20 000 distinct values, intervals are near the fine ones: what bins change
+    is taken off.
+    """
     rng = np.random.default_rng(3)
     masks = np.zeros((20, 32, 32), bool)
     masks[10:, 8:20, 8:20] = True
@@ -150,7 +169,12 @@ def test_mvtec_layout(tmp_path):
     write(tmp_path / "train/good/000.png")
     found = read_dataset(tmp_path)
     assert found.test == (
-        Item(tmp_path / "test/crack/000.png", True, tmp_path / "ground_truth/crack/000_mask.png", "crack"),
+        Item(
+            tmp_path / "test/crack/000.png",
+            True,
+            tmp_path / "ground_truth/crack/000_mask.png",
+            "crack",
+        ),
         Item(tmp_path / "test/crack/001.png", True, None, "crack"),
         Item(tmp_path / "test/good/000.png", False, None, "good"),
     )
@@ -160,14 +184,19 @@ def test_mvtec_layout(tmp_path):
 def test_mediclip_layout(tmp_path):
     write(tmp_path / "images/test/a.png")
     write(tmp_path / "images/test/b.png")
-    rows = [{"filename": "test/a.png", "label": 0}, {"filename": "test/b.png", "label": 1, "mask": "m/b.png"}]
+    rows = [
+        {"filename": "test/a.png", "label": 0},
+        {"filename": "test/b.png", "label": 1, "mask": "m/b.png"},
+    ]
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples/test.json").write_text("\n".join(map(json.dumps, rows)))
     with pytest.raises(FileNotFoundError, match=r"m/b.png, which is not there"):
         read_dataset(tmp_path)
     write(tmp_path / "images/m/b.png")
     items = read_dataset(tmp_path).test
-    assert [i.abnormal for i in items] == [False, True] and items[1].mask == tmp_path / "images/m/b.png"
+    assert [i.abnormal for i in items] == [False, True] and items[
+        1
+    ].mask == tmp_path / "images/m/b.png"
 
 
 @pytest.mark.parametrize("line", ['{"filename": "a.png"}', "[1]", "{"])
@@ -201,7 +230,10 @@ def test_visa_layout(tmp_path):
     assert found.test == (
         Item(tmp_path / "candle/Data/Images/Normal/1.JPG", False, None, "candle"),
         Item(
-            tmp_path / "candle/Data/Images/Anomaly/0.JPG", True, tmp_path / "candle/Data/Masks/Anomaly/0.png", "candle"
+            tmp_path / "candle/Data/Images/Anomaly/0.JPG",
+            True,
+            tmp_path / "candle/Data/Masks/Anomaly/0.png",
+            "candle",
         ),
         Item(tmp_path / "pcb1/Data/Images/Anomaly/0.JPG", True, None, "pcb1"),
     )
@@ -250,7 +282,13 @@ def test_other_layouts_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "outside", "inside"),
-    [("0/1.png", 0, 1), ("VisA.png", 0, 5), ("grey.png", 20, 220), ("full.png", 0, 255), ("lossy.jpg", 60, 200)],
+    [
+        ("0/1.png", 0, 1),
+        ("VisA.png", 0, 5),
+        ("grey.png", 20, 220),
+        ("full.png", 0, 255),
+        ("lossy.jpg", 60, 200),
+    ],
 )
 def test_levels_of_masks(tmp_path, name, outside, inside):
     square = np.kron(np.eye(2, dtype=bool), np.ones((16, 16), bool))
@@ -263,7 +301,10 @@ def test_levels_of_masks(tmp_path, name, outside, inside):
 def test_masks_without_anything_inside(tmp_path):
     Image.fromarray(np.full((8, 8), 3, np.uint8)).save(tmp_path / "traces.jpg")
     write(tmp_path / "empty.png")
-    assert not read_mask(tmp_path / "traces.jpg", 8).any() and not read_mask(tmp_path / "empty.png", 8).any()
+    assert (
+        not read_mask(tmp_path / "traces.jpg", 8).any()
+        and not read_mask(tmp_path / "empty.png", 8).any()
+    )
     (tmp_path / "no.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"no\.png cannot be read as a mask"):
         read_mask(tmp_path / "no.png", 8)
@@ -276,7 +317,11 @@ def detector(backbone, normals):
 
 def test_evaluate(detector, folder):
     found = evaluate(detector, read_dataset(folder).test, resamples=50)
-    assert (found.normal, found.abnormal, found.masked) == (6, 6, 6) and set(found.pixel) == {"AUROC", "AP", "AUPRO"}
+    assert (found.normal, found.abnormal, found.masked) == (6, 6, 6) and set(found.pixel) == {
+        "AUROC",
+        "AP",
+        "AUPRO",
+    }
     assert "Image-AUROC" in str(found) and json.loads(json.dumps(found.to_dict()))
     unmasked = [Item(i.image, i.abnormal) for i in read_dataset(folder).test]
     assert evaluate(detector, unmasked, resamples=50).pixel == {}
@@ -285,17 +330,25 @@ def test_evaluate(detector, folder):
 def test_an_empty_mask_is_no_mask(detector, folder, tmp_path):
     Image.fromarray(np.zeros((50, 60), np.uint8)).save(tmp_path / "empty.png")
     items = list(read_dataset(folder).test)
-    changed = [replace(item, mask=tmp_path / "empty.png") if item.abnormal else item for item in items]
+    changed = [
+        replace(item, mask=tmp_path / "empty.png") if item.abnormal else item for item in items
+    ]
     assert evaluate(detector, changed, resamples=50).pixel == {}
     one = [*changed[:-1], items[-1]]
     assert evaluate(detector, one, resamples=50).masked == 1
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
-@pytest.mark.parametrize(("name", "counts"), [("busi", (101, 647, 647)), ("chestxray", (234, 234, 0))])
+@pytest.mark.parametrize(
+    ("name", "counts"), [("busi", (101, 647, 647)), ("chestxray", (234, 234, 0))]
+)
 def test_layout_of_the_shared_data(name, counts):
     dataset = read_dataset(SHARED / name)
     items = dataset.test
     assert len(dataset.train) == 32
-    found = (sum(not i.abnormal for i in items), sum(i.abnormal for i in items), sum(i.mask is not None for i in items))
+    found = (
+        sum(not i.abnormal for i in items),
+        sum(i.abnormal for i in items),
+        sum(i.mask is not None for i in items),
+    )
     assert found == counts

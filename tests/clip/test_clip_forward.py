@@ -20,7 +20,9 @@ TOLERANCE = 1e-5
 
 
 class Reference:
-    """METHOD.md in float64, one image, one word and one layer at a time, on the weights of an open_clip CLIP."""
+    """METHOD.md in float64, one image, one word and one layer at a time, on the weights of an
+    open_clip CLIP.
+    """
 
     def __init__(self, config: dict, variant: str, tokens: int) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -34,7 +36,9 @@ class Reference:
     def block(self, block, x, mask):
         """One pre-norm transformer block on (positions, width)."""
         heads = block.attn.num_heads
-        q, k, v = (block.ln_1(x) @ block.attn.in_proj_weight.T + block.attn.in_proj_bias).chunk(3, -1)
+        q, k, v = (block.ln_1(x) @ block.attn.in_proj_weight.T + block.attn.in_proj_bias).chunk(
+            3, -1
+        )
         out = []
         for h in range(heads):
             part = slice(h * q.shape[1] // heads, (h + 1) * q.shape[1] // heads)
@@ -48,7 +52,9 @@ class Reference:
     def patches(self, image):
         """Patch tokens after the chosen blocks of one (S, S) uint8 image."""
         visual, side = self.net.visual, self.net.visual.conv1.weight.shape[-1]
-        mean, std = (np.array(v) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD))
+        mean, std = (
+            np.array(v) for v in (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+        )
         rgb = torch.tensor((image[None] / 255.0 - mean[:, None, None]) / std[:, None, None])
         kernel = visual.conv1.weight.reshape(visual.conv1.weight.shape[0], -1)
         tokens = [
@@ -69,12 +75,24 @@ class Reference:
         """The text feature of one prompt, all 77 positions."""
         net = self.net
         tokenizer = open_clip.SimpleTokenizer()
-        ids = [tokenizer.sot_token_id, *[-1] * self.tokens, *tokenizer.encode(f"{word}."), tokenizer.eot_token_id]
+        ids = [
+            tokenizer.sot_token_id,
+            *[-1] * self.tokens,
+            *tokenizer.encode(f"{word}."),
+            tokenizer.eot_token_id,
+        ]
         end = len(ids) - 1
         ids += [0] * (77 - len(ids))
-        rows = [context[i - 1] if token == -1 else net.token_embedding.weight[token] for i, token in enumerate(ids)]
+        rows = [
+            context[i - 1] if token == -1 else net.token_embedding.weight[token]
+            for i, token in enumerate(ids)
+        ]
         x = torch.stack(rows) + net.positional_embedding
-        mask = torch.full((77, 77), -math.inf, dtype=torch.float64).triu(1) if self.variant == "paper" else 0.0
+        mask = (
+            torch.full((77, 77), -math.inf, dtype=torch.float64).triu(1)
+            if self.variant == "paper"
+            else 0.0
+        )
         for block in net.transformer.resblocks:
             x = self.block(block, x, mask)
         return net.ln_final(x)[end] @ net.text_projection
@@ -100,7 +118,9 @@ class Reference:
             mean = sum(self.word(w, c) for w, c in zip(words, contexts, strict=True)) / len(words)
             features.append(mean / mean.norm())
         similarities = []
-        for tokens, weight, bias in zip(self.patches(image), head["weights"], head["biases"], strict=True):
+        for tokens, weight, bias in zip(
+            self.patches(image), head["weights"], head["biases"], strict=True
+        ):
             z = tokens @ weight.T + bias
             z = z / z.norm(dim=1, keepdim=True)
             n = math.isqrt(len(z))
@@ -128,7 +148,9 @@ class Reference:
 @pytest.mark.parametrize("variant", ["paper", "release"])
 def test_map_loss_and_gradients_agree_with_the_reference(variant, configs, backbone):
     reference = Reference(json.loads(configs["vit"].read_text()), variant, tokens=3)
-    for ours, theirs in zip(backbone.visual.parameters(), reference.net.visual.parameters(), strict=True):
+    for ours, theirs in zip(
+        backbone.visual.parameters(), reference.net.visual.parameters(), strict=True
+    ):
         assert torch.equal(ours, theirs.float())  # the same random weights
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (2, 32, 32), dtype=np.uint8)
@@ -161,7 +183,9 @@ def test_map_loss_and_gradients_agree_with_the_reference(variant, configs, backb
     torch.testing.assert_close(found.double(), expected[:, 1], atol=TOLERANCE, rtol=0)
     assert loss.item() == pytest.approx(expected_loss.item(), abs=TOLERANCE)
     for name, parameter in head.named_parameters():
-        torch.testing.assert_close(parameter.grad.double(), leaves[name].grad, atol=TOLERANCE, rtol=TOLERANCE, msg=name)
+        torch.testing.assert_close(
+            parameter.grad.double(), leaves[name].grad, atol=TOLERANCE, rtol=TOLERANCE, msg=name
+        )
 
 
 @pytest.mark.parametrize("name", ["vit", "custom"])
@@ -212,7 +236,9 @@ def test_prompts_that_do_not_fit_are_refused(backbone):
 @pytest.mark.parametrize("shape", [(4, 4), (2, 7), (1, 1)])
 def test_resize_is_torchs_with_aligned_corners(shape):
     maps = torch.rand(2, *shape, generator=torch.Generator().manual_seed(0))
-    expected = torch.nn.functional.interpolate(maps[:, None], (9, 11), mode="bilinear", align_corners=True)[:, 0]
+    expected = torch.nn.functional.interpolate(
+        maps[:, None], (9, 11), mode="bilinear", align_corners=True
+    )[:, 0]
     torch.testing.assert_close(resize(maps, (9, 11)), expected, atol=1e-6, rtol=0)
 
 

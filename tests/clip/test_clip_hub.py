@@ -1,4 +1,6 @@
-"""Models as the hub has them: folders, names, tokenizers and transformers, with and without a network."""
+"""Models as the hub has them: folders, names, tokenizers and transformers, with and without a
+network.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,32 @@ from synthmed_clip.architecture import build  # noqa: E402
 
 def test_missing_transformers_is_said_with_the_remedy(monkeypatch):
     monkeypatch.setattr(hub, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=r"'roberta-ViT-B-32' needs transformers: pip install 'synthmed\[hf\]'"):
+    with pytest.raises(
+        ModuleNotFoundError,
+        match=r"'roberta-ViT-B-32' needs transformers: pip install 'synthmed\[hf\]'",
+    ):
         load_backbone("roberta-ViT-B-32", None)
 
 
 def test_a_tokenizer_with_code_of_its_own_is_refused(tmp_path):
-    config = hf_config("bert", write_transformer(tmp_path, "bert"), tokenizer_kwargs={"trust_remote_code": True})
+    config = hf_config(
+        "bert", write_transformer(tmp_path, "bert"), tokenizer_kwargs={"trust_remote_code": True}
+    )
     with pytest.raises(ValueError, match="code of its own"):
         load_backbone(config, None)
 
 
 def hub_model(folder, hf_model="org/transformer", hf_tokenizer="org/transformer"):
-    """A folder as BiomedCLIP's on the hub: timm's tower, BERT, a pickled state dict with position ids in it."""
+    """A folder as BiomedCLIP's on the hub: timm's tower, BERT, a pickled state dict with position
+    ids in it.
+    """
     config = hf_config("bert", hf_model, hf_tokenizer_name=hf_tokenizer)
-    config["vision_cfg"] = {"timm_model_name": "test_vit", "timm_pool": "", "timm_proj": "linear", "image_size": 48}
+    config["vision_cfg"] = {
+        "timm_model_name": "test_vit",
+        "timm_pool": "",
+        "timm_proj": "linear",
+        "image_size": 48,
+    }
     place = write_transformer(folder.parent / "elsewhere", "bert")
     torch.manual_seed(5)
     names = {"hf_model_name": str(place), "hf_tokenizer_name": str(place)}
@@ -47,7 +61,9 @@ def hub_model(folder, hf_model="org/transformer", hf_tokenizer="org/transformer"
     return place, net
 
 
-def test_a_folder_from_the_hub_is_loaded_with_its_normalisation_and_tokenizer(normals, tmp_path, monkeypatch):
+def test_a_folder_from_the_hub_is_loaded_with_its_normalisation_and_tokenizer(
+    normals, tmp_path, monkeypatch
+):
     folder = tmp_path / "BiomedCLIP"
     place, net = hub_model(folder)
     for path in place.iterdir():
@@ -75,7 +91,9 @@ def test_a_transformers_folder_is_found_from_the_configuration(tmp_path):
 
 
 def test_models_of_the_hub_come_from_its_cache_or_are_said_to_be_missing(tmp_path):
-    """In a process of its own: an address that never answers, and a cache that fills step by step."""
+    """In a process of its own: an address that never answers, and a cache that fills step
+    by step.
+    """
     hub_folder = tmp_path / "hub"
 
     def snapshot(repository):
@@ -96,13 +114,22 @@ except FileNotFoundError as error:
     print(error)
     assert time.monotonic() - start < 10
 """
-        environment = os.environ | {"HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:9", "no_proxy": "*"}
+        environment = os.environ | {
+            "HF_HOME": str(tmp_path),
+            "HF_ENDPOINT": "http://127.0.0.1:9",
+            "no_proxy": "*",
+        }
         environment.pop("HF_HUB_CACHE", None)
         command = [sys.executable, "-W", "ignore", "-c", code]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True).stdout
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=True
+        ).stdout
 
     said = load()
-    assert "open_clip_config.json of 'org/model' is not on this machine" in said and str(hub_folder) in said
+    assert (
+        "open_clip_config.json of 'org/model' is not on this machine" in said
+        and str(hub_folder) in said
+    )
     assert "load_backbone('folder/open_clip_config.json'" in said
     folder = snapshot("org/model")
     place, _ = hub_model(folder)
@@ -111,6 +138,9 @@ except FileNotFoundError as error:
     assert "the weights 'hf-hub:org/model' of 'hf-hub:org/model' are not on this machine" in said
     (tmp_path / "kept").rename(folder / "open_clip_pytorch_model.bin")
     said = load()
-    assert "config.json of 'org/transformer' is not on this machine" in said and "set 'hf_model_name' in text_cfg" in said
+    assert (
+        "config.json of 'org/transformer' is not on this machine" in said
+        and "set 'hf_model_name' in text_cfg" in said
+    )
     place.rename(snapshot("org/transformer"))
     assert load().startswith("loaded hf-hub:org/model None [-2.0, -2.0, -2.0]")

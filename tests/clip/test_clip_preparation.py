@@ -34,7 +34,9 @@ def picture(path: Path, value=0, shape=(6, 8), mode="L") -> Path:
 
 def contents(root: Path) -> dict[str, str]:
     files = (p for p in root.rglob("*") if p.is_file())
-    return {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
+    return {
+        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files
+    }
 
 
 @pytest.fixture
@@ -46,7 +48,11 @@ def busi(tmp_path) -> Path:
             picture(root / kind / f"{kind} ({i}).png", 10 * i + len(kind), mode="RGB")
             mask = np.zeros((6, 8), np.uint8)
             mask[i % 6, :2] = 0 if kind == "normal" else 255
-            picture(root / kind / f"{kind} ({i})_mask.png", mask, mode="1" if kind == "malignant" else "L")
+            picture(
+                root / kind / f"{kind} ({i})_mask.png",
+                mask,
+                mode="1" if kind == "malignant" else "L",
+            )
     for i in (1, 2):
         mask = np.zeros((6, 8), np.uint8)
         mask[4:, i * 2] = 255
@@ -57,14 +63,19 @@ def busi(tmp_path) -> Path:
 def test_busi(busi, tmp_path, capsys):
     out = tmp_path / "deep" / "busi"
     assert main(["prepare", "busi", str(busi), "-o", str(out), "--train", "2"]) == 0
-    assert "train 2 normal; test 5 normal, 6 abnormal (4 benign, 2 malignant); 6 masks" in capsys.readouterr().out
+    assert (
+        "train 2 normal; test 5 normal, 6 abnormal (4 benign, 2 malignant); 6 masks"
+        in capsys.readouterr().out
+    )
     assert json.loads((out / "samples/counts.json").read_text()) == {
         "dataset": "busi", "seed": 0, "train": 2, "normal": 5, "abnormal": 6, "masks": 6,
         "kinds": {"benign": 4, "malignant": 2},
     }  # fmt: skip
     found = read_dataset(out)
     assert len(found.train) == 2 and len(found.test) == 11
-    names = [path.name for path in found.train] + [item.image.name for item in found.test if not item.abnormal]
+    names = [path.name for path in found.train] + [
+        item.image.name for item in found.test if not item.abnormal
+    ]
     assert sorted(names) == [f"normal ({i}).png" for i in range(1, 8)]
     assert all(item.mask is None for item in found.test if not item.abnormal)
     item = next(item for item in found.test if item.image.name == "benign (2).png")
@@ -77,45 +88,75 @@ def test_busi(busi, tmp_path, capsys):
     assert item.image.read_bytes() == original.read_bytes()
     row = json.loads((out / "samples/test.json").read_text().splitlines()[-1])
     assert row == {
-        "filename": "test/abnormal/malignant (2).png", "label": 1, "label_name": "abnormal", "clsname": "malignant",
-        "mask": "test/masks/malignant (2).png",
+        "filename": "test/abnormal/malignant (2).png", "label": 1, "label_name": "abnormal",
+        "clsname": "malignant", "mask": "test/masks/malignant (2).png",
     }  # fmt: skip
 
 
 def test_images_of_one_name_are_not_lost(busi, tmp_path):
     root = busi / "Dataset_BUSI_with_GT"
     for ending in ("", "_mask"):
-        (root / "malignant" / f"malignant (1){ending}.png").rename(root / "malignant" / f"benign (1){ending}.png")
-    with pytest.raises(ValueError, match=r"would have one copy, benign \(1\)\.png; rename one of them"):
+        (root / "malignant" / f"malignant (1){ending}.png").rename(
+            root / "malignant" / f"benign (1){ending}.png"
+        )
+    with pytest.raises(
+        ValueError, match=r"would have one copy, benign \(1\)\.png; rename one of them"
+    ):
         prepare("busi", busi, tmp_path / "out", train=2)
     assert not (tmp_path / "out").exists()
 
 
 def test_the_same_source_and_seed_give_the_same_bytes(busi, tmp_path):
     found = []
-    for i, (source, seed) in enumerate([(busi, 0), (busi / "Dataset_BUSI_with_GT", 0), (busi, 1), (busi, 2)]):
+    for i, (source, seed) in enumerate(
+        [(busi, 0), (busi / "Dataset_BUSI_with_GT", 0), (busi, 1), (busi, 2)]
+    ):
         prepare("busi", source, tmp_path / str(i), train=3, seed=seed)
         found.append(contents(tmp_path / str(i)))
     assert found[0] == found[1]
-    trains = {tuple(sorted(name for name in part if name.startswith("images/train"))) for part in found[1:]}
+    trains = {
+        tuple(sorted(name for name in part if name.startswith("images/train")))
+        for part in found[1:]
+    }
     assert len(trains) > 1
 
 
 @pytest.mark.parametrize(
     ("fault", "error"),
     [
-        (lambda root: (root / "benign/benign (3)_mask.png").unlink(), r"benign \(3\)\.png is abnormal and has no mask"),
-        (lambda root: (root / "benign/benign (3).png").unlink(), r"benign \(3\)_mask\.png is the mask of no image"),
+        (
+            lambda root: (root / "benign/benign (3)_mask.png").unlink(),
+            r"benign \(3\)\.png is abnormal and has no mask",
+        ),
+        (
+            lambda root: (root / "benign/benign (3).png").unlink(),
+            r"benign \(3\)_mask\.png is the mask of no image",
+        ),
         (
             lambda root: picture(root / "benign/benign (3)_mask_1.png", 255, (5, 8)),
             r"benign \(3\)_mask_1\.png is 8 x 5, its image benign \(3\)\.png 8 x 6",
         ),
-        (lambda root: picture(root / "benign/benign (3)_mask.png", 0), r"benign \(3\)\.png .* nothing is inside"),
-        (lambda root: (root / "benign/benign (3).png").write_bytes(b"x"), r"benign \(3\)\.png: not an image"),
-        (lambda root: (root / "benign/benign (3)_mask.png").write_bytes(b"x"), r"benign \(3\)_mask\.png cannot be read"),
-        (lambda root: (root / "malignant").rename(root / "other"), "no folder with normal, benign, malignant"),
+        (
+            lambda root: picture(root / "benign/benign (3)_mask.png", 0),
+            r"benign \(3\)\.png .* nothing is inside",
+        ),
+        (
+            lambda root: (root / "benign/benign (3).png").write_bytes(b"x"),
+            r"benign \(3\)\.png: not an image",
+        ),
+        (
+            lambda root: (root / "benign/benign (3)_mask.png").write_bytes(b"x"),
+            r"benign \(3\)_mask\.png cannot be read",
+        ),
+        (
+            lambda root: (root / "malignant").rename(root / "other"),
+            "no folder with normal, benign, malignant",
+        ),
         (lambda root: [p.unlink() for p in root.glob("normal/*[3-7]*")], "0 normal test images"),
-        (lambda root: [p.unlink() for p in root.glob("normal/*[2-7]*")], "1 normal training images .* are left, of 2"),
+        (
+            lambda root: [p.unlink() for p in root.glob("normal/*[2-7]*")],
+            "1 normal training images .* are left, of 2",
+        ),
     ],
 )
 def test_faults_are_named_and_nothing_is_left(busi, tmp_path, capsys, fault, error):
@@ -148,7 +189,9 @@ def test_what_is_there_is_kept(busi, tmp_path):
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
 def test_real_busi(tmp_path):
-    """The release's images, put back under the names of the download, give the protocol's counts."""
+    """The release's images, put back under the names of the download, give the protocol's
+    counts.
+    """
     released = read_dataset(SHARED / "busi")
     root = tmp_path / "Dataset_BUSI_with_GT"
     for image, kind, mask in (
@@ -186,13 +229,31 @@ def test_brainmri(tmp_path):
     assert len(read_dataset(tmp_path / "out").test) == 220
 
 
-COLUMNS = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "No Finding", *PATHOLOGIES, "Support Devices"]
+COLUMNS = [
+    "Path",
+    "Sex",
+    "Age",
+    "Frontal/Lateral",
+    "AP/PA",
+    "No Finding",
+    *PATHOLOGIES,
+    "Support Devices",
+]
 
 
-def film(patient: int, study: int = 1, view: str = "view1_frontal", part: str = "train", **labels: str) -> dict:
-    row = dict.fromkeys(COLUMNS, "") | {name.replace("_", " "): value for name, value in labels.items()}
+def film(
+    patient: int, study: int = 1, view: str = "view1_frontal", part: str = "train", **labels: str
+) -> dict:
+    row = dict.fromkeys(COLUMNS, "") | {
+        name.replace("_", " "): value for name, value in labels.items()
+    }
     row["Path"] = f"CheXpert-v1.0-small/{part}/patient{patient:05}/study{study}/{view}.jpg"
-    return row | {"Sex": "Female", "Age": "60", "Frontal/Lateral": view.split("_")[1].capitalize(), "AP/PA": "AP"}
+    return row | {
+        "Sex": "Female",
+        "Age": "60",
+        "Frontal/Lateral": view.split("_")[1].capitalize(),
+        "AP/PA": "AP",
+    }
 
 
 def chexpert(root: Path, rows: list[dict], folder: str = "CheXpert-v1.0-small") -> Path:
@@ -211,7 +272,9 @@ def chexpert(root: Path, rows: list[dict], folder: str = "CheXpert-v1.0-small") 
 ROWS = [
     *(film(i, No_Finding="1.0") for i in range(8)),
     *(film(i, 2, No_Finding="1.0") for i in range(3)),
-    *(film(i, 3, Edema="1.0", Pneumonia="-1.0") for i in range(5)),  # of patients who were healthy before
+    *(
+        film(i, 3, Edema="1.0", Pneumonia="-1.0") for i in range(5)
+    ),  # of patients who were healthy before
     *(film(i, Cardiomegaly="1.0", Support_Devices="1.0") for i in range(20, 26)),
     *(film(i, 2, Pleural_Effusion="1.0") for i in range(20, 26)),
     film(30, No_Finding="1.0", Support_Devices="1.0", part="valid"),
@@ -226,8 +289,12 @@ ROWS = [
 
 def test_labels_of_chexpert(tmp_path):
     entries = read_chexpert(chexpert(tmp_path, ROWS))
-    assert {entry.patient for entry in entries if not entry.abnormal} == {f"patient{i:05}" for i in (*range(8), 30)}
-    assert {entry.patient for entry in entries if entry.abnormal} == {f"patient{i:05}" for i in (*range(5), *range(20, 26))}
+    assert {entry.patient for entry in entries if not entry.abnormal} == {
+        f"patient{i:05}" for i in (*range(8), 30)
+    }
+    assert {entry.patient for entry in entries if entry.abnormal} == {
+        f"patient{i:05}" for i in (*range(5), *range(20, 26))
+    }
     assert len(entries) == 8 + 3 + 5 + 6 + 6 + 1
 
 
@@ -241,7 +308,9 @@ def test_no_patient_of_chexpert_is_drawn_twice(tmp_path, seed):
 
 
 def test_a_patient_of_many_images_is_as_likely_as_one_of_few():
-    rows = [Entry(f"a{i}", Path, False, "", "a") for i in range(50)] + [Entry(c, Path, False, "", c) for c in "bcde"]
+    rows = [Entry(f"a{i}", Path, False, "", "a") for i in range(50)] + [
+        Entry(c, Path, False, "", c) for c in "bcde"
+    ]
     rows.append(Entry("sick", Path, True, "", "sick"))
     firsts = [draw(rows, 1, 1, 1, seed)[0][0] for seed in range(300)]
     assert 35 < sum(entry.patient == "a" for entry in firsts) < 85  # 60 +- 7
@@ -276,7 +345,11 @@ def test_chexpert_does_not_depend_on_order_or_place(tmp_path):
         ("No Finding", "Finding", "lacks the column 'No Finding'"),
         ("Edema", "Oedema", "lacks the column 'Edema'"),
         (",1.0,", ",yes,", r"train\.csv, row 1: No Finding is 'yes'"),
-        ("patient00000", "person0", r"row 1: no patient in the Path 'CheXpert-v1\.0-small/train/person0"),
+        (
+            "patient00000",
+            "person0",
+            r"row 1: no patient in the Path 'CheXpert-v1\.0-small/train/person0",
+        ),
         ("view1_frontal.jpg", "view9.jpg", "view9.jpg, which is not in"),
     ],
 )
@@ -290,7 +363,9 @@ def test_faults_of_chexpert_are_named(tmp_path, old, new, error):
 
 def test_too_few_patients_of_chexpert(tmp_path):
     chexpert(tmp_path, ROWS)
-    with pytest.raises(ValueError, match="7 normal test images of different patients are left, of 8"):
+    with pytest.raises(
+        ValueError, match="7 normal test images of different patients are left, of 8"
+    ):
         prepare("chexpert", tmp_path, tmp_path / "out", train=2, normal=8, abnormal=1)
     with pytest.raises(FileNotFoundError, match=r"no train\.csv"):
         prepare("chexpert", tmp_path / "CheXpert-v1.0-small/train", tmp_path / "out")

@@ -38,7 +38,13 @@ def data(folder, normals, tmp_path_factory) -> Path:
     shutil.copytree(folder, root)
     (root / "train").mkdir()
     for i, image in enumerate(normals):
-        image = image if i == 0 else np.rot90(image, i).copy() if i % 2 == 0 else image[::-1, :: 1 if i < 3 else -1].copy()
+        image = (
+            image
+            if i == 0
+            else np.rot90(image, i).copy()
+            if i % 2 == 0
+            else image[::-1, :: 1 if i < 3 else -1].copy()
+        )
         Image.fromarray(image).save(root / "train" / f"t{i}.png")
     return root
 
@@ -77,11 +83,24 @@ def test_every_run_is_there_and_keeps_its_detector(finished, backbone):
     expected = {("zero-shot", 0, 0)}
     for repeat in range(2):
         expected |= {("paper", 1, repeat), ("paper", 2, repeat), ("nearest patch", 1, repeat)}
-        others = ("nearest patch", "paper + nearest patch", "hard prompts", "no adapters", "no temperature")
+        others = (
+            "nearest patch",
+            "paper + nearest patch",
+            "hard prompts",
+            "no adapters",
+            "no temperature",
+        )
         expected |= {(name, 2, repeat) for name in others}
     assert found == expected
-    detector = Detector.load(output / Run("lungs", "no adapters", 2, 1).folder / "detector.safetensors", backbone=backbone)
-    assert not detector.settings.adapters and len(detector.settings.support) == 2 and len(detector.log) == 2
+    detector = Detector.load(
+        output / Run("lungs", "no adapters", 2, 1).folder / "detector.safetensors",
+        backbone=backbone,
+    )
+    assert (
+        not detector.settings.adapters
+        and len(detector.settings.support) == 2
+        and len(detector.log) == 2
+    )
     assert not list(output.rglob("checkpoint*")) and not list((output / "features").glob("tmp*"))
 
 
@@ -100,7 +119,9 @@ def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
         workers=0,
         progress=False,
     )
-    assert result.scores == tuple(p.score for p in detector.predict([item.image for item in data.test]))
+    assert result.scores == tuple(
+        p.score for p in detector.predict([item.image for item in data.test])
+    )
     assert result.threshold == detector.threshold
 
 
@@ -118,12 +139,17 @@ def test_goes_on_where_it_stopped(finished, protocol, backbone, tmp_path):
     again: list[Result] = []
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    assert Engine(protocol, backbone, copy, workers=0, report=again.append).run() == results and not again
+    assert (
+        Engine(protocol, backbone, copy, workers=0, report=again.append).run() == results
+        and not again
+    )
     lost = Run("lungs", "paper", 2, 0).folder
     (copy / lost / "on-lungs.json").unlink()
     redone = Engine(protocol, backbone, copy, workers=0, report=again.append).run()
     assert [r.run.folder for r in again] == [lost]
-    assert [(r.run, r.scores, r.figures) for r in redone] == [(r.run, r.scores, r.figures) for r in results]
+    assert [(r.run, r.scores, r.figures) for r in redone] == [
+        (r.run, r.scores, r.figures) for r in results
+    ]
     (copy / lost / "on-lungs.json").unlink()
     (copy / lost / "detector.safetensors").unlink()
     again.clear()
@@ -131,13 +157,19 @@ def test_goes_on_where_it_stopped(finished, protocol, backbone, tmp_path):
     assert again[0].scores == next(r.scores for r in results if r.run == again[0].run)
 
 
-def test_a_folder_of_another_protocol_is_refused(finished, protocol, backbone, data, tmp_path, configs):
+def test_a_folder_of_another_protocol_is_refused(
+    finished, protocol, backbone, data, tmp_path, configs
+):
     output, _ = finished
     with pytest.raises(ValueError, match="another protocol: seed was 0, now 1"):
         Engine(replace(protocol, seed=1), backbone, output).run()
-    other = json.loads(configs["vit"].read_text()) | {"quick_gelu": False}  # the same weights, another activation
+    other = json.loads(configs["vit"].read_text()) | {
+        "quick_gelu": False
+    }  # the same weights, another activation
     with pytest.raises(ValueError, match="another protocol: backbone was"):
-        Engine(protocol, load_backbone(other, None, device="cpu", precision="float32"), output).run()
+        Engine(
+            protocol, load_backbone(other, None, device="cpu", precision="float32"), output
+        ).run()
     changed = tmp_path / "lungs"
     shutil.copytree(data, changed)
     shutil.copy(changed / "train" / "t5.png", changed / "train" / "t4.png")
@@ -172,8 +204,17 @@ def test_validation_images_must_not_be_test_images(protocol, backbone, tmp_path)
         Engine(replace(protocol, datasets=[dataset]), backbone, tmp_path).run()
 
 
-def test_other_auxiliary_images_are_not_taken_for_the_first(protocol, backbone, validation, tmp_path):
-    small = replace(protocol, variants=variants(["release"], True), ablations=(), shots=(2,), repeats=1, baselines=False)
+def test_other_auxiliary_images_are_not_taken_for_the_first(
+    protocol, backbone, validation, tmp_path
+):
+    small = replace(
+        protocol,
+        variants=variants(["release"], True),
+        ablations=(),
+        shots=(2,),
+        repeats=1,
+        baselines=False,
+    )
     results = Engine(replace(small, auxiliary=validation), backbone, tmp_path, workers=0).run()
     assert [r.run.method for r in results] == ["release", "release + auxiliary"]
     assert results[1].apart == {}  # every test image was an auxiliary one
@@ -189,12 +230,20 @@ def test_faults_in_the_data_are_told_before_any_fit(protocol, backbone, data, tm
             (root / name.replace("__", "/")).with_suffix(".png").write_bytes(content)
         changed = replace(read_dataset(root), validation=validation)
         with pytest.raises(error, match=message):
-            Engine(replace(protocol, datasets=[changed], baselines=False), backbone, tmp_path / "out", workers=0).run()
+            Engine(
+                replace(protocol, datasets=[changed], baselines=False),
+                backbone,
+                tmp_path / "out",
+                workers=0,
+            ).run()
         assert not (tmp_path / "out").exists()
         shutil.rmtree(root)
 
     other = Item(data / "train" / "t3.png", False)
-    refused("lungs: validation needs normal and abnormal images; all 1 are of one kind", validation=(other,))
+    refused(
+        "lungs: validation needs normal and abnormal images; all 1 are of one kind",
+        validation=(other,),
+    )
     refused(r"a2\.png", masks__a2=b"no image")
     refused(r"n1\.png", normal__n1=b"no image")
     flat = tmp_path / "flat.png"
@@ -223,10 +272,14 @@ def test_a_data_set_may_change_until_it_has_a_run(protocol, backbone, data, tmp_
     assert len(Engine(changed, backbone, tmp_path / "out", workers=0).run()) == 2
     (brains / "normal" / "n4.png").unlink()
     with pytest.raises(ValueError, match="other images in brains"):
-        Engine(replace(small, datasets=[read_dataset(brains)]), backbone, tmp_path / "out", workers=0).run()
+        Engine(
+            replace(small, datasets=[read_dataset(brains)]), backbone, tmp_path / "out", workers=0
+        ).run()
 
 
-def test_an_interrupted_call_keeps_the_tables_of_all_that_is_done(finished, protocol, backbone, tmp_path):
+def test_an_interrupted_call_keeps_the_tables_of_all_that_is_done(
+    finished, protocol, backbone, tmp_path
+):
     output, results = finished
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
@@ -237,7 +290,9 @@ def test_an_interrupted_call_keeps_the_tables_of_all_that_is_done(finished, prot
     assert engine.results() == results
 
 
-def test_near_duplicates_of_other_data_sets_are_told_too(protocol, backbone, data, folder, tmp_path):
+def test_near_duplicates_of_other_data_sets_are_told_too(
+    protocol, backbone, data, folder, tmp_path
+):
     """In transfer, and of auxiliary images, in a data set that is called so, too."""
     other = tmp_path / "auxiliary"
     shutil.copytree(data, other)
@@ -257,9 +312,14 @@ def test_near_duplicates_of_other_data_sets_are_told_too(protocol, backbone, dat
     engine = Engine(small, backbone, tmp_path / "out", workers=0)
     engine.run()
     told = [note.split(" (correlation")[0] for note in engine.notes() if "nearly repeat" in note]
-    assert "lungs: 12 of 12 test images nearly repeat an auxiliary image" in told and len(set(told)) == len(told)
+    assert "lungs: 12 of 12 test images nearly repeat an auxiliary image" in told and len(
+        set(told)
+    ) == len(told)
     for source in ("", " of auxiliary"):
-        assert any(note.startswith("lungs: ") and note.endswith(f"repeat a training image{source}") for note in told)
+        assert any(
+            note.startswith("lungs: ") and note.endswith(f"repeat a training image{source}")
+            for note in told
+        )
     assert len(Engine(small, backbone, tmp_path / "out", workers=0).run()) == len(engine.results())
 
 
@@ -276,13 +336,20 @@ def test_damaged_files(finished, protocol, backbone, tmp_path):
         Engine(protocol, backbone, copy).run()
 
 
-def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(protocol, backbone, data, tmp_path):
+def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
+    protocol, backbone, data, tmp_path
+):
     other = tmp_path / "brains"
     shutil.copytree(data, other)
     shutil.rmtree(other / "train")
-    small = replace(protocol, variants=variants(["release", "release"]), ablations=(), shots=(1,), repeats=1)
+    small = replace(
+        protocol, variants=variants(["release", "release"]), ablations=(), shots=(1,), repeats=1
+    )
     wide = replace(small, datasets=[*protocol.datasets, read_dataset(other)], transfer=True)
-    found = [(r.run.method, r.run.shots, r.test) for r in Engine(wide, backbone, tmp_path / "out", workers=0).run()]
+    found = [
+        (r.run.method, r.run.shots, r.test)
+        for r in Engine(wide, backbone, tmp_path / "out", workers=0).run()
+    ]
     assert found[2:] == [
         ("release", 1, "lungs"),
         ("nearest patch", 1, "lungs"),
@@ -298,7 +365,9 @@ def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
     reader = remembering(backbone, tmp_path)
     pixels = torch.from_numpy(np.stack([square(image, 32)[0] for image in normals]))
     for _ in range(2):
-        for a, b in zip(reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True):
+        for a, b in zip(
+            reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True
+        ):
             assert torch.equal(a, b)
     assert len(list(tmp_path.iterdir())) == 1
     reader.features(pixels, (4,))
@@ -313,7 +382,9 @@ def test_patch_memory_against_plain_arithmetic(backbone, normals):
     tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
     distance = 1 - (tokens @ tokens[:3].reshape(-1, 32).T).max(-1)
     found = memory.find(pixels)
-    assert np.allclose(found.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]], distance[:, [0, 3, 12, 15]], atol=1e-6)
+    assert np.allclose(
+        found.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]], distance[:, [0, 3, 12, 15]], atol=1e-6
+    )
     assert np.allclose(found.scores, distance.max(1), atol=1e-6)
     assert np.allclose(found.scores[:3], 0, atol=1e-6)
     others = 1 - (tokens[1] @ tokens[[0, 2]].reshape(-1, 32).T).max(-1)
@@ -325,7 +396,9 @@ def test_join_standardises_on_the_support():
     a, b, on_a, on_b = rng.random((4, 5, 6, 6), np.float32)
     expected = (a - on_a.mean()) / on_a.std() + (b - on_b.mean()) / on_b.std()
     found = join(a, b, (on_a, on_b))
-    assert np.allclose(found.maps, expected, atol=1e-5) and np.array_equal(found.scores, found.maps.max((1, 2)))
+    assert np.allclose(found.maps, expected, atol=1e-5) and np.array_equal(
+        found.scores, found.maps.max((1, 2))
+    )
 
 
 @pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])
@@ -339,8 +412,13 @@ def test_zero_shot_on_every_kind_of_tower(name, configs):
 
 
 def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, tmp_path):
-    detector = fit(normals, backbone=backbone, adapters=False, epochs=2, rng=0, workers=0, progress=False)
-    assert {name for name, _ in detector.head.named_parameters()} == {"context_normal", "context_abnormal"}
+    detector = fit(
+        normals, backbone=backbone, adapters=False, epochs=2, rng=0, workers=0, progress=False
+    )
+    assert {name for name, _ in detector.head.named_parameters()} == {
+        "context_normal",
+        "context_abnormal",
+    }
     detector.save(tmp_path / "d.safetensors")
     loaded = Detector.load(tmp_path / "d.safetensors", backbone=backbone)
     assert np.array_equal(loaded.maps(normals), detector.maps(normals))
@@ -348,7 +426,10 @@ def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, t
 
 def test_hard_prompts_are_constants(backbone, normals):
     options = next(m.options for m in ablations() if m.name == "hard prompts")
-    one, two = (fit(normals, backbone=backbone, epochs=e, rng=0, workers=0, progress=False, **options) for e in (1, 3))
+    one, two = (
+        fit(normals, backbone=backbone, epochs=e, rng=0, workers=0, progress=False, **options)
+        for e in (1, 3)
+    )
     assert torch.equal(one.classes, two.classes) and not torch.equal(
         one.head.adapters[0].weight, two.head.adapters[0].weight
     )
@@ -360,7 +441,14 @@ def validation(folder) -> tuple[Item, ...]:
 
 
 def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path):
-    options = {"backbone": backbone, "rng": 3, "workers": 0, "progress": False, "validation": validation, "lr": 0.02}
+    options = {
+        "backbone": backbone,
+        "rng": 3,
+        "workers": 0,
+        "progress": False,
+        "validation": validation,
+        "lr": 0.02,
+    }
     chosen = fit(normals, epochs=5, checkpoint=tmp_path / "c", **options)
     figures = [epoch.validation for epoch in chosen.log]
     best = int(np.argmax(figures)) + 1
@@ -369,30 +457,52 @@ def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path
     resumed = fit(normals, epochs=2, checkpoint=tmp_path / "d", **options)
     assert len(resumed.log) == 2
     resumed = fit(normals, epochs=5, checkpoint=tmp_path / "d", **options)
-    assert torch.equal(resumed.head.adapters[0].weight, chosen.head.adapters[0].weight) and resumed.log == chosen.log
+    assert (
+        torch.equal(resumed.head.adapters[0].weight, chosen.head.adapters[0].weight)
+        and resumed.log == chosen.log
+    )
     with pytest.raises(ValueError, match="validation needs normal and abnormal"):
         fit(normals, epochs=1, **options | {"validation": validation[:2]})
 
 
 def test_auxiliary_data_teaches_before_the_support_images(backbone, normals, validation):
-    before = pretrain(validation, backbone, epochs=8, rng=0, workers=0, progress=False, batch_size=4, lr=0.01)
+    before = pretrain(
+        validation, backbone, epochs=8, rng=0, workers=0, progress=False, batch_size=4, lr=0.01
+    )
     assert before.log[-1].loss < before.log[0].loss and before.settings.support == ()
-    options = {"backbone": backbone, "epochs": 1, "rng": 0, "workers": 0, "progress": False, "lr": 1e-9}
+    options = {
+        "backbone": backbone,
+        "epochs": 1,
+        "rng": 0,
+        "workers": 0,
+        "progress": False,
+        "lr": 1e-9,
+    }
     after = fit(normals, start=before, **options)
     assert torch.allclose(after.head.adapters[0].weight, before.head.adapters[0].weight, atol=1e-6)
     with pytest.raises(ValueError, match="start does not fit"):
         fit(normals, start=before, tokens=3, **options)
-    with pytest.raises(ValueError, match="none of the 6 auxiliary images is abnormal and has a mask"):
-        pretrain([Item(item.image, item.abnormal) for item in validation if item.abnormal], backbone)
+    with pytest.raises(
+        ValueError, match="none of the 6 auxiliary images is abnormal and has a mask"
+    ):
+        pretrain(
+            [Item(item.image, item.abnormal) for item in validation if item.abnormal], backbone
+        )
 
 
 def test_tables_say_what_was_found():
     def result(method, repeat, value, scores):
         run = Run("busi", method, 16, repeat)
-        return Result(run, "busi", {"Image-AUROC": value}, {"Image-AUROC": value}, 0.5, 1.0, 1.0, 1.0, scores)
+        return Result(
+            run, "busi", {"Image-AUROC": value}, {"Image-AUROC": value}, 0.5, 1.0, 1.0, 1.0, scores
+        )
 
     good, bad = (0.1, 0.2, 0.8, 0.9), (0.2, 0.9, 0.1, 0.3)
-    results = [result("paper", 0, 0.25, bad), result("paper", 1, 0.75, bad), result("nearest patch", 0, 1.0, good)]
+    results = [
+        result("paper", 0, 0.25, bad),
+        result("paper", 1, 0.75, bad),
+        result("nearest patch", 0, 1.0, good),
+    ]
     results += [result("nearest patch", 1, 1.0, good), result("release", 0, 1.0, good)]
     results.append(result("paper + nearest patch", 0, 0.1, bad))
     rows = summarise(results)
@@ -402,7 +512,9 @@ def test_tables_say_what_was_found():
         ("release", 1),
         ("paper + nearest patch", 1),
     ]
-    assert rows[0].figures["Image-AUROC"] == (0.5, pytest.approx(0.35355339)) and rows[0].published == (0.908, 0.004)
+    assert rows[0].figures["Image-AUROC"] == (0.5, pytest.approx(0.35355339)) and rows[
+        0
+    ].published == (0.908, 0.004)
     lines = table(rows).splitlines()
     assert "| busi | paper | 16 | 50.0 ± 35.4 |" in lines[2] and lines[2].endswith("| 90.8 ± 0.4 |")
     said = verdicts(results, {"busi": np.array([False, False, True, True])})
@@ -416,14 +528,18 @@ def test_tables_say_what_was_found():
 def test_a_moved_data_set_is_the_same_one(finished, protocol, backbone, data, tmp_path):
     output, results = finished
     shutil.copytree(data, tmp_path / "lungs")
-    moved = Engine(replace(protocol, datasets=[read_dataset(tmp_path / "lungs")]), backbone, output, workers=0)
+    moved = Engine(
+        replace(protocol, datasets=[read_dataset(tmp_path / "lungs")]), backbone, output, workers=0
+    )
     assert moved.run() == results
 
 
 def test_plots_where_a_method_has_no_maps(tmp_path):
     figures = {"Image-AUROC": 0.5}
     results = [
-        Result(Run("lungs", method, shots, 0), "lungs", found, found, None, None, None, 1.0, (0.1, 0.9))
+        Result(
+            Run("lungs", method, shots, 0), "lungs", found, found, None, None, None, 1.0, (0.1, 0.9)
+        )
         for method, shots, found in (
             ("zero-shot", 0, figures),
             ("paper", 4, figures | {"Pixel-AUROC": 0.7}),
@@ -453,18 +569,26 @@ def test_command_line(data, folder, configs, tmp_path, capsys):
         Image.fromarray(np.rot90(np.asarray(Image.open(path)))).save(path)
     out = tmp_path / "out"
     arguments = (
-        f"protocol {data} {other} -o {out} --shots 1 2 --ablation-shots 2 --repeats 1 --epochs 1 --workers 0 --transfer"
+        f"protocol {data} {other} -o {out} --shots 1 2 --ablation-shots 2 --repeats 1 "
+        f"--epochs 1 --workers 0 --transfer"
     )
     arguments += (
-        f" --backbone {configs['vit']} --weights {tmp_path / 'w.safetensors'} --auxiliary {folder} --auxiliary-epochs 1"
+        f" --backbone {configs['vit']} --weights {tmp_path / 'w.safetensors'} --auxiliary "
+        f"{folder} --auxiliary-epochs 1"
     )
     assert main(arguments.split()) == 0
     printed = capsys.readouterr().out
-    assert "lungs -> brains" in printed and "paper + auxiliary" in printed and "nearly repeat" in printed
+    assert (
+        "lungs -> brains" in printed
+        and "paper + auxiliary" in printed
+        and "nearly repeat" in printed
+    )
     assert (out / "table.md").read_text() in printed
     with (out / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len({tuple(r[k] for k in ("dataset", "method", "shots", "repeat", "test")) for r in rows})
+    assert len(rows) == len(
+        {tuple(r[k] for k in ("dataset", "method", "shots", "repeat", "test")) for r in rows}
+    )
     assert json.loads((out / "summary.json").read_text())[0]["method"] == "zero-shot"
     with Image.open(out / "auroc-lungs.png") as picture:
         assert picture.width > 700
@@ -475,6 +599,9 @@ def test_command_line(data, folder, configs, tmp_path, capsys):
         assert main(arguments.split()) == 130
     found = capsys.readouterr()
     assert "goes on where it stopped" in found.err and (out / "table.md").read_text() in found.out
-    assert "| lungs | paper + auxiliary | 1 |" in found.out and "| brains | paper + auxiliary |" not in found.out
+    assert (
+        "| lungs | paper + auxiliary | 1 |" in found.out
+        and "| brains | paper + auxiliary |" not in found.out
+    )
     assert main(arguments.replace("--repeats 1", "--repeats 0").split()) == 1
     assert "repeats and shots must be at least 1" in capsys.readouterr().err

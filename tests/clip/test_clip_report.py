@@ -55,7 +55,9 @@ def test_the_page_needs_nothing_but_itself(page):
     for tag, attributes in markup.elements:
         assert not {"src", "srcset", "action", "ping"} & set(attributes), (tag, attributes)
         assert attributes.get("href", "#").startswith(("#", "data:,")), (tag, attributes)
-    assert {found for found in re.findall(r"https?://[^\"' ]*", text)} <= {"http://www.w3.org/2000/svg"}  # a name only
+    assert {found for found in re.findall(r"https?://[^\"' ]*", text)} <= {
+        "http://www.w3.org/2000/svg"
+    }  # a name only
     assert "@import" not in text and "url(" not in markup.contents["style"][0]
     assert "default-src 'none'" in text  # and the browser is told so
     assert not re.search(r"<!--(style|script|summary)-->", text)
@@ -63,7 +65,9 @@ def test_the_page_needs_nothing_but_itself(page):
 
 def test_names_cannot_break_the_page(page, parts, nasty):
     markup = Markup(page.read_text(encoding="utf-8"))
-    assert [tag for tag, _ in markup.elements].count("script") == 2 and len(markup.contents["script"]) == 2
+    assert [tag for tag, _ in markup.elements].count("script") == 2 and len(
+        markup.contents["script"]
+    ) == 2
     assert "img" not in {tag for tag, _ in markup.elements}
     names = [row["name"] for row in embedded(page)["images"]]
     assert f"test/</{nasty}" in names and len(names) == len(parts[1].test)
@@ -90,7 +94,11 @@ def test_the_data_is_that_of_the_evaluation(page, parts):
     assert shown["metrics"]["Pixel"]["AUPRO"]["low"] == evaluation.pixel["AUPRO"].low
     assert shown["threshold"] == detector.threshold
     spot = next(group for group in shown["classes"] if group["kind"] == "spot")
-    assert spot["count"] == 5 and spot["masked"] == 5 and spot["auroc"]["low"] <= spot["auroc"]["value"]
+    assert (
+        spot["count"] == 5
+        and spot["masked"] == 5
+        and spot["auroc"]["low"] <= spot["auroc"]["value"]
+    )
     facts = dict(row for rows in shown["facts"].values() for row in rows)
     assert facts["SHA-256 of weights"] == detector.backbone.digest
     assert facts["Seed (entropy)"] == ", ".join(map(str, detector.settings.entropy))
@@ -101,12 +109,20 @@ def test_the_data_is_that_of_the_evaluation(page, parts):
 
 def test_support_images_are_found_by_digest(page, parts, tmp_path):
     detector, dataset, evaluation, maps = parts
-    assert [image["name"] for image in embedded(page)["support"]["images"]] == ["t0.png", "t1.png", "t2.png"]
+    assert [image["name"] for image in embedded(page)["support"]["images"]] == [
+        "t0.png",
+        "t1.png",
+        "t2.png",
+    ]
     assert not embedded(page)["warnings"]
 
     def written(settings, **changes):
         write_report(
-            tmp_path / "page.html", replace(detector, settings=settings), replace(dataset, **changes), evaluation, maps
+            tmp_path / "page.html",
+            replace(detector, settings=settings),
+            replace(dataset, **changes),
+            evaluation,
+            maps,
         )
         return embedded(tmp_path / "page.html")
 
@@ -117,10 +133,17 @@ def test_support_images_are_found_by_digest(page, parts, tmp_path):
 
 def test_support_among_the_test_images_is_a_grave_warning(parts, tmp_path):
     detector, dataset, evaluation, maps = parts
-    test = tuple(replace(item, image=dataset.train[0]) if i < 2 else item for i, item in enumerate(dataset.test))
+    test = tuple(
+        replace(item, image=dataset.train[0]) if i < 2 else item
+        for i, item in enumerate(dataset.test)
+    )
     write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
     leak, twins = embedded(tmp_path / "page.html")["warnings"]
-    assert leak["grave"] and "not kept apart" in leak["title"] and leak["names"] == ["train/good/t0.png"] * 2
+    assert (
+        leak["grave"]
+        and "not kept apart" in leak["title"]
+        and leak["names"] == ["train/good/t0.png"] * 2
+    )
     assert not twins["grave"] and twins["names"] == ["train/good/t0.png = train/good/t0.png"]
 
 
@@ -131,7 +154,10 @@ def test_near_copies_of_training_images_are_told(parts, tmp_path):
     test = (replace(dataset.test[0], image=tmp_path / "darker.png"), *dataset.test[1:])
     write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
     (near,) = embedded(tmp_path / "page.html")["warnings"]
-    assert "nearly repeat" in near["title"] and "darker.png is nearly train/good/t0.png (1.000)" in near["names"][0]
+    assert (
+        "nearly repeat" in near["title"]
+        and "darker.png is nearly train/good/t0.png (1.000)" in near["names"][0]
+    )
 
 
 def test_nothing_half_written(parts, tmp_path, monkeypatch):
@@ -164,7 +190,9 @@ def test_areas_of_the_curves_are_the_metrics():
     roc, pr = curves(scores, abnormal, 200)
     area = (np.diff(roc.x) * (roc.y[1:] + roc.y[:-1]) / 2).sum()
     steps = (np.diff(np.concatenate([[0], pr.x])) * pr.y).sum()
-    assert area == pytest.approx(metrics["AUROC"].value) and steps == pytest.approx(metrics["AP"].value)
+    assert area == pytest.approx(metrics["AUROC"].value) and steps == pytest.approx(
+        metrics["AP"].value
+    )
     assert (roc.x[0], roc.y[0], roc.x[-1], roc.y[-1]) == (0, 0, 1, 1)
     for curve in (roc, pr):
         assert (curve.low <= curve.high).all() and curve.low.min() >= 0 and curve.high.max() <= 1
@@ -176,14 +204,23 @@ def test_areas_of_the_curves_are_the_metrics():
 def test_an_outline_goes_around_the_mask():
     mask = np.zeros((20, 20), bool)
     mask[4:9, 3:13] = True
-    assert sorted(re.findall(r"[\d.]+ [\d.]+", _outline(mask))) == ["12.5 4.5", "12.5 8.5", "3.5 4.5", "3.5 8.5"]
+    assert sorted(re.findall(r"[\d.]+ [\d.]+", _outline(mask))) == [
+        "12.5 4.5",
+        "12.5 8.5",
+        "3.5 4.5",
+        "3.5 8.5",
+    ]
     mask[6, 7] = False
     assert _outline(mask).count("Z") == 2  # the hole, too
     assert _outline(np.zeros((5, 5), bool)) == ""
 
 
 def test_classes_that_share_a_name_are_told_apart():
-    items = (Item(Path("a"), False, None, "brain"), Item(Path("b"), True, None, "brain"), Item(Path("c"), True))
+    items = (
+        Item(Path("a"), False, None, "brain"),
+        Item(Path("b"), True, None, "brain"),
+        Item(Path("c"), True),
+    )
     assert _kinds(items) == ["brain, normal", "brain, abnormal", "abnormal"]
 
 

@@ -14,7 +14,9 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    webdriver = pytest.importorskip("selenium.webdriver", reason="no selenium: the page was not tried in a browser")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="no selenium: the page was not tried in a browser"
+    )
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not chromium or not driver:
         pytest.skip("no chromium or no chromedriver: the page was not tried in a browser")
@@ -50,8 +52,13 @@ class Screen:
         return self.browser.execute_script(script, *arguments)
 
     def texts(self, selector):
-        """Return what stands in the elements, as it is in the page: `.text` would tidy white space."""
-        return self.run("return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)", selector)
+        """Return what stands in the elements, as it is in the page: `.text` would tidy
+        white space.
+        """
+        return self.run(
+            "return [...document.querySelectorAll(arguments[0])].map((e) => e.textContent)",
+            selector,
+        )
 
     def until(self, condition):
         """Wait for what the browser decodes in its own time."""
@@ -63,7 +70,11 @@ class Screen:
     def choose(self, selector, value):
         self.run("arguments[0].value = arguments[1]", self(selector), value)
         for event in ("input", "change"):
-            self.run("arguments[0].dispatchEvent(new Event(arguments[1], { bubbles: true }))", self(selector), event)
+            self.run(
+                "arguments[0].dispatchEvent(new Event(arguments[1], { bubbles: true }))",
+                self(selector),
+                event,
+            )
 
     def keys(self, *keys):
         self.browser.switch_to.active_element.send_keys(*keys)
@@ -75,29 +86,43 @@ class Screen:
 @pytest.fixture
 def screen(browser, page):
     yield Screen(browser, page)
-    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    assert [
+        entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
+    ] == []
 
 
 def truth(parts):
     dataset, evaluation = parts[1:3]
-    return np.array([item.abnormal for item in dataset.test]), np.array(evaluation.scores, np.float32)
+    return np.array([item.abnormal for item in dataset.test]), np.array(
+        evaluation.scores, np.float32
+    )
 
 
 def matrix_at(parts, threshold):
     abnormal, scores = truth(parts)
     flagged = scores > np.float32(threshold)
-    return tuple(int((chosen & kind).sum()) for kind in (abnormal, ~abnormal) for chosen in (flagged, ~flagged))
+    return tuple(
+        int((chosen & kind).sum())
+        for kind in (abnormal, ~abnormal)
+        for chosen in (flagged, ~flagged)
+    )
 
 
 def test_browser_shows_everything_as_text(screen, parts, nasty):
     assert screen.browser.title == "scans: detector report"
     names = screen.texts("#cards .name")
     assert len(names) == 12 and nasty in names
-    assert len(screen.texts(".tile")) == 6 and screen.texts(".tile b")[0] == f"{parts[2].image['AUROC'].value:.3f}"
+    assert (
+        len(screen.texts(".tile")) == 6
+        and screen.texts(".tile b")[0] == f"{parts[2].image['AUROC'].value:.3f}"
+    )
     screen.until("[...document.images].every((image) => image.complete && image.naturalWidth)")
     for name in ("histogram", "roc", "pr", "loss"):
         assert screen(f"#{name} svg").size["width"] > 300
-    map_of = "[...document.querySelector('#cards canvas').getContext('2d').getImageData(0, 0, 32, 32).data]"
+    map_of = (
+        "[...document.querySelector('#cards canvas').getContext('2d').getImageData(0, 0, "
+        "32, 32).data]"
+    )
     screen.until(f"{map_of}.some((value) => value > 0)")
 
 
@@ -116,7 +141,10 @@ def test_browser_slider_moves_the_threshold(screen, parts):
         assert screen("#npv").text == (f"{tn / (tn + fn):.3f}" if tn + fn else "none cleared")
         assert screen.texts("#cards .badge").count("missed") == fn
     screen("#calibrated").click()
-    assert screen.matrix() == matrix_at(parts, parts[0].threshold) and not screen("#calibrated").is_enabled()
+    assert (
+        screen.matrix() == matrix_at(parts, parts[0].threshold)
+        and not screen("#calibrated").is_enabled()
+    )
     screen.run("arguments[0].focus()", screen("#slider"))
     screen.keys("\ue014")  # arrow right: the next score
     above = levels[levels > np.float32(parts[0].threshold)][0]
@@ -150,7 +178,11 @@ def test_browser_sorts_and_filters(screen, parts):
     assert (np.diff(scores[shown()]) <= 0).all()
     screen.choose("#order", "up")
     assert (np.diff(scores[shown()]) >= 0).all()
-    for outcome, chosen in (("fn", abnormal & ~flagged), ("fp", ~abnormal & flagged), ("tp", abnormal & flagged)):
+    for outcome, chosen in (
+        ("fn", abnormal & ~flagged),
+        ("fp", ~abnormal & flagged),
+        ("tp", abnormal & flagged),
+    ):
         screen.choose("#outcome", outcome)
         assert set(shown()) == set(np.flatnonzero(chosen))
     screen.choose("#outcome", "")
@@ -165,11 +197,16 @@ def test_browser_sorts_and_filters(screen, parts):
 
 def test_browser_overlay_fades_and_outlines_hide(screen):
     def opacity():
-        return float(screen.run("return getComputedStyle(document.querySelector('#cards canvas')).opacity"))
+        return float(
+            screen.run("return getComputedStyle(document.querySelector('#cards canvas')).opacity")
+        )
 
     assert opacity() == pytest.approx(0.7) and screen("#cards .outline").is_displayed()
     screen.choose("#gallery .opacity", 20)
-    assert opacity() == pytest.approx(0.2) and screen.run("return byId('viewer').querySelector('.opacity').value") == "20"
+    assert (
+        opacity() == pytest.approx(0.2)
+        and screen.run("return byId('viewer').querySelector('.opacity').value") == "20"
+    )
     screen("#gallery .outlines").click()
     assert not screen("#cards .outline").is_displayed()
 
@@ -192,7 +229,9 @@ def test_browser_dialog_by_keyboard(screen):
     assert title().endswith(names[-2])
     screen.keys("\ue00c")  # escape
     assert not screen("#viewer").is_displayed()
-    assert screen.run("return document.activeElement.querySelector('.name').textContent") == names[-2]
+    assert (
+        screen.run("return document.activeElement.querySelector('.name').textContent") == names[-2]
+    )
 
 
 def test_browser_themes_and_focus(screen):
@@ -208,13 +247,17 @@ def test_browser_themes_and_focus(screen):
     screen("#theme").click()
     assert colours() == before
     screen.browser.execute_cdp_cmd(
-        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": "dark"}]}
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": "dark"}]},
     )
     screen.browser.refresh()
     assert colours() != before and screen("#theme").text == "Light theme"
     screen.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     screen("#theme").send_keys("\ue004")  # tab
-    focused = "const f = getComputedStyle(document.activeElement); return [f.outlineStyle, f.outlineWidth]"
+    focused = (
+        "const f = getComputedStyle(document.activeElement); return [f.outlineStyle, "
+        "f.outlineWidth]"
+    )
     assert screen.run(focused) == ["solid", "3px"]
 
 

@@ -1,4 +1,6 @@
-"""Learnable prompts in the text towers of CoCa and of Hugging Face: what the model itself computes for plain texts."""
+"""Learnable prompts in the text towers of CoCa and of Hugging Face: what the model itself computes
+for plain texts.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,17 @@ PLAIN = [f"{word}." for group in WORDS for word in group]
 COCA = {
     "embed_dim": 24,
     "custom_text": True,
-    "vision_cfg": VISION | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
+    "vision_cfg": VISION
+    | {"attentional_pool": True, "attn_pooler_heads": 2, "output_tokens": True},
     "text_cfg": {"context_length": 76, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}
     | {"embed_cls": True, "output_tokens": True},
-    "multimodal_cfg": {"context_length": 76, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    "multimodal_cfg": {
+        "context_length": 76,
+        "vocab_size": 49408,
+        "width": 16,
+        "heads": 2,
+        "layers": 1,
+    }
     | {"attn_pooler_heads": 2},
 }
 
@@ -48,7 +57,9 @@ def model(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         net = build(config, None).eval().requires_grad_(False)
-        for parameter in net.parameters():  # fresh biases and class tokens are zero or tiny, which would hide mistakes
+        for parameter in (
+            net.parameters()
+        ):  # fresh biases and class tokens are zero or tiny, which would hide mistakes
             parameter.add_(torch.randn_like(parameter) * 0.1)
     state = {name: tensor.contiguous().clone() for name, tensor in net.state_dict().items()}
     save_file(state, folder / "weights.safetensors")
@@ -94,11 +105,17 @@ def test_a_prompt_is_what_the_model_computes_for_the_text(model, truncate):
 def test_bfloat16_is_the_models_own(model):
     config, weights, net, encode = model
     backbone = load_backbone(config, weights, device="cpu", precision="bfloat16")
-    found = class_features(backbone.text, embed_prompts(backbone.text, WORDS, 0), torch.empty(3, 0, backbone.text.width))
+    found = class_features(
+        backbone.text,
+        embed_prompts(backbone.text, WORDS, 0),
+        torch.empty(3, 0, backbone.text.width),
+    )
     exact = classes_of(encode(PLAIN))
     rounded = classes_of(encode(PLAIN, build_copy(config, net).to(torch.bfloat16)))
     assert found.dtype == torch.float32
-    torch.testing.assert_close(found, exact, atol=max(4 * float((rounded - exact).abs().max()), 1e-2), rtol=0)
+    torch.testing.assert_close(
+        found, exact, atol=max(4 * float((rounded - exact).abs().max()), 1e-2), rtol=0
+    )
 
 
 def build_copy(config, net):
@@ -112,7 +129,15 @@ def test_fits_predicts_saves_and_loads(model, variant, normals, tmp_path):
     config, weights, _, _ = model
     backbone = load_backbone(config, weights, device="cpu", precision="float32")
     words = WORDS if variant == "release" else None
-    options = {"variant": variant, "words": words, "tokens": 3, "epochs": 2, "rng": 0, "workers": 0, "progress": False}
+    options = {
+        "variant": variant,
+        "words": words,
+        "tokens": 3,
+        "epochs": 2,
+        "rng": 0,
+        "workers": 0,
+        "progress": False,
+    }
     detector = fit(normals, backbone=backbone, **options)
     again = fit(normals, backbone=backbone, **options)
     assert detector.head_digest() == again.head_digest()
@@ -121,7 +146,9 @@ def test_fits_predicts_saves_and_loads(model, variant, normals, tmp_path):
     maps = detector.maps(normals[:2])
     assert np.isfinite(maps).all() and maps.min() < maps.max()
     np.testing.assert_array_equal(loaded.maps(normals[:2]), maps)
-    assert np.isfinite(zero_shot(backbone, torch.zeros(1, 32, 32, dtype=torch.uint8), WORDS).scores).all()
+    assert np.isfinite(
+        zero_shot(backbone, torch.zeros(1, 32, 32, dtype=torch.uint8), WORDS).scores
+    ).all()
 
 
 @pytest.mark.parametrize("corrected", [False, True])
@@ -136,13 +163,19 @@ def test_class_token_sees_what_open_clip_shows_it(corrected, length, causal):
     net.cls_emb.normal_()
     net.positional_embedding.normal_()
     text = take_text_tower(net, "small", text_config)
-    prefix = "scan " * (length - 7 if length == 24 else 3)  # 7: start, a, les, ion, seen, full stop, end
+    prefix = "scan " * (
+        length - 7 if length == 24 else 3
+    )  # 7: start, a, les, ion, seen, full stop, end
     context = spelled_out(text, prefix)
     expected = classes_of(net(text.tokens.tokenize([prefix + plain for plain in PLAIN]))[0])
     for truncate in (True, False):
         prompts = embed_prompts(text, WORDS, context.shape[1], truncate=truncate)
-        assert prompts.embedded.shape[1] == (min(context.shape[1] + 9, length + 1) if truncate else length + 1)
-        torch.testing.assert_close(class_features(text, prompts, context), expected, atol=2e-6, rtol=0)
+        assert prompts.embedded.shape[1] == (
+            min(context.shape[1] + 9, length + 1) if truncate else length + 1
+        )
+        torch.testing.assert_close(
+            class_features(text, prompts, context), expected, atol=2e-6, rtol=0
+        )
 
 
 def test_without_the_causal_mask_a_class_token_still_sees_no_padding():
@@ -163,7 +196,14 @@ def test_a_class_token_after_the_padding_stays_the_last(tmp_path):
     tokenizer_config = json.loads((folder / "tokenizer_config.json").read_text())
     tokens = {"bos_token": "[UNK]", "eos_token": "[SEP]", "cls_token": "[CLS]"}
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config | tokens))
-    text_config = {"context_length": 40, "vocab_size": 64, "width": 16, "heads": 2, "layers": 2, "pool_type": "last"}
+    text_config = {
+        "context_length": 40,
+        "vocab_size": 64,
+        "width": 16,
+        "heads": 2,
+        "layers": 2,
+        "pool_type": "last",
+    }
     text_config |= {"hf_tokenizer_name": str(folder), "tokenizer_mode": "clips"}
     torch.manual_seed(1)
     net = open_clip.model._build_text_tower(24, text_config).eval().requires_grad_(False)

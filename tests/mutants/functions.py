@@ -21,7 +21,9 @@ def add_disc(image, rng):
 def brighten(image, rng):
     """Brighter or darker as a whole, clipped: nothing is wrong with it."""
     low, high = _limits(image)
-    return np.clip(image + rng.uniform(-0.4, 0.4) * (high * 0.5 - low * 0.5), low, high).astype(image.dtype)
+    return np.clip(image + rng.uniform(-0.4, 0.4) * (high * 0.5 - low * 0.5), low, high).astype(
+        image.dtype
+    )
 
 
 def maybe_flip(image, rng):

@@ -65,9 +65,13 @@ class WrapsAround(SmoothIntensityChange):
         outcome = super()._outcome(parameters, scene, region)
         if outcome is None:
             return None
-        step = np.array(BRIGHTER * (scene.high * 0.5 - scene.low * 0.5) * 2).astype(scene.image.dtype)
+        step = np.array(BRIGHTER * (scene.high * 0.5 - scene.low * 0.5) * 2).astype(
+            scene.image.dtype
+        )
         with np.errstate(over="ignore"):
-            image = np.where(outcome.mask[..., None], scene.image + step, scene.image).astype(scene.image.dtype)
+            image = np.where(outcome.mask[..., None], scene.image + step, scene.image).astype(
+                scene.image.dtype
+            )
         return _with(outcome, scene=replace(scene, image=image, is_own=True))
 
 
@@ -92,8 +96,15 @@ class DriftsOutside(Source):
         if outcome is None or outcome.scene.image.dtype.kind != "f":
             return outcome
         scene = outcome.scene
-        image = (scene.normalised(scene.image).astype(np.float32) * scene._half_span + scene.low * 0.5) * 2
-        return _with(outcome, scene=replace(scene, image=np.clip(image, scene.low, scene.high).astype(scene.image.dtype)))
+        image = (
+            scene.normalised(scene.image).astype(np.float32) * scene._half_span + scene.low * 0.5
+        ) * 2
+        return _with(
+            outcome,
+            scene=replace(
+                scene, image=np.clip(image, scene.low, scene.high).astype(scene.image.dtype)
+            ),
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -108,7 +119,9 @@ class DividesByTheSpread(SmoothIntensityChange):
         with np.errstate(all="ignore"):
             flat = (patch - patch.mean()) / np.ptp(patch)
         image = outcome.scene.image.copy()
-        image[region.box] = np.where(region.inside[..., None] & np.isnan(flat), np.nan, image[region.box])
+        image[region.box] = np.where(
+            region.inside[..., None] & np.isnan(flat), np.nan, image[region.box]
+        )
         return _with(outcome, scene=replace(outcome.scene, image=image))
 
 
@@ -118,7 +131,11 @@ class PromotesTheDtype(SmoothIntensityChange):
 
     def _outcome(self, *call):
         outcome = super()._outcome(*call)
-        return _with(outcome, scene=replace(outcome.scene, image=outcome.scene.image.astype(float))) if outcome else None
+        return (
+            _with(outcome, scene=replace(outcome.scene, image=outcome.scene.image.astype(float)))
+            if outcome
+            else None
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -139,7 +156,11 @@ class ShowsNothing(Source):
 
     def _outcome(self, parameters, scene, region):
         outcome = super()._outcome(parameters, scene, region)
-        return _with(outcome, scene=replace(outcome.scene, image=scene.image.copy())) if outcome else None
+        return (
+            _with(outcome, scene=replace(outcome.scene, image=scene.image.copy()))
+            if outcome
+            else None
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -193,7 +214,9 @@ class HangsOnHashes(SmoothIntensityChange):
 
     def draw(self, rng, scene, region):
         drawn = super().draw(rng, scene, region)
-        return drawn | {"step": 20 + hash("darker") % 10**6 / 10**4}  # no two processes agree by chance
+        return drawn | {
+            "step": 20 + hash("darker") % 10**6 / 10**4
+        }  # no two processes agree by chance
 
 
 @dataclass(frozen=True, repr=False)
@@ -288,7 +311,11 @@ class ReadsMemory(SmoothIntensityChange):
 
     def change(self, parameters, scene, region):
         first = scene.normalised(scene.image.ravel(order="K")[:1])[0]
-        return super().change(parameters | {"step": abs(parameters["step"]) * (1 if first > 0.5 else -1)}, scene, region)
+        return super().change(
+            parameters | {"step": abs(parameters["step"]) * (1 if first > 0.5 else -1)},
+            scene,
+            region,
+        )
 
 
 @dataclass(frozen=True, repr=False)

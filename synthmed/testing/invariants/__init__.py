@@ -1,8 +1,9 @@
 """What a good generator or augmentation keeps, each as a plain function of one `Trial`.
 
-Every one returns None if it holds, raises `Fault` with what broke, where and by how much if it does not, and
-`DoesNotApply` where it has nothing to say. None needs Hypothesis. To judge arrays at hand, take a function that returns
-them: ``unchanged_outside_mask(Trial(lambda image, rng: (after, mask), before))``.
+Every one returns None if it holds, raises `Fault` with what broke, where and by how much if it does
+not, and `DoesNotApply` where it has nothing to say. None needs Hypothesis. To judge arrays at hand,
+take a function that returns them: ``unchanged_outside_mask(Trial(lambda image, rng: (after, mask),
+before))``.
 """
 
 from synthmed.testing.invariants.arrays import (
@@ -58,9 +59,22 @@ EVERY_CALL: tuple[Invariant, ...] = (
 """Those that each call must keep, in the order in which they are checked."""
 
 MANY_SEEDS: tuple[Invariant, ...] = (other_rngs_other_results, axes_alike)
-"""Those that many seeds on one image tell; an image may be too plain to tell, so one that does suffices."""
+"""Those that many seeds on one image tell; an image may be too plain to tell, so one that does
+suffices.
+"""
 
-OPTIONAL: tuple[Invariant, ...] = (independent_of_memory_layout, picklable, same_result_in_another_process, axes_alike)
+OPTIONAL: tuple[Invariant, ...] = (
+    independent_of_memory_layout,
+    picklable,
+    same_result_in_another_process,
+    axes_alike,
+)
 """Those that a function which is no generator need not keep: checked where they are asked for."""
 
-__all__ = ["EVERY_CALL", "MANY_SEEDS", "OPTIONAL", "Invariant", *(i.__name__ for i in EVERY_CALL + MANY_SEEDS)]
+__all__ = [
+    "EVERY_CALL",
+    "MANY_SEEDS",
+    "OPTIONAL",
+    "Invariant",
+    *(i.__name__ for i in EVERY_CALL + MANY_SEEDS),
+]

@@ -22,7 +22,8 @@ def shape_and_dtype_kept(trial: Trial) -> str | None:
         return f"the image that came out is a {type(after).__name__}, not a NumPy array"
     if after.shape != before.shape:
         return f"the image's shape is {after.shape}, it was {before.shape}"
-    # In what order a function other than ours leaves the bytes is not of interest: NumPy's own results are native.
+    # In what order a function other than ours leaves the bytes is not of interest: NumPy's own
+    # results are native.
     both = after.dtype, before.dtype
     if not isinstance(trial.function, Generator):
         both = after.dtype.newbyteorder("="), before.dtype.newbyteorder("=")
@@ -33,15 +34,23 @@ def shape_and_dtype_kept(trial: Trial) -> str | None:
 
 @invariant
 def input_not_written(trial: Trial) -> str | None:
-    """The array that is handed over stays as it is, and what comes out of a generator shares no memory with it."""
+    """The array that is handed over stays as it is, and what comes out of a generator shares no
+    memory with it.
+    """
     image = copy_as_it_lies(trial.image)
     result = trial.call(image)
     if not differences.same(image, trial.image):
         return "it wrote to its input: " + differences.told(trial.image, image)
-    shared = [name for name, array in (("image", result.image), ("mask", result.mask))
-              if isinstance(array, np.ndarray) and np.shares_memory(array, image)]
+    shared = [
+        name
+        for name, array in (("image", result.image), ("mask", result.mask))
+        if isinstance(array, np.ndarray) and np.shares_memory(array, image)
+    ]
     if shared and isinstance(trial.function, Generator):
-        return f"the {shared[0]} that came out shares memory with the input: writing to one would change the other"
+        return (
+            f"the {shared[0]} that came out shares memory with the input: writing to one "
+            f"would change the other"
+        )
     return None
 
 
@@ -52,7 +61,11 @@ def independent_of_memory_layout(trial: Trial) -> str | None:
     back = (slice(None, None, -1),) * plain.ndim
     # Sums may be taken in another order, which a generator of ours promises not to show.
     slack = 0.0 if isinstance(trial.function, Generator) else 1e-4
-    for name, image in (("contiguous", plain), ("reversed", plain[back].copy()[back]), ("column-major", plain.T.copy().T)):
+    for name, image in (
+        ("contiguous", plain),
+        ("reversed", plain[back].copy()[back]),
+        ("column-major", plain.T.copy().T),
+    ):
         difference = differences.between(trial.result, trial.run(image=image), slack)
         if difference:
             return f"on a {name} array of the same values the result differs: {difference}"
@@ -92,8 +105,11 @@ def visible_inside_mask(trial: Trial) -> str | None:
     low, high = trial.limits
     least = (high * 0.5 - low * 0.5) / 255
     if not steps.max() >= least * (1 - 1e-9) or not steps.max() > 0:
-        return (f"the mask covers {np.count_nonzero(trial.mask)} pixels, but none changed by 1/255 of the value range "
-                f"({2 * least:g}); the largest change is {2 * steps.max():g}")
+        return (
+            f"the mask covers {np.count_nonzero(trial.mask)} pixels, but none changed by 1/255 "
+            f"of the value range "
+            f"({2 * least:g}); the largest change is {2 * steps.max():g}"
+        )
     return None
 
 
@@ -101,31 +117,42 @@ def visible_inside_mask(trial: Trial) -> str | None:
 def finite_and_within_value_range(trial: Trial) -> str | None:
     """The image that comes out is finite, and what changed lies within the value range.
 
-    For a generator the range is `Trial.limits`; for another function it is judged only where one is given.
+    For a generator the range is `Trial.limits`; for another function it is judged only where one is
+    given.
     """
     after, before = trial.result.image, trial.image
     if not np.isfinite(after).all():
         bad = ~np.isfinite(after)
         first = tuple(np.argwhere(bad)[0].tolist())
-        return f"{np.count_nonzero(bad)} values are not finite, the first at {first}: {before[first]} became {after[first]}"
+        return (
+            f"{np.count_nonzero(bad)} values are not finite, the first at {first}: "
+            f"{before[first]} became {after[first]}"
+        )
     if trial.value_range is None and not isinstance(trial.function, Generator):
         return None
     low, high = trial.limits
     beyond = ((after < low) | (after > high)) & differences.unequal(before, after)
     if beyond.any():
-        return f"values leave the value range ({low}, {high}): " + differences.told(before, after, beyond)
+        return f"values leave the value range ({low}, {high}): " + differences.told(
+            before, after, beyond
+        )
     return None
 
 
 @invariant
 def mostly_in_roi(trial: Trial) -> str | None:
-    """At least half of a single anomaly's mask, or the share that its mask asks for, lies in the region of interest."""
+    """At least half of a single anomaly's mask, or the share that its mask asks for, lies in the
+    region of interest.
+    """
     mask_of = getattr(trial.generator, "mask", trial.generator)
     if trial.roi is None or not isinstance(mask_of, Mask) or not trial.mask.any():
         raise DoesNotApply("no region of interest is given, or no single mask is placed in it")
     share = np.count_nonzero(trial.mask & trial.roi) / np.count_nonzero(trial.mask)
     if share < mask_of.roi_overlap:
-        return f"{share:.3f} of the mask lies in the region of interest, at least {mask_of.roi_overlap:g} should"
+        return (
+            f"{share:.3f} of the mask lies in the region of interest, at least "
+            f"{mask_of.roi_overlap:g} should"
+        )
     return None
 
 
@@ -133,8 +160,9 @@ def mostly_in_roi(trial: Trial) -> str | None:
 def no_wrap_around(trial: Trial) -> str | None:
     """Integers do not overflow.
 
-    Told by calling again with the same values in a wider integer: it is a fault if, wherever that result is beyond the
-    image's dtype, the narrow one is just that result modulo 2 to the power of its bits.
+    Told by calling again with the same values in a wider integer: it is a fault if, wherever that
+    result is beyond the image's dtype, the narrow one is just that result modulo 2 to the power of
+    its bits.
     """
     dtype = trial.image.dtype
     if dtype.kind not in "iu" or dtype.itemsize > 4:
@@ -151,8 +179,9 @@ def no_wrap_around(trial: Trial) -> str | None:
     limits = np.iinfo(dtype)
     beyond = (straight < limits.min) | (straight > limits.max)
     if beyond.any() and (after == straight.astype(dtype))[beyond].all():
-        return (f"{dtype} wraps around (the result in {wide} is beyond it): "
-                + differences.told(trial.image, after, beyond))
+        return f"{dtype} wraps around (the result in {wide} is beyond it): " + differences.told(
+            trial.image, after, beyond
+        )
     return None
 
 

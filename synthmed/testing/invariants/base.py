@@ -12,7 +12,9 @@ Invariant = Callable[[Trial], None]
 
 
 def invariant(broken: Callable[[Trial], str | None]) -> Invariant:
-    """Make an invariant of a function that says what is broken, or None; of an image rejected by the function, nothing."""
+    """Make an invariant of a function that says what is broken, or None; of an image rejected by
+    the function, nothing.
+    """
 
     @functools.wraps(broken)
     def check(trial: Trial) -> None:

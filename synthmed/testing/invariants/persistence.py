@@ -35,7 +35,9 @@ def record_is_json_and_replays(trial: Trial) -> str | None:
 
 @invariant
 def configuration_is_data(trial: Trial) -> str | None:
-    """A generator is frozen and hashable, and its dictionary (through JSON) and its repr give an equal one."""
+    """A generator is frozen and hashable, and its dictionary (through JSON) and its repr give an
+    equal one.
+    """
     generator = trial.generator
     parameters = getattr(type(generator), "__dataclass_params__", None)
     if parameters is None or not parameters.frozen:
@@ -65,7 +67,9 @@ def same_result_in_another_process(trial: Trial) -> str | None:
     """Another process, which hashes strings differently, gives the same result."""
     _pickled(trial)
     try:
-        result = worker.call(pickle.dumps((_call_there, (trial.function, trial.image, trial.seed, trial.arguments))))
+        result = worker.call(
+            pickle.dumps((_call_there, (trial.function, trial.image, trial.seed, trial.arguments)))
+        )
     except Exception as error:
         return f"in another process it raised {type(error).__name__}: {error}"
     difference = differences.between(trial.result, result)
@@ -79,8 +83,12 @@ def _call_there(function: Any, image: Any, seed: int, arguments: dict[str, Any])
 def _pickled(trial: Trial) -> bytes:
     kind = trial.function if hasattr(trial.function, "__qualname__") else type(trial.function)
     if "<" in getattr(kind, "__qualname__", "<") or getattr(kind, "__module__", None) == "__main__":
-        raise DoesNotApply("what is defined in a script or within a function cannot be imported elsewhere")
+        raise DoesNotApply(
+            "what is defined in a script or within a function cannot be imported elsewhere"
+        )
     try:
         return pickle.dumps(trial.function)
     except Exception as error:
-        raise Fault("picklable", trial, f"it cannot be pickled: {type(error).__name__}: {error}") from error
+        raise Fault(
+            "picklable", trial, f"it cannot be pickled: {type(error).__name__}: {error}"
+        ) from error
