@@ -29,11 +29,11 @@ import torch
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone
-from synthmed_clip.metrics import pixel_metrics
-from synthmed_clip.optimisation import Learner, train
-from synthmed_clip.prompts import class_features, embed_prompts
-from synthmed_clip.settings import Settings
-from synthmed_clip.synthesis import SyntheticSteps, stream
+from synthmed_clip.evaluation.metrics import pixel_metrics
+from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts
+from synthmed_clip.methods.mediclip.settings import Settings
+from synthmed_clip.training.loop import Learner, train
+from synthmed_clip.training.steps import SyntheticSteps, stream
 
 
 def support_images(count: int, size: int) -> np.ndarray:

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 import synthmed_clip
-from synthmed_clip.datasets import read_dataset
-from synthmed_clip.evaluation import evaluate
+from synthmed_clip.data.layouts import read_dataset
+from synthmed_clip.evaluation.evaluate import evaluate
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(

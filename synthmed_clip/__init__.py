@@ -4,10 +4,10 @@
 score and a map of anomalies for any image.
 """
 
-from synthmed_clip.auxiliary import pretrain
-from synthmed_clip.backbone import Backbone, load_backbone
+from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.detector import Detector, Prediction
-from synthmed_clip.settings import Epoch
-from synthmed_clip.training import fit
+from synthmed_clip.fit import fit
+from synthmed_clip.methods.mediclip.pretrain import pretrain
+from synthmed_clip.methods.mediclip.settings import Epoch
 
 __all__ = ["Backbone", "Detector", "Epoch", "Prediction", "fit", "load_backbone", "pretrain"]

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthmed_clip import weights as weight_files
-from synthmed_clip.assembly import build_head, encode_classes, precision_name
-from synthmed_clip.backbone import Backbone, load_backbone
+from synthmed_clip.backbone import weights as weight_files
+from synthmed_clip.backbone.memory import explained_memory
+from synthmed_clip.backbone.model import Backbone, load_backbone
+from synthmed_clip.data.images import ImageLike, collect, resize_map, square
 from synthmed_clip.files import read_release, read_safetensors, write_safetensors
-from synthmed_clip.head import Head, anomaly_map
-from synthmed_clip.images import ImageLike, collect, resize_map, square
-from synthmed_clip.memory import explained_memory
-from synthmed_clip.settings import VARIANTS, Epoch, Settings
+from synthmed_clip.methods.mediclip.assembly import build_head, encode_classes, precision_name
+from synthmed_clip.methods.mediclip.head import Head, anomaly_map
+from synthmed_clip.methods.mediclip.settings import VARIANTS, Epoch, Settings
 
 _FORMAT = "synthmed-clip detector 2"
 
@@ -87,8 +87,8 @@ class Detector:
         Parameters
         ----------
         images : path, array, or iterable of them
-            One or many, of any size and channel count: see `synthmed_clip.images.collect` for what
-            counts as one, and `square` for how dtypes are read.
+            One or many, of any size and channel count: see `synthmed_clip.data.images.collect` for
+            what counts as one, and `square` for how dtypes are read.
         batch_size : int
             Images through the backbone at a time.
 

@@ -139,8 +139,8 @@ def scans(folder, normals, nasty, tmp_path_factory) -> Path:
 def parts(scans, backbone):
     """Detector, data set, evaluation and maps; the threshold is in the midst of the scores."""
     import synthmed_clip
-    from synthmed_clip.datasets import read_dataset
-    from synthmed_clip.evaluation import evaluate_maps
+    from synthmed_clip.data.layouts import read_dataset
+    from synthmed_clip.evaluation.evaluate import evaluate_maps
 
     dataset = read_dataset(scans)
     fitted = synthmed_clip.fit(
@@ -155,7 +155,7 @@ def parts(scans, backbone):
 @pytest.fixture(scope="session")
 def page(parts, tmp_path_factory) -> Path:
     """The report of it."""
-    from synthmed_clip.report import write_report
+    from synthmed_clip.report.write import write_report
 
     path = tmp_path_factory.mktemp("report") / "new" / "page.html"
     write_report(path, *parts)

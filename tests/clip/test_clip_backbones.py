@@ -18,8 +18,8 @@ import timm  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
-from synthmed_clip.architecture import normalisation  # noqa: E402
-from synthmed_clip.weights import locate  # noqa: E402
+from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
+from synthmed_clip.backbone.weights import locate  # noqa: E402
 
 
 def build(configs, name):

@@ -19,7 +19,7 @@ import timm  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from synthmed_clip.cli import main  # noqa: E402
+from synthmed_clip.cli.main import main  # noqa: E402
 
 
 def rows_of(path):

@@ -10,8 +10,8 @@ import pytest
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
-from synthmed_clip.comparison import delong, paired_bootstrap
-from synthmed_clip.metrics import image_metrics, pixel_metrics
+from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
+from synthmed_clip.evaluation.metrics import image_metrics, pixel_metrics
 
 
 def pairs(scores, abnormal):

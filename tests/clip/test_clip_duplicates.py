@@ -12,10 +12,10 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from PIL import Image
 
-from synthmed_clip import duplicates
-from synthmed_clip.cli import main
-from synthmed_clip.datasets import read_dataset
-from synthmed_clip.duplicates import duplicates_between, duplicates_within
+from synthmed_clip.cli.main import main
+from synthmed_clip.data import duplicates
+from synthmed_clip.data.duplicates import duplicates_between, duplicates_within
+from synthmed_clip.data.layouts import read_dataset
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 

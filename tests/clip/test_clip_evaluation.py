@@ -16,9 +16,9 @@ from PIL import Image
 from scipy.ndimage import label
 
 from synthmed_clip import fit
-from synthmed_clip.datasets import Item, read_dataset, read_datasets, read_mask
-from synthmed_clip.evaluation import evaluate
-from synthmed_clip.metrics import (
+from synthmed_clip.data.layouts import Item, read_dataset, read_datasets, read_mask
+from synthmed_clip.evaluation.evaluate import evaluate
+from synthmed_clip.evaluation.metrics import (
     bootstrap_counts,
     image_metrics,
     image_resamples,
@@ -149,7 +149,7 @@ def test_coarse_bins_are_close(monkeypatch):
     masks[10:, 8:20, 8:20] = True
     maps = (rng.random(masks.shape) + rng.random((20, 1, 1)) + 0.5 * masks).astype(np.float32)
     fine = pixel_metrics(maps, masks, masks.any((1, 2)))
-    monkeypatch.setattr("synthmed_clip.metrics._BINS", 24)
+    monkeypatch.setattr("synthmed_clip.evaluation.metrics._BINS", 24)
     for name, interval in pixel_metrics(maps, masks, masks.any((1, 2))).items():
         assert interval.value == fine[name].value
         assert interval.low == pytest.approx(fine[name].low, abs=0.02)

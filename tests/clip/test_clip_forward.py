@@ -12,9 +12,14 @@ torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`
 open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed_clip import load_backbone  # noqa: E402
-from synthmed_clip.head import Head, anomaly_map, resize  # noqa: E402
-from synthmed_clip.losses import dice_loss, focal_loss  # noqa: E402
-from synthmed_clip.prompts import PAPER_WORDS, RELEASE_WORDS, class_features, embed_prompts  # noqa: E402
+from synthmed_clip.methods.mediclip.head import Head, anomaly_map, resize  # noqa: E402
+from synthmed_clip.methods.mediclip.prompts import (  # noqa: E402
+    PAPER_WORDS,
+    RELEASE_WORDS,
+    class_features,
+    embed_prompts,
+)
+from synthmed_clip.training.losses import dice_loss, focal_loss  # noqa: E402
 
 TOLERANCE = 1e-5
 

@@ -17,8 +17,9 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from small_towers import hf_config, write_transformer  # noqa: E402
 
-from synthmed_clip import Detector, fit, hub, load_backbone  # noqa: E402
-from synthmed_clip.architecture import build  # noqa: E402
+from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
+from synthmed_clip.backbone import hub  # noqa: E402
+from synthmed_clip.backbone.architecture import build  # noqa: E402
 
 
 def test_missing_transformers_is_said_with_the_remedy(monkeypatch):

@@ -16,10 +16,10 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from PIL import Image
 
-from synthmed_clip.cli import main
-from synthmed_clip.datasets import full_mask, read_dataset
-from synthmed_clip.downloads import PATHOLOGIES, Entry, read_brainmri, read_busi, read_chexpert
-from synthmed_clip.preparation import PROTOCOLS, draw, prepare
+from synthmed_clip.cli.main import main
+from synthmed_clip.data.downloads import PATHOLOGIES, Entry, read_brainmri, read_busi, read_chexpert
+from synthmed_clip.data.layouts import full_mask, read_dataset
+from synthmed_clip.data.prepare import PROTOCOLS, draw, prepare
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALL = {"train": 2, "normal": 3, "abnormal": 4}

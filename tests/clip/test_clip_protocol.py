@@ -19,16 +19,16 @@ from PIL import Image
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
-from synthmed_clip.baselines import PatchMemory, join, zero_shot
-from synthmed_clip.cli import main
-from synthmed_clip.datasets import Item, read_dataset
-from synthmed_clip.engine import Engine
-from synthmed_clip.features import remembering
-from synthmed_clip.images import square
-from synthmed_clip.methods import ablations, variants
-from synthmed_clip.protocol import Protocol
-from synthmed_clip.results import Result, Run, summarise
-from synthmed_clip.tables import table, verdicts, write_tables
+from synthmed_clip.backbone.cache import remembering
+from synthmed_clip.cli.main import main
+from synthmed_clip.data.images import square
+from synthmed_clip.data.layouts import Item, read_dataset
+from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
+from synthmed_clip.protocol.engine import Engine
+from synthmed_clip.protocol.plan import Protocol
+from synthmed_clip.protocol.results import Result, Run, summarise
+from synthmed_clip.protocol.tables import table, verdicts, write_tables
+from synthmed_clip.protocol.variants import ablations, variants
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +265,7 @@ def test_a_data_set_may_change_until_it_has_a_run(protocol, backbone, data, tmp_
         return fit(support, **options)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("synthmed_clip.engine.fit", only_lungs)
+        patch.setattr("synthmed_clip.protocol.engine.fit", only_lungs)
         Engine(both, backbone, tmp_path / "out", workers=0).run()
     (brains / "normal" / "n5.png").unlink()
     changed = replace(small, datasets=[read_dataset(lungs), read_dataset(brains)])
@@ -285,7 +285,7 @@ def test_an_interrupted_call_keeps_the_tables_of_all_that_is_done(
     shutil.copytree(output, copy)
     engine = Engine(replace(protocol, shots=(1, 2, 3)), backbone, copy, workers=0)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr("synthmed_clip.engine.fit", interrupted)
+        patch.setattr("synthmed_clip.protocol.engine.fit", interrupted)
         engine.run()
     assert engine.results() == results
 
@@ -558,7 +558,7 @@ def interrupted(*_, **__):
 def test_command_line(data, folder, configs, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from synthmed_clip.architecture import build
+    from synthmed_clip.backbone.architecture import build
 
     torch.manual_seed(0)
     config = json.loads(configs["vit"].read_text())
@@ -595,7 +595,7 @@ def test_command_line(data, folder, configs, tmp_path, capsys):
     (out / "table.md").unlink()
     shutil.rmtree(out / "runs" / "brains" / "paper-auxiliary")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synthmed_clip.engine.fit", interrupted)
+        patch.setattr("synthmed_clip.protocol.engine.fit", interrupted)
         assert main(arguments.split()) == 130
     found = capsys.readouterr()
     assert "goes on where it stopped" in found.err and (out / "table.md").read_text() in found.out

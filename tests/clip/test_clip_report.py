@@ -18,11 +18,11 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from PIL import Image
 
-from synthmed_clip.curves import curves
-from synthmed_clip.datasets import Item
-from synthmed_clip.metrics import image_metrics
-from synthmed_clip.report import write_report
-from synthmed_clip.report_data import _kinds, _outline
+from synthmed_clip.data.layouts import Item
+from synthmed_clip.evaluation.curves import curves
+from synthmed_clip.evaluation.metrics import image_metrics
+from synthmed_clip.report.data import _kinds, _outline
+from synthmed_clip.report.write import write_report
 
 
 class Markup(HTMLParser):

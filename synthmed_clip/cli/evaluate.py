@@ -1,0 +1,90 @@
+"""`synthmed-clip evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from synthmed_clip.cli.options import Loading
+from synthmed_clip.data.layouts import Item, read_dataset
+from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
+from synthmed_clip.evaluation.evaluate import evaluate_maps, read_masks
+from synthmed_clip.files import check_outputs, write_text
+from synthmed_clip.report.write import write_report
+
+
+@dataclass
+class Evaluate:
+    """Evaluate a detector on labelled images: AUROC, AP, F1-max, AUPRO, with 95 % intervals."""
+
+    model: tyro.conf.Positional[Path]
+    """A detector that fit wrote."""
+    dataset: tyro.conf.Positional[Path]
+    """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with
+    images/.
+    """
+    output: Annotated[Path | None, tyro.conf.arg(aliases=["-o"])] = None
+    """Write the figures and every score to this JSON file, too."""
+    report: Path | None = None
+    """Write one HTML page to this file, too: curves, every image with its map, and a threshold to
+    move.
+    """
+    against: Path | None = None
+    """Another detector: compare the two on the same images (DeLong's test for Image-AUROC, else a
+    paired bootstrap).
+    """
+    loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
+    batch_size: int = 16
+
+    def run(self) -> int:
+        """Print the figures."""
+        dataset = read_dataset(self.dataset)
+        items = dataset.test
+        read = [path for item in items for path in (item.image, item.mask)]
+        check_outputs(
+            [self.output, self.report], [self.model, self.against, self.loading.weights, *read]
+        )
+        detector = self.loading.load(self.model)
+        other = None if self.against is None else self.loading.load(self.against)
+        if other is not None and other.settings.image_size != detector.settings.image_size:
+            sizes = f"{detector.settings.image_size} and {other.settings.image_size}"
+            raise ValueError(f"maps of {sizes} pixels a side cannot be compared")
+        maps = detector.maps([item.image for item in items], batch_size=self.batch_size)
+        found = evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold)
+        print(found)
+        if self.output is not None:
+            names = [dataset.relative(item.image) for item in items]
+            rows = [
+                {"image": n, "abnormal": i.abnormal, "score": s}
+                for n, i, s in zip(names, items, found.scores, strict=True)
+            ]
+            write_text(self.output, json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
+        if self.report is not None:
+            write_report(self.report, detector, dataset, found, maps)
+        if other is not None:
+            theirs = other.maps([item.image for item in items], batch_size=self.batch_size)
+            print("\n".join([f"against {self.against}:", *_compared(maps, theirs, items)]))
+        return 0
+
+
+def _compared(ours: np.ndarray, theirs: np.ndarray, items: Sequence[Item]) -> list[str]:
+    """A line for every metric of two detectors' maps."""
+    abnormal = np.array([item.abnormal for item in items])
+    scores = ours.max((1, 2)), theirs.max((1, 2))
+    image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}
+    masks = read_masks(items, ours.shape[1])
+    known = masks.any((1, 2)) | ~abnormal
+    pixel = {}
+    if masks.any():
+        pixel = paired_bootstrap(ours[known], theirs[known], abnormal[known], masks[known])
+    return [
+        f"{level}-{name:<7} {comparison}"
+        for level, metrics in (("Image", image), ("Pixel", pixel))
+        for name, comparison in metrics.items()
+    ]

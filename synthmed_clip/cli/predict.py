@@ -1,0 +1,127 @@
+"""`synthmed-clip predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import tyro
+from tqdm import tqdm
+
+from synthmed import io
+from synthmed_clip.cli.options import Loading, Output
+from synthmed_clip.data.images import SUFFIXES, eight_bit
+from synthmed_clip.detector import Prediction
+from synthmed_clip.evaluation.pictures import heat_map, overlay, save_picture
+from synthmed_clip.files import check_outputs, write_csv, write_text
+
+_CHUNK = 32  # images that are held at full size, with their maps, at a time
+
+
+@dataclass
+class Predict:
+    """Score images; write scores.csv, scores.json, heat maps and overlays.
+
+    A file that cannot be read is told with its reason, and listed in scores.json; the others are
+    scored all the same, and the exit status is 1.
+    """
+
+    model: tyro.conf.Positional[Path]
+    """A detector that fit wrote."""
+    images: tyro.conf.Positional[Path]
+    """An image, or a folder of images (with all its folders)."""
+    output: Output
+    """Folder to write to, outside the folder of images."""
+    loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
+    batch_size: int = 16
+    progress: bool = True
+
+    def run(self) -> int:
+        """Predict in chunks, so that any number of images fits into memory."""
+        root, paths = _images_under(self.images)
+        if self.images.is_dir() and self.output.resolve().is_relative_to(self.images.resolve()):
+            raise ValueError(
+                f"{self.output} lies in {self.images}: its heat maps would be scored the next time"
+            )
+        check_outputs([self.output / "scores.csv", self.output / "scores.json"])
+        detector = self.loading.load(self.model)
+        rows: list[dict[str, Any]] = []
+        unread: list[dict[str, str]] = []
+        with tqdm(
+            total=len(paths), desc="predict", unit="image", disable=None if self.progress else True
+        ) as bar:
+            for start in range(0, len(paths), _CHUNK):
+                images, faults = _read(root, paths[start : start + _CHUNK])
+                unread += faults
+                for fault in faults:
+                    tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
+                predictions = cast(
+                    list[Prediction], detector.predict(images.values(), batch_size=self.batch_size)
+                )
+                for (name, image), found in zip(images.items(), predictions, strict=True):
+                    rows.append(
+                        {"image": name, "score": found.score, "is_anomalous": found.is_anomalous}
+                    )
+                    self._draw(name, image, found.anomaly_map)
+                bar.update(len(images) + len(faults))
+        if not rows:
+            raise ValueError(f"none of the {len(paths)} images in {self.images} can be read")
+        write_csv(self.output / "scores.csv", rows)
+        report = {
+            "model": str(self.model),
+            "threshold": detector.threshold,
+            "images": rows,
+            "left_out": unread,
+        }
+        write_text(self.output / "scores.json", json.dumps(report, indent=1) + "\n")
+        flagged = sum(row["is_anomalous"] for row in rows)
+        left = f", {len(unread)} left out" if unread else ""
+        print(
+            f"{self.output}: {len(rows)} images, {flagged} above the threshold "
+            f"{detector.threshold:.4f}{left}"
+        )
+        return 1 if unread else 0
+
+    def _draw(self, name: str, image: np.ndarray, anomaly_map: np.ndarray) -> None:
+        for folder, picture in (
+            ("heatmaps", heat_map(anomaly_map)),
+            ("overlays", overlay(io.grey(image), anomaly_map)),
+        ):
+            save_picture(
+                picture, self.output / folder / f"{name}.png"
+            )  # the suffix stays: a.png and a.jpg may both be
+
+
+def _read(root: Path, paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
+    """Read images by name, and say of the others why they cannot be."""
+    images, faults = {}, []
+    for path in paths:
+        name = path.relative_to(root).as_posix()
+        try:
+            images[name] = eight_bit(path)
+        except (OSError, ValueError) as error:
+            faults.append({"image": name, "reason": str(error)})
+    return images, faults
+
+
+def _images_under(path: Path) -> tuple[Path, list[Path]]:
+    """All images under a folder but hidden ones, or the one image; and the folder that their names
+    are relative to.
+    """
+    if path.is_file():
+        return path.parent, [path]
+    found = sorted(
+        p
+        for p in path.rglob("*")
+        if p.suffix.lower() in SUFFIXES
+        and p.is_file()
+        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+    )
+    if not found:
+        raise FileNotFoundError(f"no image in {path}")
+    return path, found

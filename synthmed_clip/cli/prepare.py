@@ -1,0 +1,48 @@
+"""`synthmed-clip prepare`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from synthmed_clip.cli.options import Output
+from synthmed_clip.data.prepare import PROTOCOLS, prepare
+
+
+@dataclass
+class Prepare:
+    """Turn a download into the protocol's training and test images, in a layout that evaluate
+    reads.
+    """
+
+    name: tyro.conf.Positional[Literal[tuple(PROTOCOLS)]]  # type: ignore[valid-type]
+    """Which data set."""
+    source: tyro.conf.Positional[Path]
+    """The download, unpacked."""
+    output: Output
+    """Folder to write; missing or empty."""
+    train: int | None = None
+    """Normal images to train with; by default 32 (busi, chexpert) or 33 (brainmri)."""
+    normal: int | None = None
+    """Normal images to test with; by default 250 (chexpert) or all others."""
+    abnormal: int | None = None
+    """Abnormal images to test with; by default 250 (chexpert) or all."""
+    seed: int = 0
+    """Of the draw."""
+
+    def run(self) -> int:
+        """Write the data set and print its counts."""
+        found = prepare(
+            self.name,
+            self.source,
+            self.output,
+            train=self.train,
+            normal=self.normal,
+            abnormal=self.abnormal,
+            seed=self.seed,
+        )
+        print(f"{self.output}: {found}")
+        return 0

@@ -1,1 +1,0 @@
-"""The commands of `synthmed-clip`, a module each."""

@@ -1,0 +1,289 @@
+"""Normal training images and labelled test images in the layouts that people have."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from synthmed_clip.data.images import SUFFIXES, image_files
+
+
+@dataclass(frozen=True)
+class Item:
+    """One test image; `mask` is None where none is known (a normal image needs none), `kind` its
+    class's name.
+    """
+
+    image: Path
+    abnormal: bool
+    mask: Path | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A folder's images.
+
+    Attributes
+    ----------
+    root : Path
+    train : tuple of Path
+        Normal images, from which support sets are drawn; may be empty.
+    test : tuple of Item
+        Of both kinds.
+    validation : tuple of Item
+        To choose an epoch by; usually there are none.
+    """
+
+    root: Path
+    train: tuple[Path, ...]
+    test: tuple[Item, ...]
+    validation: tuple[Item, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.root.resolve().name
+
+    def relative(self, path: Path) -> str:
+        """Name a file of the data set from its root; one that lies elsewhere by its whole path."""
+        return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
+
+
+def read_dataset(folder: str | Path) -> Dataset:
+    """List the images of a dataset, whichever of four layouts it has.
+
+    - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a
+      line, and `images/`;
+    - VisA's: `split_csv/1cls.csv` with the columns object, split, label, image and mask; an item's
+      kind is its object;
+    - MVTec's: `train/good/`, `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
+    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal
+      images; normal images to train with, if there are any, in `train/`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder, or an image that a list names is not there.
+    ValueError
+        If it has none of the layouts, one kind of image only, or a list that lacks a column or has
+        an unknown word.
+    """
+    root = Path(folder)
+    read = _reader(root)
+    if read is None:
+        raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
+    found = Dataset(root, *read(root), _listed(root, "valid.json"))
+    if len({item.abnormal for item in found.test}) < 2:
+        raise ValueError(
+            f"{root}: the test images are all of one kind; normal and abnormal ones are needed"
+        )
+    labelled = (
+        path for item in (*found.test, *found.validation) for path in (item.image, item.mask)
+    )
+    for path in (*found.train, *labelled):
+        if path is not None and not path.is_file():
+            raise FileNotFoundError(f"{root} names {path}, which is not there")
+    return found
+
+
+def read_datasets(folder: str | Path) -> list[Dataset]:
+    """List a dataset, or every dataset directly in a folder, as MVTec-AD's 15 categories are.
+
+    Returns
+    -------
+    list of Dataset
+        In the order of their names. Other folders, those of none of the layouts, are passed over.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        As `read_dataset`; and if neither the folder nor one directly in it has a layout.
+    """
+    root = Path(folder)
+    if _reader(root) is not None:
+        return [read_dataset(root)]
+    found = [
+        read_dataset(inner)
+        for inner in sorted(root.iterdir())
+        if inner.is_dir() and _reader(inner) is not None
+    ]
+    if not found:
+        raise ValueError(
+            f"neither {root} nor a folder directly in it has one of the known layouts: {_LAYOUTS}"
+        )
+    return found
+
+
+_LAYOUTS = (
+    "samples/test.json with images/; split_csv/1cls.csv; test/good with test/DEFECT and "
+    "ground_truth/; "
+    "or normal/ with abnormal/ (and masks/)"
+)
+_Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
+
+
+def _reader(root: Path) -> _Read | None:
+    """Return what lists the train and test images of the layout that a folder has."""
+    if not root.is_dir():
+        raise FileNotFoundError(f"no folder at {root}")
+    if (root / "samples" / "test.json").is_file():
+        return lambda root: (_mediclip_train(root), _listed(root, "test.json"))
+    if (root / "split_csv" / "1cls.csv").is_file():
+        return _visa
+    if (root / "test" / "good").is_dir():
+        return lambda root: (_images_in(root / "train" / "good"), _mvtec_test(root))
+    if (root / "normal").is_dir() and (root / "abnormal").is_dir():
+        return lambda root: (_images_in(root / "train"), _plain_test(root))
+    return None
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Read a CSV file with a header, row by row.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it lacks one of the columns (it is named), or a row is cut short.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        lacking = [name for name in columns if name not in (reader.fieldnames or ())]
+        if lacking:
+            raise ValueError(
+                f"{path} lacks the column {lacking[0]!r}; it has "
+                f"{', '.join(reader.fieldnames or ())}"
+            )
+        for number, row in enumerate(reader, 1):
+            if any(row[name] is None for name in columns):
+                raise ValueError(f"{path}, row {number}: too few fields")
+            yield row
+
+
+def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
+    table = root / "split_csv" / "1cls.csv"
+    known = {"split": ("train", "test"), "label": ("normal", "anomaly")}
+    train: list[Path] = []
+    test: list[Item] = []
+    for number, row in enumerate(
+        read_table(table, ("object", "split", "label", "image", "mask")), 1
+    ):
+        for column, words in known.items():
+            if row[column] not in words:
+                raise ValueError(
+                    f"{table}, row {number}: {column} is {row[column]!r}, not {' or '.join(words)}"
+                )
+        abnormal = row["label"] == "anomaly"
+        if row["split"] == "test":
+            mask = root / row["mask"] if row["mask"] and abnormal else None
+            test.append(Item(root / row["image"], abnormal, mask, row["object"]))
+        elif not abnormal:
+            train.append(root / row["image"])
+    return tuple(train), tuple(test)
+
+
+def _rows(path: Path) -> list[dict]:
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                rows.append(row | {name: row[name] for name in ("filename", "label")})
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number}: {error!r} (an object with filename and label is due)"
+                ) from None
+    return rows
+
+
+def _mediclip_train(root: Path) -> tuple[Path, ...]:
+    listed = root / "samples" / "train.json"
+    rows = _rows(listed) if listed.is_file() else []
+    return tuple(root / "images" / row["filename"] for row in rows if not row["label"])
+
+
+def _listed(root: Path, name: str) -> tuple[Item, ...]:
+    listed, images = root / "samples" / name, root / "images"
+    return tuple(
+        Item(
+            images / row["filename"],
+            bool(row["label"]),
+            images / row["mask"] if row.get("mask") else None,
+            row.get("clsname") or row.get("label_name", ""),
+        )
+        for row in (_rows(listed) if listed.is_file() else [])
+    )
+
+
+def _images_in(folder: Path) -> tuple[Path, ...]:
+    return tuple(image_files(folder)) if folder.is_dir() else ()
+
+
+def _mvtec_test(root: Path) -> tuple[Item, ...]:
+    items = []
+    for kind in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
+        truth = root / "ground_truth" / kind.name
+        for image in image_files(kind):
+            mask = _partner(truth, image.stem, ("_mask", "")) if kind.name != "good" else None
+            items.append(Item(image, kind.name != "good", mask, kind.name))
+    return tuple(items)
+
+
+def _plain_test(root: Path) -> tuple[Item, ...]:
+    items = [Item(image, False, None, "normal") for image in image_files(root / "normal")]
+    for image in image_files(root / "abnormal"):
+        items.append(
+            Item(image, True, _partner(root / "masks", image.stem, ("", "_mask")), "abnormal")
+        )
+    return tuple(items)
+
+
+def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+    """Find the mask of an image: the same name with one of the endings, of any image type."""
+    names = (
+        folder / f"{stem}{ending}{suffix}" for ending in endings for suffix in sorted(SUFFIXES)
+    )
+    return next((path for path in names if path.is_file()), None)
+
+
+def read_mask(path: Path | None, size: int) -> np.ndarray:
+    """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False
+    without a path.
+    """
+    if path is None or size == 0:
+        return np.zeros((size, size), bool)
+    inside = Image.fromarray(full_mask(path))
+    return np.asarray(inside.resize((size, size), Image.Resampling.NEAREST))
+
+
+def full_mask(path: Path) -> np.ndarray:
+    """Return a mask `(H, W)` bool in its own size.
+
+    Grey levels above 127 are inside. Where a file has none, its levels are numbers of classes (0
+    and 1; VisA's 0, 1, 2, ...) and all above 0 are inside, but for JPEG, whose low levels are
+    traces of compression.
+
+    Raises
+    ------
+    ValueError
+        If the file is no image (it is named).
+    """
+    try:
+        with Image.open(path) as opened:
+            lossy = opened.format == "JPEG"
+            values = np.asarray(opened.convert("L"))
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for a damaged file
+        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
+    return values > (127 if lossy or values.max() > 127 else 0)

@@ -1,0 +1,146 @@
+"""What can be known of a protocol before hours of fitting: faults in its data and options, and
+whose its output is.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from synthmed.io import remove_temporary
+from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.data.duplicates import duplicates_between
+from synthmed_clip.data.images import eight_bit, square
+from synthmed_clip.data.layouts import Dataset, Item, read_mask
+from synthmed_clip.files import write_text
+from synthmed_clip.methods.mediclip.pretrain import usable
+from synthmed_clip.protocol.plan import Protocol
+from synthmed_clip.protocol.test_sets import content
+from synthmed_clip.training.loop import Learner, resolve
+from synthmed_clip.training.steps import SyntheticSteps, require_anomalies
+
+
+def check(protocol: Protocol, backbone: Backbone, layers: Sequence[int]) -> None:
+    """Raise what would otherwise be raised in the middle of the run: every file is read once, every
+    recipe tried.
+
+    Raises
+    ------
+    ValueError
+        For options that do not fit the backbone, a file that cannot be read, a support image that
+        carries no anomaly, or validation images that are of one kind or among the test images.
+    """
+    for method in (*protocol.variants, *protocol.ablations):
+        options = {
+            "epochs": 1,
+            **protocol.options,
+            **method.options,
+            "recipe": method.recipe.to_dict(),
+        }
+        Learner.begin(backbone, resolve(backbone, layers=layers, **options))
+    if any(method.auxiliary for method in protocol.variants):
+        _require_readable(usable(protocol.auxiliary))
+    for dataset in protocol.datasets:
+        _require_readable((*dataset.test, *dataset.validation))
+        _check_validation(dataset)
+        _check_support(protocol, dataset, backbone.image_size)
+
+
+def _require_readable(items: Sequence[Item]) -> None:
+    for item in items:
+        eight_bit(item.image)
+        read_mask(item.mask, 1)
+
+
+def _check_validation(dataset: Dataset) -> None:
+    images, test = ([item.image for item in part] for part in (dataset.validation, dataset.test))
+    if not images:
+        return
+    same = [pair for pair in duplicates_between(images, test) if pair.exact]
+    if same:
+        raise ValueError(
+            f"{dataset.name}: the validation image {same[0].first} is a test image, "
+            f"{same[0].second}"
+        )
+    if len({item.abnormal for item in dataset.validation}) < 2:
+        raise ValueError(
+            f"{dataset.name}: validation needs normal and abnormal images; all {len(images)} are "
+            f"of one kind"
+        )
+
+
+def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
+    largest = max(protocol.all_shots)
+    paths = sorted(
+        {
+            path
+            for turn in range(protocol.repeats)
+            for path in protocol.support(dataset, turn, largest)
+        }
+    )
+    if paths:
+        images = np.stack([square(path, size)[0] for path in paths])
+        for method in (*protocol.variants, *protocol.ablations):
+            require_anomalies(SyntheticSteps(method.recipe, images, 1, (0,)), paths)
+
+
+def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output: Path) -> None:
+    """Make an output this protocol's, or refuse one whose runs would not be comparable: what they
+    share must agree.
+
+    A data set of which the output has no run yet may have changed.
+
+    Raises
+    ------
+    ValueError
+        That names what differs.
+    """
+    ours: dict[str, dict] = {
+        "common": {
+            "backbone": backbone.fingerprint,
+            "layers": list(layers),
+            "seed": protocol.seed,
+            **protocol.options,
+        },
+        "data": {d.name: content(d.train, (*d.validation, *d.test)) for d in protocol.datasets},
+        "auxiliary": {},
+    }
+    if protocol.auxiliary:
+        ours["auxiliary"] = {
+            "images": content([], protocol.auxiliary),
+            "epochs": protocol.auxiliary_epochs,
+        }
+    path = output / "protocol.json"
+    try:
+        kept = json.loads(path.read_text()) if path.is_file() else {}
+        kept = {key: dict(kept.get(key, {})) for key in ours}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is damaged ({error}); name another output, or remove it"
+        ) from None
+    used = {found.relative_to(output).parts[1] for found in output.glob("runs/*/*/*/*")}
+    used |= {found.stem.removeprefix("on-") for found in output.glob("runs/*/*/*/on-*.json")}
+    for part, values in json.loads(json.dumps(ours)).items():
+        for key, value in values.items():
+            if part == "data" and key not in used:
+                kept[part][key] = value
+            if kept[part].setdefault(key, value) != value:
+                what = _told(part, key, kept[part][key], value)
+                raise ValueError(f"{path} is of another protocol: {what}; name another output")
+    if output.is_dir():
+        remove_temporary(output)
+        for stale in (output / "features").glob("tmp*"):
+            shutil.rmtree(stale)
+    write_text(path, json.dumps(kept, indent=1) + "\n")
+
+
+def _told(part: str, key: str, before: object, now: object) -> str:
+    if part == "data":
+        return f"other images in {key}"
+    if key == "images":
+        return "other auxiliary images"
+    return f"{'auxiliary ' if part == 'auxiliary' else ''}{key} was {before!r}, now {now!r}"
