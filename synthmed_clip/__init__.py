@@ -1,13 +1,37 @@
-"""Few-shot anomaly detection on medical images with CLIP and synthetic anomalies (MediCLIP).
+"""Few-shot anomaly detection on medical images with frozen features and synthetic anomalies.
 
-`fit` adapts a frozen CLIP model to a handful of normal images; the `Detector` it returns gives a
-score and a map of anomalies for any image.
+`fit` makes a `Detector` of a handful of normal images, by MediCLIP or another `Method`; it gives a
+score and a map of anomalies for any image. Torch is loaded when something needs it.
 """
 
-from synthmed_clip.backbone.model import Backbone, load_backbone
-from synthmed_clip.detector import Detector, Prediction
-from synthmed_clip.fit import fit
-from synthmed_clip.methods.mediclip.pretrain import pretrain
-from synthmed_clip.methods.mediclip.settings import Epoch
+import lazy_loader as _lazy
 
-__all__ = ["Backbone", "Detector", "Epoch", "Prediction", "fit", "load_backbone", "pretrain"]
+from synthmed_clip.fit import fit, import_release, pretrain
+from synthmed_clip.methods import Fitted, Joined, MediCLIP, Method, NearestPatch, Scores, ZeroShot
+from synthmed_clip.training.history import Epoch
+
+__getattr__, __dir__, _ = _lazy.attach(
+    __name__,
+    submod_attrs={
+        "backbone.model": ["Backbone", "load_backbone"],
+        "detector": ["Detector", "Prediction"],
+    },
+)
+
+__all__ = [
+    "Backbone",
+    "Detector",
+    "Epoch",
+    "Fitted",
+    "Joined",
+    "MediCLIP",
+    "Method",
+    "NearestPatch",
+    "Prediction",
+    "Scores",
+    "ZeroShot",
+    "fit",
+    "import_release",
+    "load_backbone",
+    "pretrain",
+]

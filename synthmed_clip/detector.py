@@ -1,4 +1,4 @@
-"""The fitted detector: predict, save, load."""
+"""A fitted method on its backbone with its decision rule: predict, save, load."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from synthmed_clip.backbone import weights as weight_files
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
-from synthmed_clip.files import read_release, read_safetensors, write_safetensors
-from synthmed_clip.methods.mediclip.assembly import build_head, encode_classes, precision_name
-from synthmed_clip.methods.mediclip.head import Head, anomaly_map
-from synthmed_clip.methods.mediclip.settings import VARIANTS, Epoch, Settings
+from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.methods.base import Fitted, Method, Scores
 
-_FORMAT = "synthmed-clip detector 2"
+FORMAT = "synthmed-clip detector 3"
 
 
 @dataclass(frozen=True)
@@ -31,49 +31,62 @@ class Prediction:
     Attributes
     ----------
     score : float
-        The map's maximum before it is resized; in [0, 1].
-    anomaly_map : ndarray
-        `(H, W)` float32, the image's own size: the probability of being abnormal at every pixel.
+        The higher, the more abnormal; of which scale, the method says.
+    anomaly_map : ndarray or None
+        `(H, W)` float32, the image's own size: how abnormal every pixel is; None where the method
+        has no maps on its backbone.
     is_anomalous : bool
         Whether the score is above the detector's threshold.
     """
 
     score: float
-    anomaly_map: np.ndarray = field(repr=False)
+    anomaly_map: NDArray[np.float32] | None = field(repr=False)
     is_anomalous: bool
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a detector comes from.
+
+    Attributes
+    ----------
+    support : tuple of str
+        Digest of each support image as the backbone sees it: which they were, without showing
+        them; empty for one that was imported.
+    precision : str
+        In which it was fitted, 'float32' or 'bfloat16'.
+    """
+
+    support: tuple[str, ...]
+    precision: str
 
 
 @dataclass(frozen=True, eq=False)
 class Detector:
-    """A backbone, a learnt head and the two class features that its prompts gave.
+    """A fitted method, on its backbone, with its decision rule.
 
     Attributes
     ----------
+    method : Method
+        With all its values, those of the backbone filled in.
+    fitted : Fitted
     backbone : Backbone
-    head : Head
-        Adapters and context, float32.
-    classes : Tensor
-        `(2, D)`, f_n and f_a: constants once the context is learnt.
-    settings : Settings
     threshold : float
-        Scores above it are anomalous. See `synthmed_clip.fit` for what it is calibrated on.
-    log : tuple of Epoch
-        Losses of every epoch.
+        Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
+    provenance : Provenance
     """
 
+    method: Method
+    fitted: Fitted
     backbone: Backbone
-    head: Head
-    classes: Tensor
-    settings: Settings
     threshold: float
-    log: tuple[Epoch, ...] = ()
+    provenance: Provenance
 
     def __repr__(self) -> str:
-        s = self.settings
+        weights = self.backbone.weights or "random"
         return (
-            f"Detector({s.backbone} {s.weights or 'random'}, {s.variant}, layers {s.layers}, "
-            f"{s.image_size} px, "
-            f"{len(self.log)} epochs, threshold {self.threshold:.4f})"
+            f"Detector({self.method!r}, {self.backbone.name} {weights}, "
+            f"{self.backbone.image_size} px, threshold {self.threshold:.4f})"
         )
 
     def predict(
@@ -104,78 +117,79 @@ class Detector:
         """
         items, single = collect(images)
         predictions = []
-        for found, shape in self._stream(items, batch_size):
-            score = float(found.max())
-            predictions.append(Prediction(score, resize_map(found, shape), score > self.threshold))
+        for found, shapes in self._batches(items, batch_size):
+            scores, maps = found.scores.tolist(), found.maps.cpu().numpy()
+            for score, small, shape in zip(scores, maps, shapes, strict=True):
+                full = resize_map(small, shape) if small.size else None
+                predictions.append(Prediction(score, full, score > self.threshold))
         return predictions[0] if single else predictions
 
-    def maps(self, images: ImageLike | Iterable[ImageLike], *, batch_size: int = 16) -> np.ndarray:
-        """Return the maps of many images before any resizing, `(N, S, S)` float32."""
-        items, _ = collect(images)
-        size = self.settings.image_size
-        found = [found for found, _ in self._stream(items, batch_size)]
-        return np.stack(found) if found else np.empty((0, size, size), np.float32)
-
-    def map_batch(self, pixels: Tensor) -> Tensor:
-        """Return the maps `(B, S, S)` of squared images, `(B, S, S)` or `(B, S, S, 3)` uint8."""
-        with torch.inference_mode():
-            settings = self.settings
-            features = self.backbone.features(pixels, settings.layers)
-            return anomaly_map(
-                self.head,
-                features,
-                self.classes,
-                size=settings.image_size,
-                temperature=settings.temperature,
-                softmax_first=VARIANTS[settings.variant].softmax_first,
-            )
-
-    def _stream(
+    def score(
         self,
-        items: list[Path | np.ndarray],
-        batch_size: int,
-    ) -> Iterator[tuple[np.ndarray, tuple[int, int]]]:
-        """Yield map and original shape of every image; the next batch is read while the backbone
-        works.
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        batch_size: int = 16,
+    ) -> Scores:
+        """Score many images; maps stay as they are before any resizing, on the CPU.
+
+        Parameters
+        ----------
+        images, batch_size
+            As in `predict`.
+
+        Returns
+        -------
+        Scores
+            `(N,)` and `(N, S, S)`.
         """
+        items, _ = collect(images)
+        size = self.backbone.image_size
+        found = [found for found, _ in self._batches(items, batch_size)]
+        return Scores(
+            torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
+            torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
+        )
+
+    def _batches(
+        self, items: list[Path | NDArray[Any]], batch_size: int
+    ) -> Iterator[tuple[Scores, list[tuple[int, int]]]]:
+        """Yield scores and original shapes; the next batch is read while the backbone works."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        grey = VARIANTS[self.settings.variant].grey_test
+        size, grey = self.backbone.image_size, self.method.channels == "grey"
 
-        def prepare(start: int) -> list[tuple[np.ndarray, tuple[int, int]]]:
-            return [
-                square(item, self.settings.image_size, grey)
-                for item in items[start : start + batch_size]
-            ]
+        def read(start: int) -> tuple[Tensor, list[tuple[int, int]]] | None:
+            batch = [square(item, size, grey) for item in items[start : start + batch_size]]
+            if not batch:
+                return None
+            return to_pixels([pixels for pixels, _ in batch]), [shape for _, shape in batch]
 
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(prepare, 0)
-            for start in range(0, len(items), batch_size):
+            ahead = reader.submit(read, 0)
+            for start in range(batch_size, len(items) + batch_size, batch_size):
                 batch = ahead.result()
-                ahead = reader.submit(prepare, start + batch_size)
-                with explained_memory(batch_size):
-                    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in batch]))
-                    found = self.map_batch(pixels).cpu().numpy()
-                yield from zip(found, (shape for _, shape in batch), strict=True)
-
-    def head_digest(self) -> str:
-        """Return the SHA-256 of what was learnt."""
-        return weight_files.digest(self.head)
+                ahead = reader.submit(read, start)
+                if batch is not None:
+                    with explained_memory(batch_size):
+                        found = self.fitted.score(batch[0])
+                    yield found, batch[1]
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
         hash.
         """
+        state, own = self.fitted.state(), self.backbone
+        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+        backbone = {name: getattr(own, name) for name in _BACKBONE}
+        scale = {name: getattr(own, name).flatten().tolist() for name in ("scale", "offset")}
         data = {
-            "format": _FORMAT,
-            "settings": self.settings.to_dict(),
-            "digest": self.backbone.digest,
-            "scale": self.backbone.scale.flatten().tolist(),
-            "offset": self.backbone.offset.flatten().tolist(),
+            "format": FORMAT,
+            "method": self.method.to_dict(),
+            "state": {name: value for name, value in state.items() if name not in tensors},
+            "backbone": backbone | scale,
             "threshold": self.threshold,
-            "log": [asdict(epoch) for epoch in self.log],
+            "provenance": asdict(self.provenance),
         }
-        tensors = {**self.head.state_dict(), "classes": self.classes}
         write_safetensors(path, tensors, data)
 
     @classmethod
@@ -203,46 +217,43 @@ class Detector:
         Raises
         ------
         ValueError
-            If the file is no detector or is damaged, or the backbone's weights or normalisation are
-            not those that it was fitted on.
+            If the file is no detector or is damaged, its method is of a module that was not
+            imported, or the backbone's weights or normalisation are not those that it was fitted
+            on.
         """
-        tensors, data = read_safetensors(path, _FORMAT)
+        tensors, data = read_safetensors(path, FORMAT)
         try:
-            settings, threshold = Settings.from_dict(data["settings"]), float(data["threshold"])
-            log = tuple(Epoch(**epoch) for epoch in data["log"])
-            digest = data["digest"]
-            scale, offset = (
-                torch.tensor(data[key]).reshape(3, 1, 1) for key in ("scale", "offset")
+            method, threshold = Method.from_dict(data["method"]), float(data["threshold"])
+            saved, state = data["backbone"], {**data["state"], **tensors}
+            digest, size = saved["digest"], saved["image_size"]
+            scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
+            provenance = Provenance(
+                tuple(data["provenance"]["support"]), data["provenance"]["precision"]
             )
-            classes = tensors.pop("classes")
-            if settings.variant not in VARIANTS or not isfinite(threshold):
-                raise ValueError(f"variant {settings.variant!r}, threshold {threshold}")
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise ValueError(
-                f"{path} is damaged, or of another version of synthmed_clip: {error!r}"
-            ) from error
+            if not isfinite(threshold):
+                raise ValueError(f"threshold {threshold}")
+        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from error
         given = backbone
         if backbone is None:
             backbone = load_backbone(
-                settings.config or settings.backbone,
-                weights or settings.weights,
-                name=settings.backbone,
-                random_text=settings.random_text,
-                image_size=settings.image_size,
+                saved["config"] or saved["name"],
+                weights or saved["weights"],
+                name=saved["name"],
+                random_text=saved["random_text"],
+                image_size=size,
                 device=device,
                 precision=precision,
             )
         if backbone.digest != digest:
             raise ValueError(
-                f"{path} was fitted on other weights: {settings.backbone} {settings.weights} "
-                f"with SHA-256 "
-                f"{digest[:16]}..., not {backbone.name} {backbone.weights} "
-                f"with {backbone.digest[:16]}..."
+                f"{path} was fitted on other weights: {saved['name']} {saved['weights']} with "
+                f"SHA-256 {digest[:16]}..., not {backbone.name} {backbone.weights} with "
+                f"{backbone.digest[:16]}..."
             )
-        if backbone.image_size != settings.image_size:
+        if backbone.image_size != size:
             raise ValueError(
-                f"{path} was fitted at {settings.image_size} pixels; the backbone takes "
-                f"{backbone.image_size}"
+                f"{path} was fitted at {size} pixels; the backbone takes {backbone.image_size}"
             )
         scale, offset = scale.to(backbone.scale), offset.to(backbone.offset)
         if given is None:  # the same weights by another name may come with other figures
@@ -252,66 +263,15 @@ class Detector:
                 f"{path} was fitted with another normalisation of images than that of "
                 f"{backbone.name}"
             )
-        if classes.shape != (2, backbone.text_dim):
-            raise ValueError(
-                f"{path} does not fit {backbone.name}: classes is {tuple(classes.shape)}"
-            )
-        head = build_head(backbone, settings, tensors, str(path))
-        return cls(backbone, head, classes.to(backbone.device), settings, threshold, log)
+        try:
+            fitted = type(method).restore(state, backbone)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise _damaged(path, error) from error
+        return cls(method, fitted, backbone, threshold, provenance)
 
-    @classmethod
-    def import_release(
-        cls,
-        path: str | Path,
-        *,
-        backbone: str | Path | Backbone = "ViT-L-14-quickgelu",
-        weights: str | Path | None = "openai",
-        layers: tuple[int, ...] | None = None,
-        threshold: float = 0.5,
-        device: str | torch.device = "auto",
-        precision: str = "auto",
-    ) -> Detector:
-        """Read a checkpoint that the MediCLIP authors' code wrote.
 
-        Parameters
-        ----------
-        path : str or Path
-            A `torch.save` of `adapter_state_dict` and `prompt_state_dict`; read with
-            `weights_only=True`.
-        backbone, weights, device, precision
-            As in `load_backbone`; the checkpoint does not say on which backbone it was trained.
-        layers : tuple of int, optional
-            Which layers the adapters belong to, from 1; by default half, three quarters and all of
-            the depth.
-        threshold : float
-            The checkpoint has none. At 0.5 a pixel is as similar to abnormal as to normal.
+_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")
 
-        Raises
-        ------
-        ValueError
-            That names the first entry that is missing or does not fit the backbone.
-        """
-        tensors = read_release(Path(path))
-        if not isinstance(backbone, Backbone):
-            backbone = load_backbone(backbone, weights, device=device, precision=precision)
-        settings = Settings(
-            variant="release",
-            backbone=backbone.name,
-            config=backbone.config,
-            weights=backbone.weights,
-            random_text=backbone.random_text,
-            image_size=backbone.image_size,
-            layers=tuple(layers or backbone.default_layers()),
-            words=VARIANTS["release"].words,
-            tokens=tensors["context_normal"].shape[1],
-            temperature=VARIANTS["release"].temperature,
-            recipe={},
-            epochs=0,
-            batch_size=0,
-            lr=0.0,
-            betas=(0.0, 0.0),
-            entropy=(),
-            precision=precision_name(backbone),
-        )
-        head = build_head(backbone, settings, tensors, str(path))
-        return cls(backbone, head, encode_classes(backbone, settings, head), settings, threshold)
+
+def _damaged(path: str | Path, error: Exception) -> ValueError:
+    return ValueError(f"{path} is damaged, or of another version of synthmed_clip: {error!r}")

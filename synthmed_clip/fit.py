@@ -1,134 +1,94 @@
-"""`fit`: from a few normal images to a detector."""
+"""From images, a method and a backbone to a detector. Loads torch when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
-import torch
-from numpy.random import SeedSequence
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 import synthmed
-from synthmed_clip.backbone.model import Backbone, load_backbone
-from synthmed_clip.data.images import ImageLike, collect, digest, square
-from synthmed_clip.data.layouts import Item
-from synthmed_clip.detector import Detector
-from synthmed_clip.evaluation.calibration import calibrate
 from synthmed_clip.files import check_outputs
-from synthmed_clip.methods.mediclip.settings import Epoch, Words
-from synthmed_clip.training import checkpoint as checkpoints
-from synthmed_clip.training.loop import Learner, finished, require_valid, resolve, train
-from synthmed_clip.training.selection import Selection
-from synthmed_clip.training.steps import SyntheticSteps, require_anomalies
+from synthmed_clip.methods import Fitted, MediCLIP, Method
+from synthmed_clip.training.history import Epoch
+from synthmed_clip.training.seeds import RNG, draw_entropy
+
+if TYPE_CHECKING:
+    import torch
+
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.data.images import ImageLike
+    from synthmed_clip.data.layouts import Item
+    from synthmed_clip.detector import Detector
+    from synthmed_clip.training.selection import Labelled
+
+CLIP = "ViT-L-14-quickgelu"
 
 
 def fit(
     images: ImageLike | Iterable[ImageLike],
+    method: Method = MediCLIP(),  # noqa: B008 (frozen)
     *,
-    backbone: str | Path | Backbone = "ViT-L-14-quickgelu",
+    backbone: str | Path | Backbone = CLIP,
     weights: str | Path | None = "openai",
-    random_text: bool = False,
-    variant: str = "paper",
-    layers: Iterable[int] | None = None,
-    words: Words | None = None,
-    tokens: int = 8,
-    temperature: float | None = None,
-    adapters: bool = True,
-    recipe: synthmed.Generator | str | dict | None = None,
-    image_size: int | None = None,
-    epochs: int = 200,
-    batch_size: int = 8,
-    lr: float = 1e-3,
-    betas: tuple[float, float] = (0.5, 0.999),
-    average: float = 0.0,
-    rng: int | SeedSequence | np.random.BitGenerator | np.random.Generator | None = None,
     device: str | torch.device = "auto",
     precision: str = "auto",
-    workers: int | None = None,
+    rng: RNG = None,
     start: Detector | None = None,
     validation: Sequence[Item] = (),
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
+    fitted: Mapping[Method, Fitted] | None = None,
+    workers: int | None = None,
     progress: bool = True,
 ) -> Detector:
-    """Adapt a frozen CLIP model to a handful of normal images (MediCLIP, Zhang et al. 2024).
-
-    Every epoch draws one fresh synthetic anomaly on each image; adapters and prompt context learn
-    to map it, by focal plus Dice loss with Adam. The detector is that of the last epoch, unless
-    there is a validation set.
+    """Make a detector of a handful of normal images.
 
     Parameters
     ----------
     images : folder, paths or arrays
         The normal images; see `synthmed_clip.data.images.collect`.
+    method : Method
+        By default MediCLIP as in the paper.
     backbone : str, Path or Backbone
-        An open_clip model name, the path of a configuration in open_clip's JSON form or of a folder
-        with a model, 'hf-hub:owner/model', or a loaded backbone (then `weights`, `random_text`,
-        `image_size`, `device` and `precision` are its own).
-    weights : str, Path or None
-        A tag or a local file; None for random weights.
-    random_text : bool
-        The weights cover the visual tower alone; the text tower is left random.
-    variant : {'paper', 'release'}
-        The method as published, or as the authors' code has it: words, temperature, causal mask,
-        where the softmax comes, and the recipe.
-    layers : iterable of int, optional
-        Layers to read, from 1; by default half, three quarters and all of the depth (12, 18, 24).
-    words : pair of tuple of str, optional
-        Class words, normal and abnormal; the variant's by default.
-    tokens : int
-        Learnable context vectors before each word.
-    temperature : float, optional
-        What similarities are divided by; 0.07 (paper) or 1 (release).
-    adapters : bool
-        Whether to learn adapters; without them the channels of the patch tokens are average-pooled
-        to the length of a text feature (an ablation of the paper).
-    recipe : synthmed generator, str or dict, optional
-        What to draw anomalies with: a generator, a preset's name or a generator's `to_dict`. By
-        default the preset of the variant's name.
-    image_size : int, optional
-        Side to which images are brought; the model's own by default.
-    epochs, batch_size, lr, betas
-        Of the optimisation.
-    average : float
-        At least 0 and below 1: the detector is the mean of the head over all steps, each weighing
-        this much of the next (an exponential moving average, bias corrected; Polyak and Juditsky,
-        1992). 0, the paper's way, takes the last step's alone, whose Image-AUROC swings from epoch
-        to epoch; 0.995 evens that out.
+        A name or path as `load_backbone` takes it, or a loaded backbone (then `weights`, `device`
+        and `precision` are its own).
+    weights, device, precision
+        As in `load_backbone`.
     rng : int, SeedSequence, BitGenerator, Generator or None
         All randomness comes from it (SPEC 7).
-    device, precision
-        As in `load_backbone`.
+    start : Detector, optional
+        For a method that learns: one that the fit begins with, instead of random values; see
+        `pretrain`.
+    validation : sequence of Item
+        Likewise: labelled images (`synthmed_clip.data.read_dataset`) of both kinds, which must not
+        be test images. With them the epoch of highest Image-AUROC on them is kept, not the last,
+        and the log holds that figure.
+    checkpoint : path, optional
+        Likewise: written after every epoch. If it is there already, the fit goes on from it, to the
+        same result.
+    callback : callable, optional
+        Likewise: called with an `Epoch` after each.
+    fitted : mapping of Method to Fitted, optional
+        For a joined method: parts that are fitted on these images already.
     workers : int, optional
         Processes that draw synthetic images ahead of the backbone; the result does not depend on
         it.
-    start : Detector, optional
-        One whose adapters and context the fit begins with, instead of random ones: see `pretrain`.
-    validation : sequence of Item
-        Labelled images (`synthmed_clip.data.layouts.read_dataset`) of both kinds, which must not be
-        test images. With them the epoch of highest Image-AUROC on them is kept, not the last, and
-        the log holds that figure.
-    checkpoint : path, optional
-        Written after every epoch. If it is there already, the fit goes on from it, to the same
-        result.
-    callback : callable, optional
-        Called with an `Epoch` after each.
     progress : bool
         Whether to show a bar; there is none where there is no terminal.
 
     Returns
     -------
     Detector
-        Its threshold is the score that best separates (balanced accuracy) the support images from
-        fresh synthetic anomalies on them, four each. It has seen no real anomaly, and normal images
-        that were not in the support set score somewhat higher: treat it as a start, and set your
-        own from validation data.
+        Its threshold is the largest score of the support images, each left out of what judges it.
+        For a method that cannot leave them out (MediCLIP), it is the score that best separates
+        (balanced accuracy) the support images from fresh synthetic anomalies on them, four each: it
+        has seen no real anomaly, and normal images that were not in the support set score somewhat
+        higher. Treat either as a start, and set your own from validation data.
 
     Raises
     ------
+    TypeError
+        If the method takes no such option.
     ValueError
         For an argument out of its range, a checkpoint of another fit, a start that does not fit, or
         a loss that is no longer finite.
@@ -139,89 +99,164 @@ def fit(
     MemoryError
         If a batch does not fit; says which size to try.
     """
-    require_valid(variant, epochs=epochs, batch_size=batch_size, tokens=tokens)
+    import torch
+
+    from synthmed_clip.backbone.model import Backbone, load_backbone
+    from synthmed_clip.backbone.pixels import to_pixels
+    from synthmed_clip.data.images import collect, square
+    from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.evaluation.calibration import synthetic_threshold
+    from synthmed_clip.training.steps import EmptyImage
+
+    options = _options(
+        method,
+        start=None if start is None else start.fitted,
+        validation=list(validation) or None,
+        checkpoint=checkpoint,
+        callback=callback,
+        fitted=fitted,
+    )
+    options |= {k: v for k, v in {"workers": workers, "progress": progress}.items() if method.takes(k)}
     if checkpoint is not None:
         check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
     items, _ = collect(images)
     if not items:
         raise ValueError("images is empty: a detector needs at least one normal image")
-    generator = _generator(variant if recipe is None else recipe)
+    if len(items) < method.least_support:
+        raise ValueError(f"{method.name} needs {method.least_support} images or more, not {len(items)}")
     if not isinstance(backbone, Backbone):
-        backbone = load_backbone(
-            backbone,
-            weights,
-            random_text=random_text,
-            image_size=image_size,
-            device=device,
-            precision=precision,
-        )
-    support = np.stack([square(item, backbone.image_size)[0] for item in items])
-    settings = resolve(
-        backbone,
-        variant=variant,
-        layers=layers,
-        words=words,
-        tokens=tokens,
-        temperature=temperature,
-        adapters=adapters,
-        recipe=generator.to_dict(),
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        betas=betas,
-        average=average,
-        rng=rng,
-        support=tuple(digest(pixels) for pixels in support),
-    )
-    selection = Selection(backbone, settings, validation) if validation else None
-    settings = replace(
-        settings,
-        start=None if start is None else start.head_digest(),
-        validation=None if selection is None else selection.digest,
-    )
-    identity = {"fingerprint": backbone.fingerprint}
-    saved = None
-    if checkpoint is not None and Path(checkpoint).exists():
-        # More epochs may be asked for than before; and with rng=None the checkpoint's seed goes on.
-        # The fingerprint tells the weights, wherever they lie now.
-        free = {"epochs", "weights"} | ({"entropy"} if rng is None else set())
-        saved = checkpoints.read(checkpoint, settings.to_dict() | identity, free)
-        settings = replace(settings, entropy=tuple(saved[1]["identity"]["entropy"]))
-    learner = Learner.begin(backbone, settings, start)
-    log = checkpoints.restore(learner, selection, *saved) if saved else []
-    if len(log) > epochs:
-        raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
-    steps = SyntheticSteps(generator, support, batch_size, settings.entropy)
-    require_anomalies(steps, items)
-    bar = tqdm(
-        total=epochs, desc="fit", initial=len(log), disable=None if progress else True, unit="epoch"
-    )
-    for epoch in train(backbone, settings, learner, steps, len(log), workers):
-        log.append(
-            epoch
-            if selection is None
-            else replace(epoch, validation=selection.consider(learner.mean))
-        )
-        bar.update()
-        bar.set_postfix(loss=f"{epoch.loss:.4f}")
-        if checkpoint is not None:
-            checkpoints.write(checkpoint, learner, selection, log, settings.to_dict() | identity)
-        if callback is not None:
-            callback(log[-1])
-    bar.close()
-    if selection is not None:
-        learner.mean.load_state_dict(selection.best)
-    detector = finished(backbone, settings, learner.mean, log)
-    return replace(detector, threshold=calibrate(detector, steps))
+        backbone = load_backbone(backbone, weights, device=device, precision=precision)
+    method = method.resolved(backbone)
+    if "validation" in options:
+        options["validation"] = _labelled(validation, method, backbone)
+    squares = [square(item, backbone.image_size)[0] for item in items]
+    support = to_pixels(squares)
+    try:
+        made = method.fit(support, backbone, rng, **options)
+    except EmptyImage as error:
+        item = items[error.index]
+        name = f"{item}: " if isinstance(item, Path) else ""
+        raise synthmed.NothingToSee(f"{name}{error}") from None
+    left_out = made.score_left_out(support)
+    if left_out is not None:
+        threshold = float(left_out.scores.max())
+    else:
+        entropy = draw_entropy(rng) if made.history is None else made.history.entropy
+        recipe = method.synthesis or synthmed.preset("paper")
+        threshold = synthetic_threshold(lambda p: made.score(p).scores, support, recipe, entropy)
+    precision = str(backbone.dtype).removeprefix("torch.")
+    provenance = Provenance(tuple(digest(pixels) for pixels in squares), precision)
+    return Detector(method, made, backbone, threshold, provenance)
 
 
-def _generator(recipe: synthmed.Generator | str | dict) -> synthmed.Generator:
-    if isinstance(recipe, str):
-        return synthmed.preset(recipe)
-    if isinstance(recipe, dict):
-        return synthmed.from_dict(recipe)
-    if not isinstance(recipe, synthmed.Generator):
-        raise TypeError(
-            f"recipe must be a generator, a preset's name or a dict, not {type(recipe).__name__}"
-        )
-    return recipe
+def pretrain(
+    items: Sequence[Item],
+    method: MediCLIP = MediCLIP(epochs=5),  # noqa: B008 (frozen)
+    *,
+    backbone: Backbone,
+    rng: RNG = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> Detector:
+    """Teach a head on real images with masks, such as industrial ones, to begin a `fit` with.
+
+    The paper reports such an experiment with MVTec-AD and VisA, without its details; the number of
+    epochs is ours.
+
+    Parameters
+    ----------
+    items : sequence of Item
+        As `synthmed_clip.data.read_dataset` lists them. Abnormal ones without a mask are left out.
+    method : MediCLIP
+        The fit that begins with the result must have the same layers, words, tokens and adapters.
+        Its recipe is not used; each epoch shows every image once.
+    backbone : Backbone
+    rng, workers, progress
+        As in `fit`.
+
+    Returns
+    -------
+    Detector
+        For `fit(start=...)`. Its threshold is 0.5, not calibrated.
+
+    Raises
+    ------
+    ValueError
+        If no abnormal image has a mask.
+    """
+    from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.methods.mediclip.pretrain import pretrain as teach
+
+    made = teach(items, backbone, method, rng, workers=workers, progress=progress)
+    precision = str(backbone.dtype).removeprefix("torch.")
+    return Detector(made.method, made, backbone, 0.5, Provenance((), precision))
+
+
+def import_release(
+    path: str | Path,
+    *,
+    backbone: str | Path | Backbone = CLIP,
+    weights: str | Path | None = "openai",
+    layers: tuple[int, ...] | None = None,
+    threshold: float = 0.5,
+    device: str | torch.device = "auto",
+    precision: str = "auto",
+) -> Detector:
+    """Read a checkpoint that the MediCLIP authors' code wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `torch.save` of `adapter_state_dict` and `prompt_state_dict`; read with
+        `weights_only=True`.
+    backbone, weights, device, precision
+        As in `fit`; the checkpoint does not say on which backbone it was trained.
+    layers : tuple of int, optional
+        Which layers the adapters belong to, from 1; by default half, three quarters and all of the
+        depth.
+    threshold : float
+        The checkpoint has none. At 0.5 a pixel is as similar to abnormal as to normal.
+
+    Returns
+    -------
+    Detector
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        That names the first entry that is missing or does not fit the backbone.
+    """
+    from synthmed_clip.backbone.model import Backbone, load_backbone
+    from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.methods.mediclip.release import read_release, restore_release
+
+    tensors = read_release(Path(path))
+    if not isinstance(backbone, Backbone):
+        backbone = load_backbone(backbone, weights, device=device, precision=precision)
+    made = restore_release(tensors, str(path), backbone, layers)
+    own = str(backbone.dtype).removeprefix("torch.")
+    return Detector(made.method, made, backbone, threshold, Provenance((), own))
+
+
+def _options(method: Method, **given: Any) -> dict[str, Any]:
+    """Keep the options that were given; TypeError if the method takes no such thing."""
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if not method.takes(name):
+            raise TypeError(f"{method.name} takes no {name}")
+    return options
+
+
+def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labelled:
+    """Read validation images as the method sees images."""
+    import numpy as np
+
+    from synthmed_clip.backbone.pixels import to_pixels
+    from synthmed_clip.data.images import square
+    from synthmed_clip.training.selection import Labelled
+
+    grey = method.channels == "grey"
+    pixels = to_pixels([square(item.image, backbone.image_size, grey)[0] for item in items])
+    return Labelled(pixels, np.array([item.abnormal for item in items]))

@@ -92,6 +92,13 @@ class Backbone:
         """Half, three quarters and all of the depth: 12, 18 and 24 of ViT-L/14, as in the paper."""
         return tuple(sorted({-(-self.depth * k // 4) for k in (2, 3, 4)}))
 
+    def checked_layers(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """Return layers as they are; ValueError if one is not there."""
+        if not layers or not set(layers) <= set(range(1, self.depth + 1)):
+            there = f"1 to {self.depth} of {self.name}"
+            raise ValueError(f"layers must be among {there}, not {tuple(layers)}")
+        return tuple(layers)
+
     @torch.no_grad()
     def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Return the maps of patch tokens after the given layers, before any final norm or

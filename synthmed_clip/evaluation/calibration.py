@@ -2,32 +2,59 @@
 
 from __future__ import annotations
 
-import numpy as np
-import torch
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from synthmed_clip.detector import Detector
-from synthmed_clip.training.steps import CALIBRATION, SyntheticSteps, synthesise
+import numpy as np
+from numpy.typing import NDArray
+
+import synthmed
+from synthmed_clip.training.seeds import CALIBRATION, Entropy
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ROUNDS = 4
+_BATCH = 8
 
 
-def calibrate(detector: Detector, steps: SyntheticSteps) -> float:
-    """Return the score that best separates the support images from synthetic anomalies on them."""
-    support, size = steps.images, steps.batch_size
-    pairs = [(image, np.zeros(image.shape, bool)) for image in support]
-    for turn in range(_ROUNDS):
-        key = (CALIBRATION, turn)
-        pairs += [
-            synthesise(steps.recipe, support, i, steps.entropy, key) for i in range(len(support))
-        ]
-    images = torch.from_numpy(np.stack([image for image, _ in pairs]))
-    scores = torch.cat(
-        [detector.map_batch(batch).amax((1, 2)).cpu() for batch in images.split(size)]
-    )
-    return best_threshold(scores.numpy(), np.array([mask.any() for _, mask in pairs]))
+def synthetic_threshold(
+    score: Callable[[Tensor], Tensor],
+    support: Tensor,
+    recipe: synthmed.Generator,
+    entropy: Entropy,
+) -> float:
+    """Return the score that best separates support images from synthetic anomalies on them.
+
+    Parameters
+    ----------
+    score : callable
+        Scores `(B,)` of images `(B, 1, S, S)`.
+    support : Tensor
+        `(k, 1, S, S)` float32, whole numbers from 0 to 255.
+    recipe : Generator
+        Draws four anomalies on each.
+    entropy : tuple of int
+        The seed.
+    """
+    import torch
+
+    from synthmed_clip.backbone.pixels import to_pixels
+    from synthmed_clip.training.steps import as_bytes, synthesise
+
+    images = as_bytes(support)
+    pairs = [
+        synthesise(recipe, images, index, entropy, (CALIBRATION, turn))
+        for turn in range(_ROUNDS)
+        for index in range(len(images))
+    ]
+    pixels = torch.cat([support, to_pixels([image for image, _ in pairs])])
+    scores = torch.cat([score(batch).cpu() for batch in pixels.split(_BATCH)])
+    abnormal = np.array([False] * len(images) + [bool(mask.any()) for _, mask in pairs])
+    return best_threshold(scores.numpy(), abnormal)
 
 
-def best_threshold(scores: np.ndarray, abnormal: np.ndarray) -> float:
+def best_threshold(scores: NDArray[np.floating], abnormal: NDArray[np.bool_]) -> float:
     """Return the threshold of highest balanced accuracy, in the middle of the widest gap that
     attains it.
 

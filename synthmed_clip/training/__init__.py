@@ -1,0 +1,1 @@
+"""Teaching a module on synthetic anomalies: steps, loop, checkpoint, selection; knows no method."""

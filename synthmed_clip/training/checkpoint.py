@@ -1,99 +1,116 @@
-"""The state of an unfinished fit, so that an interrupted one goes on to the same result."""
+"""The state of an unfinished training, so that an interrupted one goes on to the same result."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
 
 from synthmed_clip.files import read_safetensors, write_safetensors
-from synthmed_clip.methods.mediclip.settings import Epoch
-from synthmed_clip.training.loop import Learner
+from synthmed_clip.training.history import Epoch
+from synthmed_clip.training.seeds import Entropy
+from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.selection import Selection
 
-_FORMAT = "synthmed-clip checkpoint 2"
+FORMAT = "synthmed-clip checkpoint 3"
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 
-def write(
-    path: str | Path,
-    learner: Learner,
-    selection: Selection | None,
-    log: list[Epoch],
-    identity: dict,
-) -> None:
-    """Write a fit's state after an epoch; `identity` is what a fit must share to go on from it."""
-    names = [name for name, _ in learner.head.named_parameters()]
-    tensors = {f"head.{name}": tensor for name, tensor in learner.head.state_dict().items()}
-    tensors |= {f"mean.{name}": tensor for name, tensor in learner.mean.state_dict().items()}
-    for index, state in learner.optimiser.state_dict()["state"].items():
-        tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
-    if selection is not None:
-        tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
-    data = {"format": _FORMAT, "identity": identity, "log": [asdict(epoch) for epoch in log]}
-    write_safetensors(path, tensors, data)
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A file that keeps a training's state.
 
-
-def read(path: str | Path, identity: dict, free: set[str]) -> tuple[dict[str, Tensor], dict]:
-    """Read a checkpoint, and refuse that of another fit.
-
-    Parameters
+    Attributes
     ----------
-    path : str or Path
+    path : Path
     identity : dict
-        Of the fit that wants to go on.
-    free : set of str
-        Entries of it that may differ.
-
-    Returns
-    -------
-    tensors, data
-        For `restore`; `data["identity"]` is the checkpoint's.
-
-    Raises
-    ------
-    ValueError
-        That names the first setting that differs.
+        What a fit must share to go on from it, its entropy included.
+    saved : (dict of Tensor, dict) or None
+        What the file held when it was opened.
     """
-    tensors, data = read_safetensors(path, _FORMAT)
-    theirs = data["identity"]
-    for key, ours in _plain(identity).items():
-        if key not in free and theirs.get(key) != ours:
-            name = {"entropy": "rng", "support": "images"}.get(key, key)
-            was = " were others" if key == "support" else f" was {theirs.get(key)!r}, now {ours!r}"
-            raise ValueError(
-                f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint"
-            )
-    return tensors, data
 
+    path: Path
+    identity: dict[str, Any]
+    saved: tuple[dict[str, Tensor], dict[str, Any]] | None
 
-def restore(
-    learner: Learner,
-    selection: Selection | None,
-    tensors: dict[str, Tensor],
-    data: dict,
-) -> list[Epoch]:
-    """Bring learner and selection to where the checkpoint was; return its log."""
-    for part, head in (("head", learner.head), ("mean", learner.mean)):
-        head.load_state_dict({name: tensors[f"{part}.{name}"] for name in head.state_dict()})
-    names = [name for name, _ in learner.head.named_parameters()]
-    state = {
-        index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
-        for index, name in enumerate(names)
-        if f"adam.{name}.step" in tensors
-    }
-    learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": state})
-    log = [Epoch(**epoch) for epoch in data["log"]]
-    if selection is not None:
-        selection.best = {name: tensors[f"best.{name}"] for name in learner.head.state_dict()}
-        selection.highest = max(cast(float, epoch.validation) for epoch in log)
-    return log
+    @classmethod
+    def open(
+        cls, path: str | Path, identity: Mapping[str, Any], entropy: Entropy, free: set[str]
+    ) -> Checkpoint:
+        """Open a checkpoint that is there or is yet to be written, and refuse that of another fit.
 
+        Parameters
+        ----------
+        path : str or Path
+        identity : mapping
+            Of the fit, JSON-ready.
+        entropy : tuple of int
+        free : set of str
+            Entries that may differ; where `entropy` may, the file's goes on.
 
-def _plain(value: object) -> Any:
-    """The value as JSON gives it back: lists for tuples."""
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+        Raises
+        ------
+        ValueError
+            That names the first entry that differs, or says that the file is damaged.
+        """
+        ours = json.loads(json.dumps({**identity, "entropy": entropy}))  # lists for tuples
+        if not Path(path).exists():
+            return cls(Path(path), ours, None)
+        tensors, data = read_safetensors(path, FORMAT)
+        theirs = data["identity"]
+        for key, value in ours.items():
+            if key not in free and theirs.get(key) != value:
+                name = {"entropy": "rng"}.get(key, key)
+                was = f" was {theirs.get(key)!r}, now {value!r}"
+                if key == "images":
+                    was = " were others"
+                raise ValueError(
+                    f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint"
+                )
+        return cls(Path(path), ours | {"entropy": theirs["entropy"]}, (tensors, data))
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def entropy(self) -> Entropy:
+        """The fit's, or the file's where it goes on."""
+        return tuple(self.identity["entropy"])
+
+    def write(self, learner: Learner, selection: Selection | None, log: list[Epoch]) -> None:
+        """Write a training's state after an epoch."""
+        names = [name for name, _ in learner.module.named_parameters()]
+        tensors = {f"module.{name}": t for name, t in learner.module.state_dict().items()}
+        tensors |= {f"mean.{name}": t for name, t in learner.mean.state_dict().items()}
+        for index, state in learner.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
+        if selection is not None:
+            tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
+        data = {"format": FORMAT, "identity": self.identity, "log": [asdict(epoch) for epoch in log]}
+        write_safetensors(self.path, tensors, data)
+
+    def restore(self, learner: Learner, selection: Selection | None) -> list[Epoch]:
+        """Bring learner and selection to where the file was; return its log, empty without one."""
+        if self.saved is None:
+            return []
+        tensors, data = self.saved
+        for part, module in (("module", learner.module), ("mean", learner.mean)):
+            module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
+        names = [name for name, _ in learner.module.named_parameters()]
+        state = {
+            index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
+            for index, name in enumerate(names)
+            if f"adam.{name}.step" in tensors
+        }
+        learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": state})
+        log = [Epoch(**epoch) for epoch in data["log"]]
+        if selection is not None:
+            selection.best = {
+                name: tensors[f"best.{name}"] for name in learner.module.state_dict()
+            }
+            selection.highest = max(cast(float, epoch.validation) for epoch in log)
+        return log

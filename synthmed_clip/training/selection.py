@@ -2,71 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-import torch
-from torch import Tensor
-
-from synthmed_clip.backbone.model import Backbone
-from synthmed_clip.data.images import square
-from synthmed_clip.data.layouts import Item
-from synthmed_clip.evaluation.metrics import image_metrics
-from synthmed_clip.methods.mediclip.assembly import encode_classes
-from synthmed_clip.methods.mediclip.head import Head, anomaly_map
-from synthmed_clip.methods.mediclip.settings import VARIANTS, Settings
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
+from torch import Tensor, nn
 
 
-class Selection:
-    """Keeps the head of the epoch with the highest Image-AUROC; of equals, the first.
-
-    The validation images pass the frozen backbone once.
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Labelled images, as a method sees them.
 
     Attributes
     ----------
-    digest : str
-        Of images and labels.
+    pixels : Tensor
+        `(N, C, S, S)` float32, 0 to 255.
+    abnormal : ndarray
+        `(N,)` bool.
+
+    Raises
+    ------
+    ValueError
+        If all are of one kind.
+    """
+
+    pixels: Tensor
+    abnormal: NDArray[np.bool_]
+
+    def __post_init__(self) -> None:
+        """Require both kinds."""
+        if self.abnormal.all() or not self.abnormal.any():
+            raise ValueError("validation needs normal and abnormal images; all are of one kind")
+
+    @property
+    def digest(self) -> str:
+        """Of images and labels."""
+        return sha256(self.pixels.numpy().tobytes() + self.abnormal.tobytes()).hexdigest()
+
+
+class Selection:
+    """Keeps the module of the epoch with the highest Image-AUROC; of equals, the first.
+
+    Parameters
+    ----------
+    abnormal : ndarray
+        `(N,)` bool, labels of the validation images.
+    score : callable
+        The images' scores `(N,)` by a module.
+
+    Attributes
+    ----------
     best : dict of Tensor
-        The head's state at that epoch.
+        The module's state at that epoch.
     highest : float
         Its Image-AUROC.
     """
 
-    def __init__(self, backbone: Backbone, settings: Settings, items: Sequence[Item]) -> None:
-        grey = VARIANTS[settings.variant].grey_test
-        pixels = np.stack([square(item.image, settings.image_size, grey)[0] for item in items])
-        self._abnormal = np.array([item.abnormal for item in items])
-        if self._abnormal.all() or not self._abnormal.any():
-            raise ValueError("validation needs normal and abnormal images; all are of one kind")
-        self.digest = sha256(pixels.tobytes() + self._abnormal.tobytes()).hexdigest()
-        batches = torch.from_numpy(pixels).split(settings.batch_size)
-        self._features = [backbone.features(batch, settings.layers) for batch in batches]
-        self._backbone, self._settings = backbone, settings
+    def __init__(
+        self, abnormal: NDArray[np.bool_], score: Callable[[nn.Module], Tensor]
+    ) -> None:
+        self._abnormal, self._score = abnormal, score
         self.best: dict[str, Tensor] = {}
         self.highest = -1.0
 
-    def consider(self, head: Head) -> float:
-        """Return the head's Image-AUROC, and remember its state if it is the best so far."""
-        settings = self._settings
-        with torch.inference_mode():
-            classes = encode_classes(self._backbone, settings, head)
-            maps = [
-                anomaly_map(
-                    head,
-                    features,
-                    classes,
-                    size=settings.image_size,
-                    temperature=settings.temperature,
-                    softmax_first=VARIANTS[settings.variant].softmax_first,
-                )
-                for features in self._features
-            ]
-        scores = torch.cat([found.amax((1, 2)).cpu() for found in maps]).numpy()
-        found = image_metrics(scores, self._abnormal, resamples=1)["AUROC"].value
+    def consider(self, module: nn.Module) -> float:
+        """Return the module's Image-AUROC, and remember its state if it is the best so far."""
+        scores, abnormal = self._score(module).numpy(), self._abnormal
+        pairs = abnormal.sum() * (~abnormal).sum()
+        found = float(mannwhitneyu(scores[abnormal], scores[~abnormal]).statistic / pairs)
         if found > self.highest:
             self.highest = found
-            self.best = {
-                name: tensor.detach().clone() for name, tensor in head.state_dict().items()
-            }
+            self.best = {name: t.detach().clone() for name, t in module.state_dict().items()}
         return found

@@ -4,30 +4,48 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import synthmed
+from synthmed_clip.training.seeds import ORDER, SYNTHETIC, Entropy
 
-# First entries of the spawn keys: what a random number is for.
-INITIAL, SYNTHETIC, ORDER, CALIBRATION = range(4)
 _TRIES = 5
+Pair = tuple[NDArray[np.uint8], NDArray[np.bool_]]
+
+
+class EmptyImage(synthmed.NothingToSee):
+    """A support image that carries no anomaly.
+
+    Attributes
+    ----------
+    index : int
+        Which one, from 0.
+    """
+
+    def __init__(self, index: int, reason: object) -> None:
+        super().__init__(f"support image {index}, counted from 0: {reason}")
+        self.index = index
+
+    def __reduce__(self) -> tuple[type[EmptyImage], tuple[int, str]]:
+        """Pickle by its arguments: workers raise it, too."""
+        return type(self), (self.index, str(self).partition(": ")[2])
 
 
 def synthesise(
     recipe: synthmed.Generator,
-    images: np.ndarray,
+    images: NDArray[np.uint8],
     index: int,
-    entropy: tuple[int, ...],
+    entropy: Entropy,
     key: tuple[int, ...],
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Pair:
     """Put a fresh anomaly on one support image; every other support image may be a donor.
 
     Parameters
@@ -47,7 +65,7 @@ def synthesise(
 
     Raises
     ------
-    synthmed.NothingToSee
+    EmptyImage
         If the image carries no visible anomaly in several attempts.
     """
     for attempt in range(_TRIES):
@@ -57,7 +75,7 @@ def synthesise(
             return image, mask
         except synthmed.NothingToSee as error:
             reason = error
-    raise synthmed.NothingToSee(f"support image {index}, counted from 0: {reason}")
+    raise EmptyImage(index, reason)
 
 
 class Steps(Dataset, ABC):
@@ -66,7 +84,7 @@ class Steps(Dataset, ABC):
     """
 
     batch_size: int
-    entropy: tuple[int, ...]
+    entropy: Entropy
 
     @property
     @abstractmethod
@@ -74,7 +92,7 @@ class Steps(Dataset, ABC):
         """How many images there are."""
 
     @abstractmethod
-    def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, epoch: int, index: int) -> Pair:
         """Return what an epoch shows of an image: `(S, S)` uint8, and its mask, bool."""
 
     @property
@@ -97,33 +115,45 @@ class SyntheticSteps(Steps):
     """One fresh synthetic image per support image and epoch."""
 
     recipe: synthmed.Generator
-    images: np.ndarray
+    images: NDArray[np.uint8]
     batch_size: int
-    entropy: tuple[int, ...]
+    entropy: Entropy
 
     @property
     def count(self) -> int:
         return len(self.images)
 
-    def pair(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, epoch: int, index: int) -> Pair:
         return synthesise(self.recipe, self.images, index, self.entropy, (SYNTHETIC, epoch))
 
 
-def require_anomalies(steps: SyntheticSteps, items: Sequence[Path | np.ndarray]) -> None:
-    """Draw once on every image, so that an empty one is named now and not by a worker in some
-    epoch.
+def as_bytes(support: Tensor) -> NDArray[np.uint8]:
+    """Bring support images `(k, 1, S, S)` back to the 8-bit ones that they were made of, `(k, S, S)`.
 
     Raises
     ------
-    synthmed.NothingToSee
-        If one of `items`, from which the steps' images were made, is too empty to carry an anomaly.
+    ValueError
+        If they are not grey, or not of whole numbers from 0 to 255.
     """
-    for index, item in enumerate(items):
-        try:
-            steps.pair(0, index)
-        except synthmed.NothingToSee as error:
-            name = f"{item}: " if isinstance(item, Path) else ""
-            raise synthmed.NothingToSee(f"{name}{error}") from None
+    if support.ndim != 4 or support.shape[1] != 1:
+        raise ValueError(f"support must be grey images (N, 1, S, S), not {tuple(support.shape)}")
+    images = support[:, 0].cpu().numpy()
+    converted = images.astype(np.uint8)
+    if not np.array_equal(converted, images):
+        raise ValueError("support must hold whole numbers from 0 to 255")
+    return converted
+
+
+def require_anomalies(steps: SyntheticSteps) -> None:
+    """Draw once on every image, so that an empty one is named now and not by a worker in some epoch.
+
+    Raises
+    ------
+    EmptyImage
+        If one is too empty to carry an anomaly.
+    """
+    for index in range(steps.count):
+        steps.pair(0, index)
 
 
 def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, linear
+
+from synthmed_clip.methods.maps import mean_of, resize
 
 CONTEXT_SIGMA = 0.02
 
@@ -130,31 +131,5 @@ def anomaly_map(
         layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
     if softmax_first:
         layers = [logit.sigmoid() for logit in layers]
-    largest = max((layer.shape[1:] for layer in layers), key=math.prod)
-    mean = torch.stack([resize(layer, largest) for layer in layers]).mean(0)
-    full = resize(mean, (size, size))
+    full = resize(mean_of(layers), (size, size))
     return full if softmax_first else full.sigmoid()
-
-
-def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
-    """Bilinear interpolation with aligned corners, `(B, h, w)` to `(B, *shape)`.
-
-    Two matrix products rather than torch's interpolation: its gradient is not deterministic on
-    CUDA.
-    """
-    if tuple(maps.shape[1:]) == tuple(shape):
-        return maps
-    rows = _interpolation(maps.shape[1], shape[0], maps.device)
-    columns = _interpolation(maps.shape[2], shape[1], maps.device)
-    return rows @ maps @ columns.T
-
-
-@lru_cache(maxsize=32)
-def _interpolation(n: int, m: int, device: torch.device) -> Tensor:
-    """The matrix, `(m, n)` float32, that interpolates n samples linearly at m points,
-    ends on ends.
-    """
-    with torch.inference_mode(False):  # what is cached in inference must serve training, too
-        at = torch.linspace(0, n - 1, m, dtype=torch.float64)
-        weight = (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)
-        return weight.float().to(device)

@@ -12,47 +12,6 @@ from torch.nn.functional import normalize
 
 from synthmed_clip.backbone.text import TextTower
 
-PAPER_WORDS = (("normal", "healthy"), ("disease",))
-RELEASE_WORDS = (
-    (
-        "normal",
-        "healthy",
-        "negative",
-        "unremarkable",
-        "clear",
-        "asymptomatic",
-        "normal findings",
-        "no findings",
-        "in good health",
-        "no evidence of disease",
-    ),
-    (
-        "abnormal",
-        "positive",
-        "symptomatic",
-        "disease",
-        "lesion",
-        "pathological",
-        "impaired",
-        "evidence of disease",
-        "abnormal finding",
-        "pathological condition",
-        "pathological abnormality",
-    ),
-)
-HARD_WORDS = (  # for prompts without learnable context: the paper's words in plain sentences
-    (
-        "a medical image of normal tissue",
-        "a medical image of healthy tissue",
-        "a scan showing normal tissue",
-        "a scan showing healthy tissue",
-        "a photo of normal tissue",
-        "a photo of healthy tissue",
-    ),
-    ("a medical image of disease", "a scan showing disease", "a photo of disease"),
-)
-
-
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """The frozen parts of the prompts of both classes, embedded once.

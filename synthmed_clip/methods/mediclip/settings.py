@@ -1,17 +1,58 @@
-"""What defines a fitted detector, as plain data."""
+"""Where the paper and its authors' released code differ, apart from the synthesis."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from synthmed_clip.methods.mediclip.prompts import PAPER_WORDS, RELEASE_WORDS
+from synthmed_clip.methods.base import Channels
 
 Words = tuple[tuple[str, ...], tuple[str, ...]]
+"""Class words: normal, abnormal."""
+
+PAPER_WORDS = (("normal", "healthy"), ("disease",))
+RELEASE_WORDS = (
+    (
+        "normal",
+        "healthy",
+        "negative",
+        "unremarkable",
+        "clear",
+        "asymptomatic",
+        "normal findings",
+        "no findings",
+        "in good health",
+        "no evidence of disease",
+    ),
+    (
+        "abnormal",
+        "positive",
+        "symptomatic",
+        "disease",
+        "lesion",
+        "pathological",
+        "impaired",
+        "evidence of disease",
+        "abnormal finding",
+        "pathological condition",
+        "pathological abnormality",
+    ),
+)
+HARD_WORDS = (  # for prompts without learnable context: the paper's words in plain sentences
+    (
+        "a medical image of normal tissue",
+        "a medical image of healthy tissue",
+        "a scan showing normal tissue",
+        "a scan showing healthy tissue",
+        "a photo of normal tissue",
+        "a photo of healthy tissue",
+    ),
+    ("a medical image of disease", "a scan showing disease", "a photo of disease"),
+)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """Where the paper and its authors' released code differ, apart from the synthesis.
+    """The method as published, or as the authors' code has it.
 
     Attributes
     ----------
@@ -23,109 +64,18 @@ class Variant:
         Whether the text encoder keeps its causal mask.
     softmax_first : bool
         Softmax per layer before the mean over layers, rather than after it.
-    grey_test : bool
-        Whether colour images are reduced to grey when predicting, too.
+    channels : {'grey', 'colour'}
+        How images to be scored are read.
     """
 
     words: Words
     temperature: float
     causal: bool
     softmax_first: bool
-    grey_test: bool
+    channels: Channels
 
 
 VARIANTS = {
-    "paper": Variant(PAPER_WORDS, 0.07, causal=True, softmax_first=True, grey_test=True),
-    "release": Variant(RELEASE_WORDS, 1.0, causal=False, softmax_first=False, grey_test=False),
+    "paper": Variant(PAPER_WORDS, 0.07, causal=True, softmax_first=True, channels="grey"),
+    "release": Variant(RELEASE_WORDS, 1.0, causal=False, softmax_first=False, channels="colour"),
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that `fit` was told, resolved: with the weights, enough to rebuild the detector.
-
-    Attributes
-    ----------
-    variant : str
-        'paper' or 'release'.
-    backbone : str
-        open_clip's name, or the name of the configuration's file.
-    config : dict or None
-        The configuration, where it came from a file.
-    weights : str or None
-        Tag or file.
-    random_text : bool
-        Whether the text tower is random.
-    image_size : int
-    layers : tuple of int
-        Counted from 1.
-    words : pair of tuple of str
-    tokens : int
-    temperature : float
-    recipe : dict
-        Of the synthetic anomalies, as `to_dict` of the generator gives it; empty for an imported
-        checkpoint.
-    epochs, batch_size, lr, betas, average
-        Of the optimisation.
-    entropy : tuple of int
-        From which all random numbers of the fit are derived.
-    precision : str
-        In which it was fitted, 'float32' or 'bfloat16'.
-    adapters : bool
-        Whether adapters are learnt; otherwise channels are average-pooled (the paper's ablation).
-    support : tuple of str
-        Digest of each support image as the backbone sees it (`images.digest`): which they were,
-        without showing them.
-    start : str or None
-        SHA-256 of the head that the fit began with, where it was another detector's.
-    validation : str or None
-        SHA-256 of the validation images and labels by which the epoch was chosen, where there were
-        any.
-    """
-
-    variant: str
-    backbone: str
-    config: dict | None
-    weights: str | None
-    random_text: bool
-    image_size: int
-    layers: tuple[int, ...]
-    words: Words
-    tokens: int
-    temperature: float
-    recipe: dict
-    epochs: int
-    batch_size: int
-    lr: float
-    betas: tuple[float, float]
-    entropy: tuple[int, ...]
-    precision: str
-    adapters: bool = True
-    average: float = 0.0
-    support: tuple[str, ...] = ()
-    start: str | None = None
-    validation: str | None = None
-
-    def to_dict(self) -> dict:
-        """Return JSON-ready data."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: dict) -> Settings:
-        """Rebuild from what `to_dict` gave, through JSON or not."""
-        words = tuple(tuple(group) for group in data["words"])
-        lists = {key: tuple(data[key]) for key in ("layers", "betas", "entropy", "support")}
-        return cls(**{**data, **lists, "words": words})
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """Mean losses over one epoch; `number` counts from 1, `validation` is Image-AUROC where there
-    is such a set.
-    """
-
-    number: int
-    loss: float
-    focal: float
-    dice: float
-    validation: float | None = None

@@ -1,0 +1,263 @@
+"""The door: what a detection method is, and what comes of fitting one."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import synthmed
+from synthmed.digests import digest_array, digest_json
+from synthmed_clip.methods.values import annotations_of, convert
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.training.history import History
+    from synthmed_clip.training.seeds import RNG
+
+Channels = Literal["grey", "colour"]
+State = dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a fitted method says of images; the higher, the more abnormal.
+
+    Attributes
+    ----------
+    scores : Tensor
+        `(N,)` float32.
+    maps : Tensor
+        `(N, S, S)` float32, S the backbone's image size; S is 0 where a method has no maps.
+    """
+
+    scores: Tensor
+    maps: Tensor
+
+
+class Fitted(ABC):
+    """A method fitted on support images; made by `Method.fit` or `Method.restore`.
+
+    Attributes
+    ----------
+    history : History or None
+        How it was learnt, where it was.
+    map_range : (float, float)
+        What the colours of a heat map span.
+    """
+
+    history: History | None = None
+    map_range: tuple[float, float] = (0.0, 1.0)
+
+    @abstractmethod
+    def score(self, pixels: Tensor) -> Scores:
+        """Score images.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            `(N, C, S, S)` float32, 0 to 255, C = 1 (grey) or 3.
+        """
+
+    @abstractmethod
+    def state(self) -> State:
+        """Return all that `Method.restore` needs: tensors and JSON-ready values, by name."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 of its state."""
+        import torch
+
+        return digest_json(
+            {
+                name: digest_array(value.detach().cpu().numpy())
+                if isinstance(value, torch.Tensor)
+                else value
+                for name, value in self.state().items()
+            }
+        )
+
+    def score_left_out(self, support: Tensor) -> Scores | None:
+        """Score the support images, each left out of what judges it; None where that cannot be.
+
+        Parameters
+        ----------
+        support : Tensor
+            The images that it was fitted on, as `Method.fit` got them.
+        """
+        return None
+
+
+class Method(ABC):
+    """Base of every way to find anomalies: a frozen dataclass of its hyperparameters.
+
+    A subclass declares each hyperparameter once, as an annotated field with a default; the command
+    line, the protocol, a saved detector and the README's table take it from there. Values are
+    brought to the annotations' types, or refused by name. A subclass is known by its name as soon
+    as its module is imported.
+
+    Attributes
+    ----------
+    name : str
+        On the command line and in tables; made of the class's name unless it is given as
+        `class MyMethod(Method, name="my-own")`.
+    least_support : int
+        How many support images it needs; 0 for a method that looks at none.
+    """
+
+    name: ClassVar[str]
+    least_support: ClassVar[int] = 1
+    known: ClassVar[dict[str, type[Method]]] = {}
+
+    def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:
+        """Make the class known by its name."""
+        super().__init_subclass__(**kwargs)
+        cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        Method.known[_type_of(cls)] = cls
+
+    def __post_init__(self) -> None:
+        """Bring every value to its field's type.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If one is of another type, or out of its bounds; it is named.
+        """
+        annotations = annotations_of(type(self))
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = convert(field.name, getattr(self, field.name), annotations[field.name])
+            object.__setattr__(self, field.name, value)
+
+    @abstractmethod
+    def fit(self, support: Tensor, backbone: Backbone, rng: RNG) -> Fitted:
+        """Fit the method to normal images.
+
+        Parameters
+        ----------
+        support : Tensor
+            `(N, C, S, S)` float32, 0 to 255; nothing is labelled.
+        backbone : Backbone
+        rng : None, int, SeedSequence, BitGenerator or Generator
+            All randomness comes from it (SPEC 7).
+
+        Notes
+        -----
+        Further keyword arguments with a default are options of the fit, not of the method
+        (a checkpoint, say): `synthmed_clip.fit` passes on those that a method names, and refuses
+        the others.
+        """
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, state: State, backbone: Backbone) -> Fitted:
+        """Make a fitted method of what `Fitted.state` gave; its tensors are on the CPU.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If something is missing, or does not fit the backbone.
+        """
+
+    @classmethod
+    def takes(cls, option: str) -> bool:
+        """Whether `fit` names an option, as a checkpoint."""
+        parameters = inspect.signature(cls.fit).parameters
+        return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+
+    def resolved(self, backbone: Backbone) -> Self:
+        """Return the method with those defaults filled in that depend on the backbone.
+
+        Raises
+        ------
+        ValueError
+            If a value does not fit the backbone.
+        """
+        return self
+
+    @property
+    def channels(self) -> Channels:
+        """Whether images to be scored come in grey or in colour; support images are grey."""
+        return "grey"
+
+    @property
+    def synthesis(self) -> synthmed.Generator | None:
+        """What it draws synthetic anomalies with; None for a method that draws none."""
+        return None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the type's name and every value, JSON-ready."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return {"type": _type_of(type(self))} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Rebuild from what `to_dict` gave, through JSON or not; values left out have their defaults.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the type is unknown or is not this one, a key is unknown, or a value is of another
+            type or out of its bounds.
+
+        Examples
+        --------
+        >>> from synthmed_clip import Method, NearestPatch
+        >>> Method.from_dict(NearestPatch(pool=0.01).to_dict())
+        NearestPatch(layers=None, pool=0.01)
+        """
+        if not isinstance(data, Mapping):
+            raise TypeError(f"a method must come as a mapping, not {data!r}")
+        kind = data.get("type", _type_of(cls))
+        found = Method.known.get(kind) if isinstance(kind, str) else None
+        if found is None:
+            module, _, name = str(kind).rpartition(":")
+            hint = f"; import {module} first" if module else _did_you_mean(name, Method.known)
+            raise ValueError(f"no method {kind!r} is known{hint}")
+        if not issubclass(found, cls):
+            raise ValueError(f"expected a {cls.__name__}, not a {found.__name__}")
+        names = [field.name for field in dataclasses.fields(found)]  # type: ignore[arg-type]
+        for key in data:
+            if key != "type" and key not in names:
+                known = f"it has: {', '.join(names) or 'none'}"
+                raise ValueError(f"{kind} has no {key!r}{_did_you_mean(str(key), names)}; {known}")
+        annotations = annotations_of(found)
+        return found(**{k: convert(k, v, annotations[k]) for k, v in data.items() if k != "type"})
+
+    @classmethod
+    def named(cls, name: str) -> type[Method]:
+        """Return the method of a name as it stands on the command line.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        for method in Method.known.values():
+            if method.name == name:
+                return method
+        names = [method.name for method in Method.known.values()]
+        raise ValueError(f"no method {name!r}{_did_you_mean(name, names)}; there are: {', '.join(names)}")
+
+
+def _type_of(cls: type) -> str:
+    """The name that stands for a class in data: our own by their names, others with their module."""
+    if cls.__module__.startswith("synthmed_clip."):
+        return cls.__name__
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Method | synthmed.Generator):
+        return value.to_dict()
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _did_you_mean(word: str, known: Mapping[str, Any] | list[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {close[0]!r}?" if close else ""

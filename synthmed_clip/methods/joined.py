@@ -1,0 +1,178 @@
+"""Several methods in one: the sum of their maps, each standardised on the support images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Self
+
+from annotated_types import MinLen
+
+import synthmed
+
+from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
+from synthmed_clip.methods.mediclip.method import MediCLIP
+from synthmed_clip.methods.nearest_patch import NearestPatch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.training.history import History
+    from synthmed_clip.training.seeds import RNG
+
+
+@dataclass(frozen=True)
+class Joined(Method):
+    """The sum of several methods' maps, each standardised by mean and deviation on the support.
+
+    A score is the largest value of the sum: standard deviations above the support's mean pixel.
+    What can leave a support image out of what judges it does so; MediCLIP cannot, and its maps are
+    nearly zero on the images that it was fitted on: the smaller their deviation, the more they
+    weigh.
+
+    Parameters
+    ----------
+    parts : tuple of Method
+        Two or more.
+    """
+
+    parts: Annotated[tuple[Method, ...], MinLen(2)] = (MediCLIP(), NearestPatch())
+
+    least_support = 2
+
+    @property
+    def channels(self) -> Channels:
+        """Colour if any part takes colour; the others see it as grey."""
+        return "colour" if any(part.channels == "colour" for part in self.parts) else "grey"
+
+    @property
+    def synthesis(self) -> synthmed.Generator | None:
+        """That of the first part that has one."""
+        return next((part.synthesis for part in self.parts if part.synthesis), None)
+
+    def resolved(self, backbone: Backbone) -> Self:
+        """Resolve the parts."""
+        return replace(self, parts=tuple(part.resolved(backbone) for part in self.parts))
+
+    def fit(
+        self,
+        support: Tensor,
+        backbone: Backbone,
+        rng: RNG = None,
+        *,
+        fitted: Mapping[Method, Fitted] = MappingProxyType({}),
+        workers: int | None = None,
+        progress: bool = False,
+    ) -> FittedJoined:
+        """Fit the parts, each with the same seed, and standardise them.
+
+        Parameters
+        ----------
+        support, backbone, rng
+            As in `Method.fit`.
+        fitted : mapping of Method to Fitted
+            Parts, resolved, that are fitted on this support already, and need not be again.
+        workers, progress
+            For the parts that take them.
+
+        Raises
+        ------
+        ValueError
+            If a part gives no maps on this backbone.
+        """
+        import torch
+
+        from synthmed_clip.backbone.pixels import as_channels
+
+        method = self.resolved(backbone)
+        members = tuple(
+            fitted.get(part)
+            or part.fit(
+                as_channels(support, "grey"),
+                backbone,
+                rng,
+                **{
+                    name: value
+                    for name, value in {"workers": workers, "progress": progress}.items()
+                    if part.takes(name)
+                },
+            )
+            for part in method.parts
+        )
+        normal = [
+            (part.score_left_out(support) or part.score(support)).maps for part in members
+        ]
+        if any(maps.shape[-1] == 0 for maps in normal):
+            raise ValueError(f"a part has no maps on {backbone.name} that could be joined")
+        means = torch.stack([maps.mean() for maps in normal])
+        deviations = torch.stack([maps.std(correction=0) for maps in normal]).clamp_min(1e-6)
+        return FittedJoined(method, members, means, deviations)
+
+    @classmethod
+    def restore(cls, state: State, backbone: Backbone) -> FittedJoined:
+        """Restore the parts."""
+        method = cls.from_dict(state["method"])
+        members = []
+        for index, part in enumerate(method.parts):
+            prefix = f"parts.{index}."
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            members.append(type(part).restore(own, backbone))
+        count = (len(members),)
+        means, deviations = (state[name] for name in ("means", "deviations"))
+        if means.shape != count or deviations.shape != count:
+            raise ValueError(f"means and deviations must be {count}")
+        device = backbone.device
+        return FittedJoined(method, tuple(members), means.to(device), deviations.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedJoined(Fitted):
+    """Fitted parts, and how their maps are standardised.
+
+    Attributes
+    ----------
+    method : Joined
+        Resolved.
+    members : tuple of Fitted
+    means, deviations : Tensor
+        `(P,)`, of each part's maps of the support images.
+    """
+
+    method: Joined
+    members: tuple[Fitted, ...]
+    means: Tensor
+    deviations: Tensor
+
+    map_range = (0.0, 10.0)
+
+    @property
+    def history(self) -> History | None:  # type: ignore[override]
+        """That of the first part that learnt."""
+        return next((part.history for part in self.members if part.history), None)
+
+    def score(self, pixels: Tensor) -> Scores:
+        """Add the standardised maps; a score is their largest value."""
+        from synthmed_clip.backbone.pixels import as_channels
+
+        parts = zip(self.method.parts, self.members, strict=True)
+        return self._sum([m.score(as_channels(pixels, p.channels)) for p, m in parts])
+
+    def score_left_out(self, support: Tensor) -> Scores | None:
+        """Score them where every part can leave them out."""
+        parts = [part.score_left_out(support) for part in self.members]
+        known = [part for part in parts if part is not None]
+        return self._sum(known) if len(known) == len(parts) else None
+
+    def state(self) -> State:
+        """Return the parts' states, and how their maps are standardised."""
+        state = {"method": self.method.to_dict(), "means": self.means, "deviations": self.deviations}
+        for index, part in enumerate(self.members):
+            state |= {f"parts.{index}.{name}": value for name, value in part.state().items()}
+        return state
+
+    def _sum(self, parts: Sequence[Scores]) -> Scores:
+        columns = zip(parts, self.means, self.deviations, strict=True)
+        maps = sum((part.maps - mean) / deviation for part, mean, deviation in columns)
+        return Scores(maps.amax((1, 2)), maps)

@@ -1,0 +1,40 @@
+"""From maps of patches to maps of pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+
+def mean_of(maps: Sequence[Tensor]) -> Tensor:
+    """Average maps `(B, h, w)` of several layers, at the size of the largest one."""
+    largest = max((m.shape[1:] for m in maps), key=math.prod)
+    return torch.stack([resize(m, largest) for m in maps]).mean(0)
+
+
+def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bilinear interpolation with aligned corners, `(B, h, w)` to `(B, *shape)`.
+
+    Two matrix products rather than torch's interpolation: its gradient is not deterministic on
+    CUDA.
+    """
+    if tuple(maps.shape[1:]) == tuple(shape):
+        return maps
+    rows = _interpolation(maps.shape[1], shape[0], maps.device)
+    columns = _interpolation(maps.shape[2], shape[1], maps.device)
+    return rows @ maps @ columns.T
+
+
+@lru_cache(maxsize=32)
+def _interpolation(n: int, m: int, device: torch.device) -> Tensor:
+    """The matrix, `(m, n)` float32, that interpolates n samples linearly at m points,
+    ends on ends.
+    """
+    with torch.inference_mode(False):  # what is cached in inference must serve training, too
+        at = torch.linspace(0, n - 1, m, dtype=torch.float64)
+        weight = (1 - (at[:, None] - torch.arange(n, dtype=torch.float64)).abs()).clamp_min(0)
+        return weight.float().to(device)

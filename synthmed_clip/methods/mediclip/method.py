@@ -1,0 +1,261 @@
+"""MediCLIP as a method: its hyperparameters, fitted and restored. Loads torch when it is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+import synthmed
+from synthmed.digests import digest_array
+from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
+from synthmed_clip.methods.mediclip.settings import VARIANTS, Variant, Words
+from synthmed_clip.training.history import Epoch, History
+from synthmed_clip.training.seeds import INITIAL, RNG, draw_entropy, seed_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.methods.mediclip.model import Model
+    from synthmed_clip.training.selection import Labelled
+
+_Beta = Annotated[float, Interval(ge=0, lt=1)]
+_Words = Annotated[tuple[str, ...], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class MediCLIP(Method, name="mediclip"):
+    """CLIP with adapters and prompts that learn from synthetic anomalies.
+
+    Every epoch draws one fresh synthetic anomaly on each support image; adapters and prompt
+    context learn to map it, by focal plus Dice loss with Adam.
+
+    Parameters
+    ----------
+    variant : {'paper', 'release'}
+        The method as published, or as its authors' code has it.
+    layers : tuple of int, optional
+        Layers to read, from 1; by default half, three quarters and all of the depth.
+    normal_words, abnormal_words : tuple of str, optional
+        Class words; by default the variant's.
+    tokens : int
+        Learnable context vectors before each word; 0 for prompts as they stand.
+    temperature : float, optional
+        What similarities are divided by; by default 0.07 (paper) or 1 (release).
+    adapters : bool
+        Learn adapters; otherwise channels are average-pooled in their place.
+    recipe : Generator, optional
+        What draws the anomalies: a generator, a preset's name; by default the variant's preset.
+    epochs, batch_size : int
+        Of the training; an epoch shows each support image once.
+    lr : float
+        Adam's learning rate.
+    betas : (float, float)
+        Adam's.
+    average : float
+        The result is the mean of the head over all steps, each weighing this much of the next
+        (bias corrected; Polyak and Juditsky, 1992); 0 takes the last step's alone, as the paper.
+
+    References
+    ----------
+    Zhang, Xu, Qiu, Yan, Lang, Zhou, "MediCLIP: Adapting CLIP for Few-shot Medical Image Anomaly
+    Detection", MICCAI 2024, arXiv 2405.11315.
+
+    Examples
+    --------
+    >>> MediCLIP(tokens=4).to_dict()["tokens"]
+    4
+    """
+
+    variant: Literal["paper", "release"] = "paper"
+    layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
+    normal_words: _Words | None = None
+    abnormal_words: _Words | None = None
+    tokens: Annotated[int, Ge(0)] = 8
+    temperature: Annotated[float, Gt(0)] | None = None
+    adapters: bool = True
+    recipe: synthmed.Generator | None = None
+    epochs: Annotated[int, Ge(1)] = 200
+    batch_size: Annotated[int, Ge(1)] = 8
+    lr: Annotated[float, Gt(0)] = 1e-3
+    betas: tuple[_Beta, _Beta] = (0.5, 0.999)
+    average: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+
+    def __post_init__(self) -> None:
+        """Check the values; a class word must not be blank."""
+        super().__post_init__()
+        for name in ("normal_words", "abnormal_words"):
+            if any(not word.strip() for word in getattr(self, name) or ()):
+                raise ValueError(f"{name} must hold no blank word, not {getattr(self, name)!r}")
+
+    @property
+    def behaviour(self) -> Variant:
+        """What the variant decides beside its defaults."""
+        return VARIANTS[self.variant]
+
+    @property
+    def channels(self) -> Channels:
+        """The paper scores in grey, the release in colour."""
+        return self.behaviour.channels
+
+    @property
+    def synthesis(self) -> synthmed.Generator:
+        """The recipe, or the variant's preset."""
+        return synthmed.preset(self.variant) if self.recipe is None else self.recipe
+
+    @property
+    def words(self) -> Words:
+        """The class words, or the variant's."""
+        normal, abnormal = self.behaviour.words
+        return self.normal_words or normal, self.abnormal_words or abnormal
+
+    def resolved(self, backbone: Backbone) -> Self:
+        """Fill in the variant's and the backbone's defaults."""
+        layers = backbone.default_layers() if self.layers is None else self.layers
+        normal, abnormal = self.words
+        temperature = self.temperature or self.behaviour.temperature
+        return replace(
+            self,
+            layers=backbone.checked_layers(layers),
+            normal_words=normal,
+            abnormal_words=abnormal,
+            temperature=temperature,
+            recipe=self.synthesis,
+        )
+
+    def fit(
+        self,
+        support: Tensor,
+        backbone: Backbone,
+        rng: RNG = None,
+        *,
+        start: Fitted | None = None,
+        validation: Labelled | None = None,
+        checkpoint: str | Path | None = None,
+        callback: Callable[[Epoch], object] | None = None,
+        workers: int | None = None,
+        progress: bool = False,
+    ) -> FittedMediCLIP:
+        """Learn from synthetic anomalies on the support images; options as in `synthmed_clip.fit`.
+
+        Raises
+        ------
+        ValueError
+            For support images that are not grey and of whole numbers, a checkpoint of another fit,
+            a start that does not fit, or a loss that is no longer finite.
+        NothingToSee
+            If an image is too empty to carry an anomaly.
+        """
+        from synthmed_clip.training.checkpoint import Checkpoint
+        from synthmed_clip.training.loop import learn
+        from synthmed_clip.training.selection import Selection
+        from synthmed_clip.training.steps import SyntheticSteps, as_bytes, require_anomalies
+
+        method, images = self.resolved(backbone), as_bytes(support)
+        entropy = draw_entropy(rng)
+        history = History(
+            entropy,
+            start=None if start is None else start.digest(),
+            validation=None if validation is None else validation.digest,
+        )
+        saving = None
+        if checkpoint is not None:
+            identity = method.to_dict() | {
+                "images": digest_array(images),
+                "backbone": backbone.fingerprint,
+                "start": history.start,
+                "validation": history.validation,
+            }
+            # More epochs may be asked for than before; and with rng=None the checkpoint's goes on.
+            free = {"epochs"} | ({"entropy"} if rng is None else set())
+            saving = Checkpoint.open(checkpoint, identity, entropy, free)
+            history = replace(history, entropy=saving.entropy)
+        steps = SyntheticSteps(method.synthesis, images, method.batch_size, history.entropy)
+        require_anomalies(steps)
+        model = method.model(backbone, seed_of(history.entropy, INITIAL))
+        if start is not None:
+            if not isinstance(start, FittedMediCLIP):
+                raise TypeError(f"start must be a fitted MediCLIP, not {type(start).__name__}")
+            model = model.with_weights(start.model.head.state_dict(), "start")
+        selection = None
+        if validation is not None:
+            batches = validation.pixels.split(method.batch_size)
+            selection = Selection(validation.abnormal, model.scorer(batches))
+        head, log = learn(
+            model.head,
+            steps,
+            lambda pixels: model.maps_of(model.features(pixels), model.class_features()),
+            epochs=method.epochs,
+            lr=method.lr,
+            betas=method.betas,
+            average=method.average,
+            selection=selection,
+            checkpoint=saving,
+            callback=callback,
+            workers=workers,
+            progress="fit" if progress else None,
+        )
+        return FittedMediCLIP(method, model.with_head(head), replace(history, log=log))
+
+    def model(self, backbone: Backbone, seed: int = 0) -> Model:
+        """Bind the method, which must be resolved, to its backbone; what learns has random values."""
+        from synthmed_clip.methods.mediclip.model import Model
+
+        return Model.begin(
+            backbone,
+            layers=self.layers or (),
+            words=self.words,
+            tokens=self.tokens,
+            temperature=self.temperature or self.behaviour.temperature,
+            variant=self.behaviour,
+            adapters=self.adapters,
+            seed=seed,
+        )
+
+    @classmethod
+    def restore(cls, state: State, backbone: Backbone) -> FittedMediCLIP:
+        """Put a saved head on its backbone."""
+        method = cls.from_dict(state["method"]).resolved(backbone)
+        head = {name: state[name] for name in state if name not in ("method", "history", "classes")}
+        model = method.model(backbone).with_weights(head, "it")
+        classes = state["classes"]
+        if classes.shape != model.classes.shape:
+            expected = tuple(model.classes.shape)
+            raise ValueError(f"it does not fit {backbone.name}: classes is {tuple(classes.shape)}, not {expected}")
+        saved = state["history"]
+        history = None if saved is None else History.from_dict(saved)
+        return FittedMediCLIP(method, replace(model, classes=classes.to(backbone.device)), history)
+
+
+@dataclass(frozen=True, eq=False)
+class FittedMediCLIP(Fitted):
+    """A taught MediCLIP.
+
+    Attributes
+    ----------
+    method : MediCLIP
+        Resolved.
+    model : Model
+    history : History or None
+        None for a head that was imported.
+    """
+
+    method: MediCLIP
+    model: Model
+    history: History | None = None
+
+    def score(self, pixels: Tensor) -> Scores:
+        """Map images; a score is the map's maximum, in [0, 1]."""
+        maps = self.model.maps(pixels)
+        return Scores(maps.amax((1, 2)), maps)
+
+    def state(self) -> State:
+        """Return the head's tensors, the class features, and method and history as data."""
+        history = None if self.history is None else self.history.to_dict()
+        tensors = {**self.model.head.state_dict(), "classes": self.model.classes}
+        return {**tensors, "method": self.method.to_dict(), "history": history}

@@ -1,0 +1,122 @@
+"""One MediCLIP object: backbone, settings and head bound together, from images to maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.weights import first_mismatch
+from synthmed_clip.methods.mediclip.head import Head, anomaly_map
+from synthmed_clip.methods.mediclip.prompts import Prompts, class_features, embed_prompts
+from synthmed_clip.methods.mediclip.settings import Variant, Words
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A head on its backbone: class features, maps of features, maps of images.
+
+    Attributes
+    ----------
+    backbone : Backbone
+    head : Head
+        What learns: adapters and context, float32.
+    prompts : Prompts
+        The frozen parts of the prompts.
+    layers : tuple of int
+        Which the adapters belong to, from 1.
+    temperature : float
+    softmax_first : bool
+        As in `anomaly_map`.
+    classes : Tensor
+        `(2, D)` float32, f_n and f_a as the head's context gives them: constants once it is learnt.
+    """
+
+    backbone: Backbone
+    head: Head
+    prompts: Prompts
+    layers: tuple[int, ...]
+    temperature: float
+    softmax_first: bool
+    classes: Tensor
+
+    @classmethod
+    def begin(
+        cls,
+        backbone: Backbone,
+        *,
+        layers: tuple[int, ...],
+        words: Words,
+        tokens: int,
+        temperature: float,
+        variant: Variant,
+        adapters: bool,
+        seed: int,
+    ) -> Model:
+        """Make one with random values, always the same for the same seed."""
+        head = Head(
+            [backbone.channels[layer - 1] for layer in layers],
+            backbone.text_dim,
+            (len(words[0]), len(words[1])),
+            tokens,
+            backbone.text.width,
+            seed,
+            adapters,
+        ).to(backbone.device)
+        prompts = embed_prompts(backbone.text, words, tokens, variant.causal)
+        classes = torch.empty(2, backbone.text_dim)
+        model = cls(backbone, head, prompts, layers, temperature, variant.softmax_first, classes)
+        return model.with_head(head)
+
+    def with_head(self, head: Head) -> Model:
+        """Return the same with another head, and the class features that its context gives."""
+        with torch.no_grad():
+            changed = replace(self, head=head)
+            return replace(changed, classes=changed.class_features())
+
+    def with_weights(self, state: dict[str, Tensor], source: str) -> Model:
+        """Let the head have other weights; ValueError names the first that does not fit."""
+        problem = first_mismatch(self.head.state_dict(), state)
+        if problem:
+            where = f"{self.backbone.name} with layers {self.layers}"
+            raise ValueError(f"{source} does not fit {where}: {problem}")
+        self.head.load_state_dict(state)
+        return self.with_head(self.head)
+
+    def class_features(self) -> Tensor:
+        """Encode the prompts with the head's context as it is now, `(2, D)`, with gradient."""
+        return class_features(self.backbone.text, self.prompts, self.head.context)
+
+    def features(self, pixels: Tensor) -> list[Tensor]:
+        """Return the frozen features of images, one tensor a layer."""
+        return self.backbone.features(pixels, self.layers)
+
+    def maps_of(self, features: Sequence[Tensor], classes: Tensor | None = None) -> Tensor:
+        """Return the maps `(B, S, S)` of features, in [0, 1], by its own class features or others."""
+        return anomaly_map(
+            self.head,
+            features,
+            self.classes if classes is None else classes,
+            size=self.backbone.image_size,
+            temperature=self.temperature,
+            softmax_first=self.softmax_first,
+        )
+
+    @torch.inference_mode()
+    def maps(self, pixels: Tensor) -> Tensor:
+        """Return the maps of images, `(B, S, S)` float32, in [0, 1]."""
+        return self.maps_of(self.features(pixels))
+
+    def scorer(self, batches: Sequence[Tensor]) -> Callable[[Head], Tensor]:
+        """Return what scores images `(N,)` with other heads; they pass the backbone once, now."""
+        kept = [self.features(pixels) for pixels in batches]
+
+        def score(head: Head) -> Tensor:
+            with torch.inference_mode():
+                model = self.with_head(head)
+                return torch.cat([model.maps_of(part).amax((1, 2)).cpu() for part in kept])
+
+        return score

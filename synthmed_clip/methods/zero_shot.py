@@ -1,0 +1,111 @@
+"""CLIP as it is, with prompts as they stand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from annotated_types import MinLen
+
+from synthmed_clip.methods.base import Fitted, Method, Scores, State
+from synthmed_clip.methods.mediclip.settings import HARD_WORDS
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.training.seeds import RNG
+
+_LOGIT_SCALE = 100  # CLIP's, at the end of its training
+_CHUNK = 16
+_Words = Annotated[tuple[str, ...], MinLen(1)]
+
+
+@dataclass(frozen=True)
+class ZeroShot(Method):
+    """Similarity to the texts of two classes, softmax; no image is looked at beforehand.
+
+    Scores come from the pooled image feature; maps from the last layer's patch tokens through the
+    tower's own norm and projection. A tower that has no such thing, as convolutional ones, gives
+    no maps.
+
+    Parameters
+    ----------
+    normal_words, abnormal_words : tuple of str
+        The prompts.
+
+    References
+    ----------
+    Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
+    """
+
+    normal_words: _Words = HARD_WORDS[0]
+    abnormal_words: _Words = HARD_WORDS[1]
+
+    least_support = 0
+
+    def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedZeroShot:
+        """Encode the prompts."""
+        import torch
+
+        from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts
+
+        with torch.inference_mode():
+            prompts = embed_prompts(backbone.text, (self.normal_words, self.abnormal_words), 0)
+            context = prompts.embedded.new_zeros(len(prompts.read), 0, backbone.text.width)
+            return FittedZeroShot(self, backbone, class_features(backbone.text, prompts, context))
+
+    @classmethod
+    def restore(cls, state: State, backbone: Backbone) -> FittedZeroShot:
+        """Take the class features from a state."""
+        classes = state["classes"]
+        if classes.shape != (2, backbone.text_dim):
+            raise ValueError(f"classes is {tuple(classes.shape)}, not (2, {backbone.text_dim})")
+        method = cls.from_dict(state["method"])
+        return FittedZeroShot(method, backbone, classes.to(backbone.device))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedZeroShot(Fitted):
+    """The two class features on their backbone.
+
+    Attributes
+    ----------
+    method : ZeroShot
+    backbone : Backbone
+    classes : Tensor
+        `(2, D)` float32.
+    """
+
+    method: ZeroShot
+    backbone: Backbone
+    classes: Tensor
+
+    def score(self, pixels: Tensor) -> Scores:
+        """Compare images, and their patches, with the two texts; in [0, 1]."""
+        import torch
+        from torch.nn.functional import normalize
+
+        from synthmed_clip.methods.maps import resize
+
+        direction = (self.classes[1] - self.classes[0]) * _LOGIT_SCALE
+        size, scores, maps = self.backbone.image_size, [], []
+        with torch.inference_mode():
+            for batch in pixels.split(_CHUNK):
+                pooled, tokens = self.backbone.joint_features(batch)
+                scores.append((normalize(pooled.float(), dim=-1) @ direction).sigmoid())
+                if tokens is None:
+                    maps.append(pooled.new_empty(len(batch), 0, 0, dtype=torch.float32))
+                    continue
+                side = int(tokens.shape[1] ** 0.5)
+                small = (normalize(tokens.float(), dim=-1) @ direction).sigmoid()
+                maps.append(resize(small.reshape(-1, side, side), (size, size)))
+        return Scores(torch.cat(scores), torch.cat(maps))
+
+    def score_left_out(self, support: Tensor) -> Scores:
+        """Score them: nothing was learnt from them."""
+        return self.score(support)
+
+    def state(self) -> State:
+        """Return the class features, and the method as data."""
+        return {"classes": self.classes, "method": self.method.to_dict()}

@@ -1,0 +1,70 @@
+"""What a training leaves to be told: its seed and its losses."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """Mean losses over one epoch.
+
+    Attributes
+    ----------
+    number : int
+        Counted from 1.
+    loss, focal, dice : float
+        The sum, and its two terms.
+    validation : float or None
+        Image-AUROC, where there is a validation set.
+    """
+
+    number: int
+    loss: float
+    focal: float
+    dice: float
+    validation: float | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """How something was learnt.
+
+    Attributes
+    ----------
+    entropy : tuple of int
+        From which all random numbers of the fit are derived.
+    log : tuple of Epoch
+    start : str or None
+        Digest of what the fit began with, where that was another detector's.
+    validation : str or None
+        Digest of the images and labels by which the epoch was chosen, where there were any.
+    """
+
+    entropy: tuple[int, ...]
+    log: tuple[Epoch, ...] = ()
+    start: str | None = None
+    validation: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> History:
+        """Rebuild from what `to_dict` gave, through JSON or not."""
+        return cls(
+            entropy=tuple(int(number) for number in data["entropy"]),
+            log=tuple(Epoch(**epoch) for epoch in data["log"]),
+            start=data["start"],
+            validation=data["validation"],
+        )
+
+    @property
+    def chosen(self) -> Epoch:
+        """The epoch that was kept: the last, or the best on the validation set."""
+        if self.validation is None:
+            return self.log[-1]
+        return max(self.log, key=lambda epoch: epoch.validation or 0.0)
