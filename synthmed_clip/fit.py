@@ -12,8 +12,9 @@ from numpy.random import SeedSequence
 from tqdm import tqdm
 
 import synthmed
+from synthmed.digests import digest_array
 from synthmed_clip.backbone.model import Backbone, load_backbone
-from synthmed_clip.data.images import ImageLike, collect, digest, square
+from synthmed_clip.data.images import ImageLike, collect, square
 from synthmed_clip.data.layouts import Item
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.calibration import calibrate
@@ -171,7 +172,7 @@ def fit(
         betas=betas,
         average=average,
         rng=rng,
-        support=tuple(digest(pixels) for pixels in support),
+        support=tuple(digest_array(pixels) for pixels in support),
     )
     selection = Selection(backbone, settings, validation) if validation else None
     settings = replace(

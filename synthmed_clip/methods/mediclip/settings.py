@@ -74,8 +74,8 @@ class Settings:
     adapters : bool
         Whether adapters are learnt; otherwise channels are average-pooled (the paper's ablation).
     support : tuple of str
-        Digest of each support image as the backbone sees it (`images.digest`): which they were,
-        without showing them.
+        Digest of each support image as the backbone sees it (`synthmed.digests.digest_array`):
+        which they were, without showing them.
     start : str or None
         SHA-256 of the head that the fit began with, where it was another detector's.
     validation : str or None
