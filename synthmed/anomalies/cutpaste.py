@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
+from synthmed.digests import digest_array
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Box, Region, Scene
@@ -77,7 +77,7 @@ class CutPaste(Anomaly):
         if scene.donors is not None:
             index = int(rng.integers(len(scene.donors)))
             donor = scene.donor(index)
-            drawn["donor"] = {"index": index, "digest": digest(donor)}
+            drawn["donor"] = {"index": index, "digest": digest_array(donor)}
         n = len(scene.shape)
         angles = rng.uniform(*self.rotation, size=math.comb(n, 2))
         s = 1 + rng.exponential(self.scale)
@@ -171,19 +171,12 @@ class CutPaste(Anomaly):
                 f"were given"
             )
         donor = scene.donor(index)
-        if digest(donor) != drawn["digest"]:
+        if digest_array(donor) != drawn["digest"]:
             raise ValueError(
                 f"donors[{index}] is not the image from which CutPaste took its patch: its "
                 f"digest differs"
             )
         return donor
-
-
-def digest(image: NDArray[Any]) -> str:
-    """Digest of an image's pixels, by which a record tells its donor: BLAKE2b, 64 bits, of the
-    array in C order.
-    """
-    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=8).hexdigest()
 
 
 def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

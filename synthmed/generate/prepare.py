@@ -4,7 +4,6 @@ interest.
 
 from __future__ import annotations
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.digests import digest_file
 from synthmed.foreground import foreground
 from synthmed.io import Input, Unreadable, channel_axis_of, grey, read_image, resize
 from synthmed.io.images import SUFFIXES
@@ -77,7 +77,7 @@ def roi_digest(source: Input, settings: Settings) -> str | None:
     """SHA-256 of the file that holds an input's region of interest; None where none is read."""
     if settings.roi in ("none", "auto"):
         return None
-    return hashlib.sha256(_roi_file(source, settings.roi).read_bytes()).hexdigest()
+    return digest_file(_roi_file(source, settings.roi))
 
 
 def _region_of_interest(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.digests import digest_array, digest_file
 from synthmed.io.images import SUFFIXES, read_image
 
 SAMPLE = "sample:retina"
@@ -45,11 +45,11 @@ class Input:
         return image[y : y + _TILE, x : x + _TILE]
 
     def digest(self) -> str:
-        """SHA-256 of the file, for a tile of the sample of its pixels."""
+        """Digest of the file, or of a sample's tile; empty if the file cannot be read."""
         if self.corner is not None:
-            return hashlib.sha256(np.ascontiguousarray(self.read()).tobytes()).hexdigest()
+            return digest_array(self.read())
         try:
-            return hashlib.sha256(self.path.read_bytes()).hexdigest()
+            return digest_file(self.path)
         except OSError:
             return ""
 

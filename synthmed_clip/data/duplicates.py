@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from synthmed_clip.data.images import digest, eight_bit, square
+from synthmed.digests import digest_array
+from synthmed_clip.data.images import eight_bit, square
 
 _SIDE = 48
 _ROWS = 1024  # of the matrix of correlations at a time
@@ -78,7 +79,7 @@ def _seen(paths: Sequence[Path]) -> _Seen:
     vectors, digests = np.zeros((len(paths), _SIDE * _SIDE), np.float32), []
     for vector, path in zip(vectors, paths, strict=True):
         pixels = eight_bit(Path(path))
-        digests.append(f"{pixels.shape} {digest(pixels)}")
+        digests.append(digest_array(pixels))
         small = square(pixels, _SIDE)[0].ravel().astype(np.float64)
         small -= small.mean()
         length = np.linalg.norm(small)

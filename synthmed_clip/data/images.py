@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +141,6 @@ def eight_bit(image: Path | np.ndarray) -> np.ndarray:
         low, high = values.min(), values.max()
         array = np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
     return np.ascontiguousarray(array)
-
-
-def digest(pixels: np.ndarray) -> str:
-    """Tell squared images apart: 128 bits of SHA-256, in hexadecimal."""
-    return sha256(pixels.tobytes()).hexdigest()[:32]
 
 
 def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 from PIL import Image
 
 from synthmed import __version__
+from synthmed.digests import digest_array
 from synthmed_clip.data.duplicates import duplicates_between
-from synthmed_clip.data.images import digest, square
+from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Dataset, Item, read_mask
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.curves import Curve, curves
@@ -103,7 +104,7 @@ def _images(
     rows, digests = [], []
     for item, kind, score, found in zip(dataset.test, kinds, scores.tolist(), maps, strict=True):
         pixels = square(item.image, settings.image_size)[0]
-        digests.append(digest(pixels))
+        digests.append(digest_array(pixels))
         seen = pixels if grey else square(item.image, settings.image_size, grey=False)[0]
         levels = np.rint(found.clip(0, 1) * 255).astype(np.uint8)
         rows.append(
@@ -248,7 +249,7 @@ def _support(detector: Detector, dataset: Dataset) -> dict:
         if not wanted:
             break
         pixels = square(path, settings.image_size)[0]
-        if (found := digest(pixels)) in wanted:
+        if (found := digest_array(pixels)) in wanted:
             wanted.remove(found)
             images.append(
                 {"name": path.name, "source": _MEDIA + _webp(pixels, _THUMBNAIL, quality=75)}
