@@ -17,7 +17,7 @@ import pytest
 import synthmed
 
 ROOT = Path(__file__).parent.parent
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 CONTRACTS = [contract["id"] for contract in PYPROJECT["tool"]["importlinter"]["contracts"]]
 HEAVY = {"torch", "torchvision", "open_clip", "timm", "transformers", "matplotlib"}
 UNUSED_BY_START = HEAVY | {"cv2", "numba", "hypothesis", "skimage"}
