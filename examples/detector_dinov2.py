@@ -1,8 +1,9 @@
 """Fit a detector on 16 normal breast ultrasound images with DINOv2 features, and evaluate it.
 
-    python ../shared/tools/dinov2_vits14.py dinov2.safetensors
-    python examples/detector_dinov2.py dinov2.safetensors ../shared/data/busi --seed 0
+    python examples/detector_dinov2.py WEIGHTS DATA --seed 0
 
+WEIGHTS is a copy of DINOv2 ViT-S/14's weights (safetensors or a `torch.save` of tensors, in timm's
+names), DATA a folder in a layout that `synthmed-clip evaluate` reads, such as BUSI's.
 The features are those of a real pretrained transformer; the text tower is random. With CLIP's own
 weights, leave out `backbone`, `weights`, `random_text` and `layers`.
 """

@@ -1,4 +1,4 @@
-"""What METHOD.md states of each task: the arithmetic, and the distributions over many draws."""
+"""What docs/method.md states of each task: the arithmetic, and the distributions over draws."""
 
 import numpy as np
 import pytest

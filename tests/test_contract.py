@@ -1,4 +1,4 @@
-"""The contract of a generator, points 1 to 10 of the design, as properties of every generator.
+"""The contract of a generator (docs/contract.md, points 1 to 10), as properties of every generator.
 
 Most of it is what `synthmed.testing` checks for anyone: this file gives it our generators, and adds
 what concerns the library as a whole.

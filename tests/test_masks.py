@@ -1,4 +1,4 @@
-"""What METHOD.md states of the shapes, over many draws."""
+"""What docs/method.md states of the shapes, over many draws."""
 
 import numpy as np
 import pytest

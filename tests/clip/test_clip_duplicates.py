@@ -17,8 +17,6 @@ from synthmed_clip.data import duplicates
 from synthmed_clip.data.duplicates import duplicates_between, duplicates_within
 from synthmed_clip.data.layouts import read_dataset
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 def save(path: Path, image: np.ndarray) -> Path:
     Image.fromarray(image.astype(np.uint8)).save(path)
@@ -121,14 +119,13 @@ def test_command(folder, capsys):
     assert main(["duplicates", str(folder), "--threshold", "2"]) == 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
-def test_known_duplicates_of_busi(capsys):
-    dataset = read_dataset(SHARED / "busi")
+def test_known_duplicates_of_busi(real_data, capsys):
+    dataset = read_dataset(real_data / "busi")
     found = duplicates_between(dataset.train, [item.image for item in dataset.test])
     pairs = {(pair.first.stem, pair.second.stem) for pair in found}
     assert ("normal_0", "benign_268") in pairs
     assert len({test for _, test in pairs if test.startswith("normal")}) == 6 and len(pairs) == 7
-    assert main(["duplicates", str(SHARED / "busi")]) == 0
+    assert main(["duplicates", str(real_data / "busi")]) == 0
     printed = capsys.readouterr().out
     assert "pairs between training and test images: 7" in printed
     (line,) = (line for line in printed.splitlines() if line.startswith("  the same"))

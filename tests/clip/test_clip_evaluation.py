@@ -26,8 +26,6 @@ from synthmed_clip.evaluation.metrics import (
     pixel_resamples,
 )
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
-
 
 def plain_aupro(maps, masks, limit=0.3):
     """One threshold at a time."""
@@ -338,12 +336,11 @@ def test_an_empty_mask_is_no_mask(detector, folder, tmp_path):
     assert evaluate(detector, one, resamples=50).masked == 1
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
 @pytest.mark.parametrize(
     ("name", "counts"), [("busi", (101, 647, 647)), ("chestxray", (234, 234, 0))]
 )
-def test_layout_of_the_shared_data(name, counts):
-    dataset = read_dataset(SHARED / name)
+def test_layout_of_the_real_data(real_data, name, counts):
+    dataset = read_dataset(real_data / name)
     items = dataset.test
     assert len(dataset.train) == 32
     found = (

@@ -25,7 +25,7 @@ TOLERANCE = 1e-5
 
 
 class Reference:
-    """METHOD.md in float64, one image, one word and one layer at a time, on the weights of an
+    """docs/method.md in float64, one image, one word and one layer at a time, on the weights of an
     open_clip CLIP.
     """
 

@@ -21,7 +21,6 @@ from synthmed_clip.data.downloads import PATHOLOGIES, Entry, read_brainmri, read
 from synthmed_clip.data.layouts import full_mask, read_dataset
 from synthmed_clip.data.prepare import PROTOCOLS, draw, prepare
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SMALL = {"train": 2, "normal": 3, "abnormal": 4}
 
 
@@ -187,12 +186,11 @@ def test_what_is_there_is_kept(busi, tmp_path):
         prepare("bus", busi, tmp_path / "out")
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no data in {SHARED}")
-def test_real_busi(tmp_path):
+def test_real_busi(real_data, tmp_path):
     """The release's images, put back under the names of the download, give the protocol's
     counts.
     """
-    released = read_dataset(SHARED / "busi")
+    released = read_dataset(real_data / "busi")
     root = tmp_path / "Dataset_BUSI_with_GT"
     for image, kind, mask in (
         *((path, "normal", None) for path in released.train),
