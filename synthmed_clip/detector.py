@@ -15,6 +15,7 @@ from torch import Tensor
 from synthmed_clip.backbone import weights as weight_files
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
 from synthmed_clip.files import read_release, read_safetensors, write_safetensors
 from synthmed_clip.methods.mediclip.assembly import build_head, encode_classes, precision_name
@@ -117,7 +118,7 @@ class Detector:
         return np.stack(found) if found else np.empty((0, size, size), np.float32)
 
     def map_batch(self, pixels: Tensor) -> Tensor:
-        """Return the maps `(B, S, S)` of squared images, `(B, S, S)` or `(B, S, S, 3)` uint8."""
+        """Return the maps `(B, S, S)` of squared images, as `Backbone.features` takes them."""
         with torch.inference_mode():
             settings = self.settings
             features = self.backbone.features(pixels, settings.layers)
@@ -154,7 +155,7 @@ class Detector:
                 batch = ahead.result()
                 ahead = reader.submit(prepare, start + batch_size)
                 with explained_memory(batch_size):
-                    pixels = torch.from_numpy(np.stack([pixels for pixels, _ in batch]))
+                    pixels = to_pixels(np.stack([pixels for pixels, _ in batch]))
                     found = self.map_batch(pixels).cpu().numpy()
                 yield from zip(found, (shape for _, shape in batch), strict=True)
 

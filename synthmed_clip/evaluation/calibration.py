@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.detector import Detector
 from synthmed_clip.training.steps import CALIBRATION, SyntheticSteps, synthesise
 
@@ -20,7 +21,7 @@ def calibrate(detector: Detector, steps: SyntheticSteps) -> float:
         pairs += [
             synthesise(steps.recipe, support, i, steps.entropy, key) for i in range(len(support))
         ]
-    images = torch.from_numpy(np.stack([image for image, _ in pairs]))
+    images = to_pixels(np.stack([image for image, _ in pairs]))
     scores = torch.cat(
         [detector.map_batch(batch).amax((1, 2)).cpu() for batch in images.split(size)]
     )

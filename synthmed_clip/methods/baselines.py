@@ -37,7 +37,7 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
     ----------
     backbone : Backbone
     pixels : Tensor
-        Squared images, `(N, S, S)` or `(N, S, S, 3)` uint8.
+        Squared images, as `Backbone.features` takes them.
     words : pair of tuple of str
         Prompts, normal and abnormal.
 
@@ -107,7 +107,7 @@ class PatchMemory:
     layer : int
         The one of them that is remembered.
     pixels : Tensor
-        The support images, `(k, S, S)` uint8.
+        The support images, `(k, 1, S, S)` float32, 0 to 255.
     patches : Tensor
         `(k, L, C)` float32, unit length.
     """

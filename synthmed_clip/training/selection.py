@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Item
 from synthmed_clip.evaluation.metrics import image_metrics
@@ -40,7 +41,7 @@ class Selection:
         if self._abnormal.all() or not self._abnormal.any():
             raise ValueError("validation needs normal and abnormal images; all are of one kind")
         self.digest = sha256(pixels.tobytes() + self._abnormal.tobytes()).hexdigest()
-        batches = torch.from_numpy(pixels).split(settings.batch_size)
+        batches = to_pixels(pixels).split(settings.batch_size)
         self._features = [backbone.features(batch, settings.layers) for batch in batches]
         self._backbone, self._settings = backbone, settings
         self.best: dict[str, Tensor] = {}
