@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import synthmed
+from synthmed.digests import digest_array
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method
 from synthmed_clip.training.history import Epoch
@@ -99,8 +102,6 @@ def fit(
     MemoryError
         If a batch does not fit; says which size to try.
     """
-    import torch
-
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, square
@@ -130,7 +131,7 @@ def fit(
     if "validation" in options:
         options["validation"] = _labelled(validation, method, backbone)
     squares = [square(item, backbone.image_size)[0] for item in items]
-    support = to_pixels(squares)
+    support = to_pixels(np.stack(squares))
     try:
         made = method.fit(support, backbone, rng, **options)
     except EmptyImage as error:
@@ -145,7 +146,7 @@ def fit(
         recipe = method.synthesis or synthmed.preset("paper")
         threshold = synthetic_threshold(lambda p: made.score(p).scores, support, recipe, entropy)
     precision = str(backbone.dtype).removeprefix("torch.")
-    provenance = Provenance(tuple(digest(pixels) for pixels in squares), precision)
+    provenance = Provenance(tuple(digest_array(pixels) for pixels in squares), precision)
     return Detector(method, made, backbone, threshold, provenance)
 
 
@@ -251,12 +252,10 @@ def _options(method: Method, **given: Any) -> dict[str, Any]:
 
 def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labelled:
     """Read validation images as the method sees images."""
-    import numpy as np
-
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import square
     from synthmed_clip.training.selection import Labelled
 
     grey = method.channels == "grey"
-    pixels = to_pixels([square(item.image, backbone.image_size, grey)[0] for item in items])
-    return Labelled(pixels, np.array([item.abnormal for item in items]))
+    squares = [square(item.image, backbone.image_size, grey)[0] for item in items]
+    return Labelled(to_pixels(np.stack(squares)), np.array([item.abnormal for item in items]))

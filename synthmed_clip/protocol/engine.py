@@ -15,6 +15,7 @@ from torch import Tensor
 
 from synthmed_clip.backbone.cache import remembering, remembering_for_now
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Dataset
@@ -239,7 +240,7 @@ class Engine:
         )
 
     def _memory(self, support: list[Path]) -> PatchMemory:
-        pixels = torch.from_numpy(
+        pixels = to_pixels(
             np.stack([square(path, self.backbone.image_size)[0] for path in support])
         )
         return PatchMemory.of(

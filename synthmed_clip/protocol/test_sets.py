@@ -8,9 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.duplicates import Duplicate
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Dataset, Item
@@ -45,9 +45,7 @@ class TestSet:
         return np.array([item.image not in seen for item in self.items], bool)
 
     def _read(self, grey: bool) -> Tensor:
-        return torch.from_numpy(
-            np.stack([square(item.image, self._size, grey)[0] for item in self.items])
-        )
+        return to_pixels(np.stack([square(item.image, self._size, grey)[0] for item in self.items]))
 
 
 def judge(

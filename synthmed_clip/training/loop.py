@@ -115,7 +115,7 @@ def train(
         for _ in range(per_epoch):
             images, masks = next(batches)
             with explained_memory(steps.batch_size):
-                probability = predict(images[:, None].float())
+                probability = predict(images)
                 masks = masks.to(device)
                 losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
                 learner.optimiser.zero_grad()

@@ -146,9 +146,7 @@ def test_fits_predicts_saves_and_loads(model, variant, normals, tmp_path):
     maps = detector.maps(normals[:2])
     assert np.isfinite(maps).all() and maps.min() < maps.max()
     np.testing.assert_array_equal(loaded.maps(normals[:2]), maps)
-    assert np.isfinite(
-        zero_shot(backbone, torch.zeros(1, 32, 32, dtype=torch.uint8), WORDS).scores
-    ).all()
+    assert np.isfinite(zero_shot(backbone, torch.zeros(1, 1, 32, 32), WORDS).scores).all()
 
 
 @pytest.mark.parametrize("corrected", [False, True])
