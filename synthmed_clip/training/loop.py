@@ -80,7 +80,11 @@ def learn(
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     new = train(learner, steps, predict, epochs, len(log), workers)
     with tqdm(
-        total=epochs, desc=progress, initial=len(log), disable=None if progress else True, unit="epoch"
+        total=epochs,
+        desc=progress,
+        initial=len(log),
+        disable=None if progress else True,
+        unit="epoch",
     ) as bar:
         for epoch in new:
             if selection is not None:
@@ -117,7 +121,9 @@ def train(
             with explained_memory(steps.batch_size):
                 probability = predict(images)
                 masks = masks.to(device)
-                losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
+                losses = torch.stack(
+                    [focal_loss(probability, masks), dice_loss(probability, masks)]
+                )
                 learner.optimiser.zero_grad()
                 losses.sum().backward()
                 learner.optimiser.step()

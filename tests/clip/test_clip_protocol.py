@@ -16,6 +16,7 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import torch
 from PIL import Image
+from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
@@ -24,7 +25,6 @@ from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Item, read_dataset
-from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 from synthmed_clip.protocol.engine import Engine
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.results import Result, Run, summarise
