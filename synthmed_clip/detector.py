@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthmed_clip.backbone import weights as weight_files
+from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
+from synthmed_clip.backbone.weights import weights_digest
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
 from synthmed_clip.files import read_release, read_safetensors, write_safetensors
 from synthmed_clip.methods.mediclip.assembly import build_head, encode_classes, precision_name
@@ -161,7 +162,7 @@ class Detector:
 
     def head_digest(self) -> str:
         """Return the SHA-256 of what was learnt."""
-        return weight_files.digest(self.head)
+        return weights_digest(self.head)
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
@@ -187,7 +188,7 @@ class Detector:
         backbone: Backbone | None = None,
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: Precision = "auto",
     ) -> Detector:
         """Read a saved detector, and its backbone; no code is run from the file.
 
@@ -270,7 +271,7 @@ class Detector:
         layers: tuple[int, ...] | None = None,
         threshold: float = 0.5,
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: Precision = "auto",
     ) -> Detector:
         """Read a checkpoint that the MediCLIP authors' code wrote.
 

@@ -12,6 +12,7 @@ from numpy.random import SeedSequence
 from tqdm import tqdm
 
 import synthmed
+from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.data.images import ImageLike, collect, digest, square
 from synthmed_clip.data.layouts import Item
@@ -46,7 +47,7 @@ def fit(
     average: float = 0.0,
     rng: int | SeedSequence | np.random.BitGenerator | np.random.Generator | None = None,
     device: str | torch.device = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
     workers: int | None = None,
     start: Detector | None = None,
     validation: Sequence[Item] = (),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from synthmed_clip.backbone.model import Backbone
@@ -57,7 +56,7 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
     direction = (classes[1] - classes[0]) * _LOGIT_SCALE
     scores, maps = [], []
     for batch in pixels.split(_CHUNK):
-        pooled, tokens = _joint_features(backbone, batch)
+        pooled, tokens = backbone.joint_features(batch)
         scores.append((normalize(pooled.float(), dim=-1) @ direction).sigmoid().cpu())
         if tokens is None:
             continue
@@ -68,30 +67,6 @@ def zero_shot(backbone: Backbone, pixels: Tensor, words: Words = HARD_WORDS) -> 
         torch.cat(scores).numpy(),
         torch.cat(maps).numpy() if maps else np.empty((len(pixels), 0, 0)),
     )
-
-
-def _joint_features(backbone: Backbone, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Pooled feature `(B, D)` and patch tokens `(B, L, D)` in the space that images share with
-    texts.
-    """
-    visual: Any = backbone.visual
-    pooled = visual(backbone.normalise(pixels))
-    if isinstance(pooled, tuple):  # CoCa's gives its tokens as well
-        pooled = pooled[0]
-    if (
-        getattr(visual, "attn_pool", None) is not None
-    ):  # its norm and projection are for what it pools
-        return pooled, None
-    if hasattr(visual, "trunk"):
-        norm, project = getattr(visual.trunk, "norm", None), visual.head
-    else:
-        norm, project = getattr(visual, "ln_post", None), getattr(visual, "proj", None)
-    if not isinstance(norm, nn.LayerNorm):
-        return pooled, None
-    tokens = norm(backbone.features(pixels, (backbone.depth,))[0].flatten(2).transpose(1, 2))
-    if project is not None:
-        tokens = project(tokens) if isinstance(project, nn.Module) else tokens @ project
-    return pooled, tokens if tokens.shape[-1] == pooled.shape[-1] else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from synthmed_clip.backbone import weights as weight_files
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.weights import first_mismatch
 from synthmed_clip.methods.mediclip.head import Head
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts
 from synthmed_clip.methods.mediclip.settings import VARIANTS, Settings
@@ -38,7 +38,7 @@ def build_head(
         settings.adapters,
     )
     if state is not None:
-        problem = weight_files.first_mismatch(head.state_dict(), state)
+        problem = first_mismatch(head.state_dict(), state)
         if problem:
             raise ValueError(
                 f"{source} does not fit {backbone.name} with layers {settings.layers}: {problem}"
