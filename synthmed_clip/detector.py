@@ -16,11 +16,12 @@ from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.backbone.weights import weights_digest
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
-from synthmed_clip.files import read_release, read_safetensors, write_safetensors
 from synthmed_clip.methods.mediclip.assembly import build_head, encode_classes, precision_name
 from synthmed_clip.methods.mediclip.head import Head, anomaly_map
+from synthmed_clip.methods.mediclip.release import read_release
 from synthmed_clip.methods.mediclip.settings import VARIANTS, Epoch, Settings
 
 _FORMAT = "synthmed-clip detector 2"

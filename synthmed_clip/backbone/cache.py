@@ -14,14 +14,15 @@ from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.pixels import require_pixels
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 
 _FORMAT = "synthmed-clip features 1"
 
 
 @dataclass(eq=False)
-class RememberingBackbone(Backbone):
-    """A backbone that keeps the features of every batch in a folder, by the batch's content.
+class CachedBackbone(Backbone):
+    """A backbone that keeps the features of every batch in a folder, by the batch's content and all
+    that they depend on.
 
     Attributes
     ----------
@@ -49,17 +50,29 @@ class RememberingBackbone(Backbone):
         return found
 
 
-def remembering(backbone: Backbone, folder: Path) -> RememberingBackbone:
-    """Return the same backbone with a memory in a folder."""
+def with_cache(backbone: Backbone, folder: Path) -> CachedBackbone:
+    """Return the same backbone with a cache in a folder.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    folder : Path
+        May be shared with other backbones; made where it is missing.
+    """
     own = {field.name: getattr(backbone, field.name) for field in fields(Backbone)}
-    return RememberingBackbone(**own, folder=folder)
+    return CachedBackbone(**own, folder=folder)
 
 
 @contextmanager
-def remembering_for_now(backbone: Backbone, folder: Path) -> Iterator[RememberingBackbone]:
-    """The same, with a memory inside `folder` that is forgotten at the end: for what is used a few
-    times in a row.
+def with_temporary_cache(backbone: Backbone, folder: Path) -> Iterator[CachedBackbone]:
+    """Give the same backbone with a cache that is removed at the end.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    folder : Path
+        In which the cache is; made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as place:
-        yield remembering(backbone, Path(place))
+    with TemporaryDirectory(dir=folder) as cache:
+        yield with_cache(backbone, Path(cache))

@@ -13,7 +13,7 @@ import torch
 from numpy.random import SeedSequence
 from torch import Tensor
 
-from synthmed_clip.backbone.cache import remembering, remembering_for_now
+from synthmed_clip.backbone.cache import with_cache, with_temporary_cache
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
@@ -73,7 +73,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self._layers = self.protocol.layers or self.backbone.default_layers()
-        self._reader = remembering(self.backbone, self.output / "features")
+        self._reader = with_cache(self.backbone, self.output / "features")
         self._sets = {dataset.name: dataset for dataset in self.protocol.datasets}
         self._tests = {
             name: TestSet(dataset, self.backbone.image_size) for name, dataset in self._sets.items()
@@ -88,7 +88,7 @@ class Engine:
         for job in self._zero_shot():
             self._do(job)
         for group in self.protocol.groups():
-            with remembering_for_now(self.backbone, self.output / "features") as shared:
+            with with_temporary_cache(self.backbone, self.output / "features") as shared:
                 for job in self._jobs(group, shared if len(group.methods) > 1 else self.backbone):
                     self._do(job)
         return self.results()

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.methods.mediclip.settings import Epoch
 from synthmed_clip.training.loop import Learner
 from synthmed_clip.training.selection import Selection

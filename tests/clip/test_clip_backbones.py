@@ -18,7 +18,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
-from synthmed_clip.backbone.cache import remembering  # noqa: E402
+from synthmed_clip.backbone.cache import with_cache  # noqa: E402
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.backbone.weights import find_weights  # noqa: E402
 
@@ -138,7 +138,7 @@ def test_the_same_values_give_the_same_bits(name, configs):
     ],
 )
 def test_other_pixels_are_refused_by_name(pixels, error, message, backbone, tmp_path):
-    for reader in (backbone, remembering(backbone, tmp_path)):
+    for reader in (backbone, with_cache(backbone, tmp_path)):
         with pytest.raises(error, match=f"pixels must .*{message}"):
             reader.features(pixels, (1,))
     with pytest.raises(error, match=f"pixels must .*{message}"):

@@ -19,7 +19,7 @@ from PIL import Image
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
-from synthmed_clip.backbone.cache import remembering
+from synthmed_clip.backbone.cache import with_cache
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
 from synthmed_clip.data.images import square
@@ -363,7 +363,7 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
 
 
 def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
-    reader = remembering(backbone, tmp_path)
+    reader = with_cache(backbone, tmp_path)
     pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
     for _ in range(2):
         for a, b in zip(
