@@ -58,6 +58,22 @@ def with_cache(backbone: Backbone, folder: Path) -> CachedBackbone:
     backbone : Backbone
     folder : Path
         May be shared with other backbones; made where it is missing.
+
+    Examples
+    --------
+    >>> from synthmed_clip.backbone.model import load_backbone
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> backbone = load_backbone(config, None, device="cpu", precision="float32")
+    >>> pixels = torch.zeros(1, 1, 16, 16)
+    >>> with TemporaryDirectory() as folder:
+    ...     cached = with_cache(backbone, Path(folder))
+    ...     found, again = (cached.features(pixels, (2,))[0] for _ in range(2))
+    ...     len(list(Path(folder).iterdir()))
+    1
+    >>> torch.equal(found, again)
+    True
     """
     own = {field.name: getattr(backbone, field.name) for field in fields(Backbone)}
     return CachedBackbone(**own, folder=folder)

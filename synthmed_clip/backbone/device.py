@@ -12,10 +12,23 @@ Precision = Literal["auto", "float32", "bfloat16"]
 def choose_device(device: str | torch.device) -> torch.device:
     """Resolve 'auto' to cuda, mps or cpu, whichever is there, in this order.
 
+    Parameters
+    ----------
+    device : str or torch.device
+        'auto', or a name of torch's such as 'cuda:1'.
+
     Raises
     ------
     ValueError
         If torch does not know the device, or does not find it on this machine.
+
+    Examples
+    --------
+    >>> choose_device("cpu")
+    device(type='cpu')
+    >>> choose_device("gpu")
+    Traceback (most recent call last):
+    ValueError: device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'
     """
     there = {
         "cuda": torch.cuda.device_count(),
@@ -42,6 +55,21 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
     Natively means CUDA, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated and
     slower.
+
+    Parameters
+    ----------
+    precision : {'auto', 'float32', 'bfloat16'}
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If `precision` is another.
+
+    Examples
+    --------
+    >>> choose_precision("bfloat16", torch.device("cpu"))
+    torch.bfloat16
     """
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")

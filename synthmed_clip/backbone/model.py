@@ -51,6 +51,28 @@ class Backbone:
         Channels of each intermediate layer.
     text_dim : int
         Length of a text feature.
+    visual : nn.Module
+        The visual tower.
+    text : TextTower
+    image_size : int
+        Side of the squares that the visual tower takes, S.
+    scale, offset : Tensor
+        `(3, 1, 1)` float32: pixels times the one plus the other are what it takes.
+
+    Examples
+    --------
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> backbone = load_backbone(config, None, device="cpu", precision="float32")
+    >>> backbone.depth, backbone.channels, backbone.text_dim
+    (2, (16, 16), 4)
+    >>> pixels = torch.zeros(3, 1, 16, 16)
+    >>> [tuple(feature.shape) for feature in backbone.features(pixels, (1, 2))]
+    [(3, 16, 2, 2), (3, 16, 2, 2)]
+    >>> pooled, tokens = backbone.joint_features(pixels)
+    >>> tuple(pooled.shape), tuple(tokens.shape)
+    ((3, 4), (3, 4, 4))
     """
 
     name: str
@@ -130,7 +152,7 @@ class Backbone:
 
     @torch.no_grad()
     def joint_features(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Return features in the space that images share with texts.
+        """Return features in the space that images share with texts, in the working precision.
 
         Parameters
         ----------
@@ -144,6 +166,11 @@ class Backbone:
         tokens : Tensor or None
             `(B, L, D)`: the last layer's patch tokens, row by row, through the tower's own norm and
             projection. None for a tower that has no such thing, as convolutional ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `features`.
         """
         pooled = internals.pooled_feature(self.visual, self.normalise(pixels))
         project = internals.token_projection(self.visual)
@@ -154,6 +181,10 @@ class Backbone:
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring pixels, as `features` takes them, to what the visual tower takes.
+
+        Parameters
+        ----------
+        pixels : Tensor
 
         Returns
         -------
@@ -197,8 +228,12 @@ def load_backbone(
         Side of the square input; by default the model's own.
     device : str or torch.device
         'auto' (cuda, then mps, then cpu), or a name of torch's.
-    precision : str
-        'auto', 'float32' (strict: no TF32) or 'bfloat16'. See `choose_precision`.
+    precision : {'auto', 'float32', 'bfloat16'}
+        float32 is strict: no TF32. See `choose_precision` for 'auto'.
+
+    Returns
+    -------
+    Backbone
 
     Raises
     ------
@@ -215,6 +250,20 @@ def load_backbone(
     UserWarning
         If the text tower is left random, or the tags of the model differ in mean and standard
         deviation, so that a local file does not tell which are its own.
+
+    Examples
+    --------
+    The published weights, downloaded on first use:
+
+    >>> backbone = load_backbone("ViT-L-14-quickgelu", "openai")  # doctest: +SKIP
+
+    A small tower with random weights:
+
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> load_backbone(config, None, name="small", image_size=32, device="cpu").image_size
+    32
     """
     device = choose_device(device)
     dtype = choose_precision(precision, device)

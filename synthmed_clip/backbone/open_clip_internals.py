@@ -43,6 +43,13 @@ def _inner(module: nn.Module) -> Any:
 def build(config: dict, image_size: int | None) -> nn.Module:
     """Build the model of a configuration, its weights random and nothing fetched.
 
+    Parameters
+    ----------
+    config : dict
+        In open_clip's JSON form; Hugging Face names in it are folders.
+    image_size : int or None
+        Instead of the configuration's own.
+
     Raises
     ------
     ValueError
@@ -208,12 +215,17 @@ def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
 
 
 def make_tokenizer(text_config: dict, length: int) -> Tokenizer:
-    """Make the tokenizer that the `text_cfg` of a configuration asks for.
+    """Make the tokenizer that the `text_cfg` of a configuration asks for, `length` tokens a text.
 
     Raises
     ------
     ValueError
         If it cannot be made, or would run code of its own.
+
+    Examples
+    --------
+    >>> make_tokenizer({}, 6).tokenize(["a scan."])
+    tensor([[49406,   320, 11261,   269, 49407,     0]])
     """
     options = text_config.get("tokenizer_kwargs") or {}
     source, mode = (text_config.get(key) for key in ("hf_tokenizer_name", "tokenizer_mode"))

@@ -62,7 +62,9 @@ class TextTower(ABC):
 
     @abstractmethod
     def ends(self, ids: Tensor) -> Tensor:
-        """Return the position of each text's last token (its end token, where there is one)."""
+        """Return the positions `(N,)` of the last token (the end token, where there is one) of the
+        texts `(N, length)`.
+        """
 
     @abstractmethod
     def prepare(
@@ -83,18 +85,37 @@ class TextTower(ABC):
             `(W, L)` bool: not padding.
         ends : Tensor
             `(W,)`: as `ends` gives them, moved by the context.
-        causal, truncate : bool
-            As in `embed_prompts`.
+        causal : bool
+            Whether to keep the tower's own causal mask, where it has one.
+        truncate : bool
+            Whether to leave out what follows the longest prompt, where nothing reads it.
 
         Returns
         -------
-        embedded, mask, read
-            The first and last as in `Prompts`; the mask as `encode` wants it.
+        embedded : Tensor
+            `(W, L, width)`, L perhaps smaller than before.
+        mask : Tensor or None
+            As `encode` takes it.
+        read : Tensor
+            `(W,)` int64: the position whose output is the text's feature.
         """
 
     @abstractmethod
     def encode(self, x: Tensor, mask: Tensor | None, read: Tensor) -> Tensor:
-        """Return the text features `(W, D)` of embedded prompts with their context."""
+        """Return the text features of embedded prompts with their context.
+
+        Parameters
+        ----------
+        x : Tensor
+            `(W, L, width)`: what `prepare` gave, the context added.
+        mask, read
+            As `prepare` gave them.
+
+        Returns
+        -------
+        Tensor
+            `(W, D)`, in the working precision.
+        """
 
 
 @dataclass(eq=False)
@@ -158,9 +179,8 @@ class ClipText(TextTower):
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         count, length = valid.shape
         mask = self.causal_mask if causal else None
-        unread = truncate and (
-            mask is not None or self.masks_padding
-        )  # whether nothing reads what follows a prompt
+        # Whether nothing reads what follows a prompt.
+        unread = truncate and (mask is not None or self.masks_padding)
         kept, read = torch.arange(length, device=valid.device), ends
         if self.class_token is not None:
             embedded = torch.cat([embedded, self.class_token.to(embedded).expand(count, 1, -1)], 1)

@@ -36,11 +36,21 @@ def find_weights(name: str, weights: str | Path) -> Path:
         A tag of that model, a file, a folder with a file named as on the hub, or
         'hf-hub:owner/model'.
 
+    Returns
+    -------
+    Path
+
     Raises
     ------
     FileNotFoundError
         If it is none of them, or is not cached and the network is not there (said within ten
         seconds).
+
+    Examples
+    --------
+    >>> find_weights("ViT-B-32", "my-weights.pt")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: weights='my-weights.pt' is neither a file nor a tag of 'ViT-B-32' (its ...
     """
     if Path(weights).is_file():
         return Path(weights)
@@ -82,10 +92,24 @@ def _in_folder(folder: Path) -> Path:
 def read_state(path: Path) -> State:
     """Read a state dict: safetensors, a `torch.save` of tensors, or OpenAI's TorchScript archive.
 
+    Returns
+    -------
+    dict of Tensor
+        On the CPU, in the file's own names and dtypes, less the prefix `module.`.
+
     Raises
     ------
     ValueError
         If the file is damaged, or holds anything but tensors.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "weights.pt"
+    ...     torch.save({"state_dict": {"module.x": torch.ones(2)}}, path)
+    ...     read_state(path)
+    {'x': tensor([1., 1.])}
     """
     try:
         if path.suffix.lower() == ".safetensors" or _begins_as_safetensors(path):
@@ -102,9 +126,7 @@ def read_state(path: Path) -> State:
         raise ValueError(
             f"{path} is not a readable checkpoint (damaged or cut short?): {error}"
         ) from error
-    except (
-        Exception
-    ) as error:  # pickle.UnpicklingError and its kin, which advise to unpickle what is not tensors
+    except Exception as error:  # pickle's errors, which advise to unpickle what is not tensors
         raise ValueError(
             f"{path} is no file of weights, or holds more than tensors, which is not read"
         ) from error
@@ -171,6 +193,13 @@ def _is_visual_tower(net: nn.Module, state: State) -> bool:
 def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
     """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first
     surplus.
+
+    Examples
+    --------
+    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.ones(3)})
+    'x is (3,), not (2,)'
+    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.zeros(2)}) is None
+    True
     """
     for name, tensor in wanted.items():
         if name not in given:
@@ -186,6 +215,18 @@ def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
 def weights_digest(module: nn.Module) -> str:
     """SHA-256 of a module's weights, names and shapes included; the same for the same float32
     values.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 1)
+    >>> before = weights_digest(layer)
+    >>> before == weights_digest(layer.bfloat16().float())  # rounded: other weights
+    False
     """
     sha = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
