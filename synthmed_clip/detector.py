@@ -18,7 +18,7 @@ from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 FORMAT = "synthmed-clip detector 3"

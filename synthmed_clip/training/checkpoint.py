@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.seeds import Entropy

@@ -22,8 +22,8 @@ from PIL import Image  # noqa: E402
 import synthmed  # noqa: E402
 from synthmed_clip import Detector, Prediction, import_release, load_backbone  # noqa: E402
 from synthmed_clip.backbone.memory import explained_memory  # noqa: E402
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors  # noqa: E402
 from synthmed_clip.evaluation.calibration import best_threshold  # noqa: E402
-from synthmed_clip.files import read_safetensors, write_safetensors  # noqa: E402
 
 
 @pytest.fixture(scope="module")
