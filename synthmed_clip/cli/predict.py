@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from synthmed import io
 from synthmed_clip.cli.options import Loading, Output
-from synthmed_clip.data.images import SUFFIXES, eight_bit
+from synthmed_clip.data.images import eight_bit
 from synthmed_clip.detector import Prediction
 from synthmed_clip.evaluation.pictures import heat_map, overlay, save_picture
 from synthmed_clip.files import check_outputs, write_csv, write_text
@@ -88,9 +88,10 @@ class Predict:
         return 1 if unread else 0
 
     def _draw(self, name: str, image: np.ndarray, anomaly_map: np.ndarray) -> None:
+        luma = io.grey(io.Image(image, channel_axis=None if image.ndim == 2 else -1)).array
         for folder, picture in (
             ("heatmaps", heat_map(anomaly_map)),
-            ("overlays", overlay(io.grey(image), anomaly_map)),
+            ("overlays", overlay(luma, anomaly_map)),
         ):
             save_picture(
                 picture, self.output / folder / f"{name}.png"
@@ -115,13 +116,7 @@ def _images_under(path: Path) -> tuple[Path, list[Path]]:
     """
     if path.is_file():
         return path.parent, [path]
-    found = sorted(
-        p
-        for p in path.rglob("*")
-        if p.suffix.lower() in SUFFIXES
-        and p.is_file()
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
-    )
+    found = io.find_images(path)
     if not found:
         raise FileNotFoundError(f"no image in {path}")
     return path, found
