@@ -162,7 +162,9 @@ class Detector:
             batch = [square(item, size, grey) for item in items[start : start + batch_size]]
             if not batch:
                 return None
-            return to_pixels([pixels for pixels, _ in batch]), [shape for _, shape in batch]
+            return to_pixels(np.stack([pixels for pixels, _ in batch])), [
+                shape for _, shape in batch
+            ]
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(read, 0)

@@ -6,7 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import synthmed
+from synthmed.digests import digest_array
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method
 from synthmed_clip.training.history import Epoch
@@ -14,6 +17,7 @@ from synthmed_clip.training.seeds import RNG, draw_entropy
 
 if TYPE_CHECKING:
     import torch
+    from torch import Tensor
 
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
@@ -83,7 +87,8 @@ def fit(
         For a method that cannot leave them out (MediCLIP), it is the score that best separates
         (balanced accuracy) the support images from fresh synthetic anomalies on them, four each: it
         has seen no real anomaly, and normal images that were not in the support set score somewhat
-        higher. Treat either as a start, and set your own from validation data.
+        higher. Treat either as a start, and set your own from validation data. Without any image,
+        which only a method that looks at none takes, it is 0.5.
 
     Raises
     ------
@@ -99,13 +104,10 @@ def fit(
     MemoryError
         If a batch does not fit; says which size to try.
     """
-    import torch
-
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, square
     from synthmed_clip.detector import Detector, Provenance
-    from synthmed_clip.evaluation.calibration import synthetic_threshold
     from synthmed_clip.training.steps import EmptyImage
 
     options = _options(
@@ -116,36 +118,32 @@ def fit(
         callback=callback,
         fitted=fitted,
     )
-    options |= {k: v for k, v in {"workers": workers, "progress": progress}.items() if method.takes(k)}
+    options |= {
+        k: v for k, v in {"workers": workers, "progress": progress}.items() if method.takes(k)
+    }
     if checkpoint is not None:
         check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
     items, _ = collect(images)
-    if not items:
-        raise ValueError("images is empty: a detector needs at least one normal image")
     if len(items) < method.least_support:
-        raise ValueError(f"{method.name} needs {method.least_support} images or more, not {len(items)}")
+        least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
+        raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     method = method.resolved(backbone)
     if "validation" in options:
         options["validation"] = _labelled(validation, method, backbone)
-    squares = [square(item, backbone.image_size)[0] for item in items]
-    support = to_pixels(squares)
+    size = backbone.image_size
+    squares = [square(item, size)[0] for item in items]
+    support = to_pixels(np.stack(squares) if squares else np.empty((0, size, size), np.uint8))
     try:
         made = method.fit(support, backbone, rng, **options)
     except EmptyImage as error:
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    left_out = made.score_left_out(support)
-    if left_out is not None:
-        threshold = float(left_out.scores.max())
-    else:
-        entropy = draw_entropy(rng) if made.history is None else made.history.entropy
-        recipe = method.synthesis or synthmed.preset("paper")
-        threshold = synthetic_threshold(lambda p: made.score(p).scores, support, recipe, entropy)
+    threshold = _threshold(method, made, support, rng)
     precision = str(backbone.dtype).removeprefix("torch.")
-    provenance = Provenance(tuple(digest(pixels) for pixels in squares), precision)
+    provenance = Provenance(tuple(digest_array(pixels) for pixels in squares), precision)
     return Detector(method, made, backbone, threshold, provenance)
 
 
@@ -240,6 +238,20 @@ def import_release(
     return Detector(made.method, made, backbone, threshold, Provenance((), own))
 
 
+def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:
+    """Set the decision by the support images; see `fit`."""
+    from synthmed_clip.evaluation.calibration import synthetic_threshold
+
+    if not len(support):
+        return 0.5
+    left_out = fitted.score_left_out(support)
+    if left_out is not None:
+        return float(left_out.scores.max())
+    history, recipe = fitted.history, method.synthesis or synthmed.preset("paper")
+    entropy = draw_entropy(rng) if history is None else history.entropy
+    return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
+
+
 def _options(method: Method, **given: Any) -> dict[str, Any]:
     """Keep the options that were given; TypeError if the method takes no such thing."""
     options = {name: value for name, value in given.items() if value is not None}
@@ -251,12 +263,10 @@ def _options(method: Method, **given: Any) -> dict[str, Any]:
 
 def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labelled:
     """Read validation images as the method sees images."""
-    import numpy as np
-
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import square
     from synthmed_clip.training.selection import Labelled
 
     grey = method.channels == "grey"
-    pixels = to_pixels([square(item.image, backbone.image_size, grey)[0] for item in items])
-    return Labelled(pixels, np.array([item.abnormal for item in items]))
+    squares = [square(item.image, backbone.image_size, grey)[0] for item in items]
+    return Labelled(to_pixels(np.stack(squares)), np.array([item.abnormal for item in items]))

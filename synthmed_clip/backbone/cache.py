@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.files import read_safetensors, write_safetensors
 
 _FORMAT = "synthmed-clip features 1"
@@ -31,17 +32,18 @@ class RememberingBackbone(Backbone):
     folder: Path
 
     @torch.no_grad()
-    def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    def features(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """As `Backbone.features`; read back, bit for bit, where the same batch was seen before."""
+        require_pixels(pixels, self.image_size)  # before its bytes become a key
         key = sha256(
-            f"{self.fingerprint} {tuple(layers)} {tuple(images.shape)}".encode()
-            + images.cpu().contiguous().numpy().tobytes()
+            f"{self.fingerprint} {tuple(layers)} {tuple(pixels.shape)}".encode()
+            + pixels.cpu().contiguous().numpy().tobytes()
         ).hexdigest()[:32]
         path = self.folder / f"{key}.safetensors"
         with suppress(FileNotFoundError, ValueError):  # what is damaged is found anew
             tensors, _ = read_safetensors(path, _FORMAT)
             return [tensors[str(layer)].to(self.device) for layer in layers]
-        found = super().features(images, layers)
+        found = super().features(pixels, layers)
         tensors = {str(layer): feature for layer, feature in zip(layers, found, strict=True)}
         write_safetensors(path, tensors, {"format": _FORMAT})
         return found

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from synthmed_clip.backbone import weights as weight_files
 from synthmed_clip.backbone.architecture import build, normalisation, read_config
 from synthmed_clip.backbone.hub import localise
+from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.text import TextTower, take_text_tower
 
 
@@ -100,14 +101,15 @@ class Backbone:
         return tuple(layers)
 
     @torch.no_grad()
-    def features(self, images: Tensor, layers: Sequence[int]) -> list[Tensor]:
+    def features(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Return the maps of patch tokens after the given layers, before any final norm or
         projection.
 
         Parameters
         ----------
-        images : Tensor
-            `(B, S, S)` grey or `(B, S, S, 3)`, uint8.
+        pixels : Tensor
+            Squared images, `(B, C, S, S)` float32 from 0 to 255; C is 1 (grey) or 3 (RGB), S the
+            backbone's `image_size`.
         layers : sequence of int
             Counted from 1, in any order; blocks of a transformer, stages of a convolutional tower.
 
@@ -115,21 +117,32 @@ class Backbone:
         -------
         list of Tensor
             One `(B, channels, h, w)` per layer in the working precision.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `pixels` are of another type, shape or range.
         """
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
         maps = _intermediates(
-            self.visual, self.normalise(images), [layer - 1 for layer in ascending]
+            self.visual, self.normalise(pixels), [layer - 1 for layer in ascending]
         )
         found = dict(zip(ascending, maps, strict=True))
         return [found[layer] for layer in layers]
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Bring images, as `features` takes them, to what the visual tower takes: `(B, 3,
-        S, S)`.
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """Bring pixels, as `features` takes them, to what the visual tower takes.
+
+        Returns
+        -------
+        Tensor
+            `(B, 3, S, S)` in the working precision, on the backbone's device.
         """
-        images = images.to(self.device)
-        images = images[:, None] if images.ndim == 3 else images.permute(0, 3, 1, 2)
-        return torch.addcmul(self.offset, images.to(self.scale.dtype), self.scale).to(self.dtype)
+        require_pixels(pixels, self.image_size)
+        # Contiguous: another layout of the same values may take another path through a
+        # convolution, and the last bits would differ.
+        pixels = pixels.to(self.device).contiguous()
+        return torch.addcmul(self.offset, pixels, self.scale).to(self.dtype)
 
 
 def load_backbone(

@@ -13,10 +13,8 @@ import tyro
 
 from synthmed_clip.cli.options import Loading
 from synthmed_clip.data.layouts import Item, read_dataset
-from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
-from synthmed_clip.evaluation.evaluate import evaluate_maps, read_masks
 from synthmed_clip.files import check_outputs, write_text
-from synthmed_clip.report.write import write_report
+from synthmed_clip.methods import Scores
 
 
 @dataclass
@@ -44,6 +42,8 @@ class Evaluate:
 
     def run(self) -> int:
         """Print the figures."""
+        from synthmed_clip.evaluation.evaluate import evaluate_scores
+
         dataset = read_dataset(self.dataset)
         items = dataset.test
         read = [path for item in items for path in (item.image, item.mask)]
@@ -52,11 +52,12 @@ class Evaluate:
         )
         detector = self.loading.load(self.model)
         other = None if self.against is None else self.loading.load(self.against)
-        if other is not None and other.settings.image_size != detector.settings.image_size:
-            sizes = f"{detector.settings.image_size} and {other.settings.image_size}"
-            raise ValueError(f"maps of {sizes} pixels a side cannot be compared")
-        maps = detector.maps([item.image for item in items], batch_size=self.batch_size)
-        found = evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold)
+        sizes = [d.backbone.image_size for d in (detector, other) if d is not None]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"maps of {sizes[0]} and {sizes[1]} pixels a side cannot be compared")
+        images = [item.image for item in items]
+        scores = detector.score(images, batch_size=self.batch_size)
+        found = evaluate_scores(scores, items, detector.threshold)
         print(found)
         if self.output is not None:
             names = [dataset.relative(item.image) for item in items]
@@ -66,23 +67,30 @@ class Evaluate:
             ]
             write_text(self.output, json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
         if self.report is not None:
-            write_report(self.report, detector, dataset, found, maps)
+            from synthmed_clip.report.write import write_report
+
+            write_report(self.report, detector, dataset, found, scores)
         if other is not None:
-            theirs = other.maps([item.image for item in items], batch_size=self.batch_size)
-            print("\n".join([f"against {self.against}:", *_compared(maps, theirs, items)]))
+            theirs = other.score(images, batch_size=self.batch_size)
+            print("\n".join([f"against {self.against}:", *_compared(scores, theirs, items)]))
         return 0
 
 
-def _compared(ours: np.ndarray, theirs: np.ndarray, items: Sequence[Item]) -> list[str]:
-    """A line for every metric of two detectors' maps."""
+def _compared(ours: Scores, theirs: Scores, items: Sequence[Item]) -> list[str]:
+    """A line for every metric of two detectors' scores and maps."""
+    from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
+    from synthmed_clip.evaluation.evaluate import read_masks
+
     abnormal = np.array([item.abnormal for item in items])
-    scores = ours.max((1, 2)), theirs.max((1, 2))
+    scores = ours.scores.numpy(), theirs.scores.numpy()
     image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}
-    masks = read_masks(items, ours.shape[1])
-    known = masks.any((1, 2)) | ~abnormal
     pixel = {}
-    if masks.any():
-        pixel = paired_bootstrap(ours[known], theirs[known], abnormal[known], masks[known])
+    if 0 not in (ours.maps.shape[-1], theirs.maps.shape[-1]):
+        masks = read_masks(items, ours.maps.shape[-1])
+        known = masks.any((1, 2)) | ~abnormal
+        if masks.any():
+            maps = ours.maps.numpy()[known], theirs.maps.numpy()[known]
+            pixel = paired_bootstrap(*maps, abnormal[known], masks[known])
     return [
         f"{level}-{name:<7} {comparison}"
         for level, metrics in (("Image", image), ("Pixel", pixel))

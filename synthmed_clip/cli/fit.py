@@ -2,74 +2,62 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
-import numpy as np
 import tyro
 
-from synthmed import read_recipe
+import synthmed_clip
 from synthmed_clip.cli.options import BackboneOptions, Output
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import read_dataset, read_datasets
-from synthmed_clip.evaluation.pictures import loss_curve
 from synthmed_clip.files import check_outputs, write_csv
-from synthmed_clip.fit import fit
-from synthmed_clip.methods.mediclip.pretrain import pretrain
+from synthmed_clip.methods import MediCLIP, Method
+
+if TYPE_CHECKING:
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.detector import Detector
+
+AnyMethod = Union[  # noqa: UP007 (made of what is known)
+    tuple(Annotated[cls, tyro.conf.subcommand(cls.name)] for cls in Method.known.values())
+]
 
 
 @dataclass
 class Fit:
-    """Fit a detector to a folder of normal images."""
+    """Fit a detector to a folder of normal images; by MediCLIP, or by the method that is named."""
 
     normals: tyro.conf.Positional[Path]
     """Folder of normal images."""
     output: Output
-    """The detector, NAME.safetensors; a log, NAME.csv, and the loss curve, NAME.png, are written
-    beside it.
-    """
-    variant: Literal["paper", "release"] = "paper"
-    """The method as published, or as its authors' code has it."""
+    """The detector, NAME.safetensors; for a method that learns, a log, NAME.csv, and the loss
+    curve, NAME.png, are written beside it."""
     model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
-    layers: tuple[int, ...] | None = None
-    """Layers to read, counted from 1; by default half, three quarters and all of the depth."""
-    normal_words: tuple[str, ...] | None = None
-    """Class words for normal; by default the variant's."""
-    abnormal_words: tuple[str, ...] | None = None
-    """Class words for abnormal; by default the variant's."""
-    tokens: int = 8
-    """Learnable vectors before each class word."""
-    temperature: float | None = None
-    """By default 0.07 (paper) or 1 (release)."""
-    adapters: bool = True
-    """Without adapters, channels are average-pooled in their place."""
-    recipe: str | None = None
-    """A preset of synthmed's, or a JSON or TOML file of a recipe; by default the variant's preset.
-    """
-    epochs: int = 200
-    batch_size: int = 8
-    lr: float = 1e-3
-    betas: tuple[float, float] = (0.5, 0.999)
-    average: float = 0.0
-    """Take the moving average of the head over the steps with this decay (0.995, say), rather than
-    the last step's.
-    """
     seed: int | None = None
     """The same seed, device and precision give the same detector."""
     workers: int | None = None
     """Processes that draw synthetic images ahead."""
     auxiliary: tuple[Path, ...] = ()
-    """Data sets with masks to learn from first: MVTec-AD, VisA, or any layout that evaluate reads.
-    """
+    """Data sets with masks to learn from first: MVTec-AD, VisA, or any layout that evaluate
+    reads."""
     auxiliary_epochs: int = 5
     validation: Path | None = None
     """Labelled images, apart from the test images, to choose the epoch by; without them it is the
-    last.
-    """
+    last."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
+    method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
+        default_factory=MediCLIP
+    )
+    """By what to find anomalies; each has options of its own (METHOD --help)."""
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the same command, after an interruption, goes on."""
+        return self.checkpoint is not None
 
     def run(self) -> int:
         """Fit, save, and write log and loss curve beside the detector."""
@@ -77,54 +65,49 @@ class Fit:
             raise ValueError(
                 "with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed"
             )
+        method: Method = self.method
         normals, _ = collect(self.normals)
-        log, curve = self._check_outputs(normals)
-        recipe = None if self.recipe is None else read_recipe(self.recipe)
-        auxiliary = [
-            item
-            for folder in self.auxiliary
-            for data in read_datasets(folder)
-            for item in data.test
-        ]
+        log, curve = self._check_outputs([path for path in normals if isinstance(path, Path)])
         validation = () if self.validation is None else read_dataset(self.validation).test
-        options: dict = {
-            "variant": self.variant,
-            "layers": self.layers,
-            "words": self._words(),
-            "tokens": self.tokens,
-            "temperature": self.temperature,
-            "adapters": self.adapters,
-            "batch_size": self.batch_size,
-            "lr": self.lr,
-            "betas": self.betas,
-            "average": self.average,
-            "rng": self.seed,
-            "workers": self.workers,
-            "progress": self.progress,
-        }
         backbone = self.model.load()
-        detector = fit(
+        detector = synthmed_clip.fit(
             normals,
+            method,
             backbone=backbone,
-            recipe=recipe,
-            epochs=self.epochs,
-            start=pretrain(auxiliary, backbone, epochs=self.auxiliary_epochs, **options)
-            if auxiliary
-            else None,
+            rng=self.seed,
+            start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
-            **options,
+            workers=self.workers,
+            progress=self.progress,
         )
         detector.save(self.output)
-        write_csv(log, [asdict(epoch) for epoch in detector.log])
-        loss_curve(detector.log, curve)
-        print(
-            f"{self.output}: loss {detector.log[-1].loss:.4f} after {len(detector.log)} epochs, "
-            f"threshold {detector.threshold:.4f}"
-        )
+        learnt, history = "", detector.fitted.history
+        if history is not None:
+            from synthmed_clip.evaluation.plots import loss_curve
+
+            write_csv(log, [asdict(epoch) for epoch in history.log])
+            loss_curve(history.log, curve)
+            learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
+        print(f"{self.output}: {method.name}, {learnt}threshold {detector.threshold:.4f}")
         return 0
 
-    def _check_outputs(self, normals: list[Path | np.ndarray]) -> tuple[Path, Path]:
+    def _pretrained(self, method: Method, backbone: Backbone) -> Detector:
+        if not isinstance(method, MediCLIP):
+            raise TypeError(f"{method.name} takes no --auxiliary")
+        items = [
+            i for folder in self.auxiliary for data in read_datasets(folder) for i in data.test
+        ]
+        return synthmed_clip.pretrain(
+            items,
+            replace(method, epochs=self.auxiliary_epochs),
+            backbone=backbone,
+            rng=self.seed,
+            workers=self.workers,
+            progress=self.progress,
+        )
+
+    def _check_outputs(self, read: Sequence[Path]) -> tuple[Path, Path]:
         """Name the log and the loss curve, and refuse outputs that would harm what is read."""
         if self.output.suffix in (".csv", ".png"):
             raise ValueError(
@@ -132,21 +115,12 @@ class Fit:
                 f"curve"
             )
         name = self.output.name.removesuffix(".safetensors")
-        beside = self.output.with_name(f"{name}.csv"), self.output.with_name(f"{name}.png")
+        log, curve = (self.output.with_name(f"{name}{suffix}") for suffix in (".csv", ".png"))
         if self.normals.is_dir() and self.output.resolve().parent == self.normals.resolve():
             raise ValueError(
                 f"{self.output} lies among the normal images; its loss curve would become one of "
                 f"them"
             )
-        read = [path for path in normals if isinstance(path, Path)]
-        check_outputs(
-            [self.output, *beside, self.checkpoint],
-            [*read, self.model.weights, self.model.backbone],
-        )
-        return beside
-
-    def _words(self) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
-        normal, abnormal = self.normal_words, self.abnormal_words
-        if (normal is None) != (abnormal is None):
-            raise ValueError("--normal-words and --abnormal-words come together")
-        return None if normal is None or abnormal is None else (normal, abnormal)
+        inputs: list[Any] = [*read, self.model.weights, self.model.backbone]
+        check_outputs([self.output, log, curve, self.checkpoint], inputs)
+        return log, curve

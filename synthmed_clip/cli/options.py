@@ -1,18 +1,52 @@
-"""What several commands share: the output argument, loading a backbone or a detector."""
+"""What several commands share: outputs, values of methods, a backbone or a detector."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from synthmed_clip.backbone.model import Backbone, load_backbone
-from synthmed_clip.detector import Detector
+import synthmed
+from synthmed_clip.methods import Method
+
+if TYPE_CHECKING:
+    from synthmed_clip.backbone.model import Backbone
+    from synthmed_clip.detector import Detector
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Precision = Literal["auto", "float32", "bfloat16"]
+
+values = ConstructorRegistry()
+"""How fields of methods are written: a recipe as a preset's name or a file, a method as its name."""
+
+
+@values.primitive_rule
+def _recipe(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[synthmed.Generator] | None:
+    if info.type is not synthmed.Generator:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PRESET|FILE",
+        instance_from_str=lambda words: synthmed.read_recipe(words[0]),
+        is_instance=lambda value: isinstance(value, synthmed.Generator),
+        str_from_instance=lambda value: [repr(value)],
+    )
+
+
+@values.primitive_rule
+def _method(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Method] | None:
+    if info.type is not Method:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="METHOD",
+        instance_from_str=lambda words: Method.named(words[0])(),
+        is_instance=lambda value: isinstance(value, Method),
+        str_from_instance=lambda value: [value.name],
+    )
 
 
 @dataclass
@@ -21,8 +55,7 @@ class BackboneOptions:
 
     backbone: str = "ViT-L-14-quickgelu"
     """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or
-    hf-hub:owner/model.
-    """
+    hf-hub:owner/model."""
     weights: str = "openai"
     """Tag of open_clip's, or a local file."""
     random_text: bool = False
@@ -36,6 +69,8 @@ class BackboneOptions:
 
     def load(self) -> Backbone:
         """Load it."""
+        from synthmed_clip.backbone.model import load_backbone
+
         return load_backbone(
             self.backbone,
             self.weights,
@@ -59,6 +94,8 @@ class Loading:
 
     def load(self, model: Path) -> Detector:
         """Load it."""
+        from synthmed_clip.detector import Detector
+
         return Detector.load(
             model, weights=self.weights, device=self.device, precision=self.precision
         )

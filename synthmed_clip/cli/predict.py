@@ -11,13 +11,12 @@ from typing import Any, cast
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthmed import io
 from synthmed_clip.cli.options import Loading, Output
-from synthmed_clip.data.images import SUFFIXES, eight_bit
-from synthmed_clip.detector import Prediction
-from synthmed_clip.evaluation.pictures import heat_map, overlay, save_picture
+from synthmed_clip.data.images import eight_bit
 from synthmed_clip.files import check_outputs, write_csv, write_text
 
 _CHUNK = 32  # images that are held at full size, with their maps, at a time
@@ -61,13 +60,14 @@ class Predict:
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
                 predictions = cast(
-                    list[Prediction], detector.predict(images.values(), batch_size=self.batch_size)
+                    list[Any], detector.predict(images.values(), batch_size=self.batch_size)
                 )
                 for (name, image), found in zip(images.items(), predictions, strict=True):
                     rows.append(
                         {"image": name, "score": found.score, "is_anomalous": found.is_anomalous}
                     )
-                    self._draw(name, image, found.anomaly_map)
+                    if found.anomaly_map is not None:
+                        self._draw(name, image, found.anomaly_map, detector.fitted.map_range)
                 bar.update(len(images) + len(faults))
         if not rows:
             raise ValueError(f"none of the {len(paths)} images in {self.images} can be read")
@@ -87,14 +87,22 @@ class Predict:
         )
         return 1 if unread else 0
 
-    def _draw(self, name: str, image: np.ndarray, anomaly_map: np.ndarray) -> None:
-        for folder, picture in (
-            ("heatmaps", heat_map(anomaly_map)),
-            ("overlays", overlay(io.grey(image), anomaly_map)),
-        ):
-            save_picture(
-                picture, self.output / folder / f"{name}.png"
-            )  # the suffix stays: a.png and a.jpg may both be
+    def _draw(
+        self,
+        name: str,
+        image: NDArray[np.uint8],
+        anomaly_map: NDArray[np.float32],
+        span: tuple[float, float],
+    ) -> None:
+        from synthmed_clip.report.heatmaps import heat_map, overlay, save_picture
+
+        pictures = {
+            "heatmaps": heat_map(anomaly_map, span),
+            "overlays": overlay(io.grey(image), anomaly_map, span),
+        }
+        for folder, picture in pictures.items():
+            # The suffix stays: a.png and a.jpg may both be.
+            save_picture(picture, self.output / folder / f"{name}.png")
 
 
 def _read(root: Path, paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
@@ -115,13 +123,7 @@ def _images_under(path: Path) -> tuple[Path, list[Path]]:
     """
     if path.is_file():
         return path.parent, [path]
-    found = sorted(
-        p
-        for p in path.rglob("*")
-        if p.suffix.lower() in SUFFIXES
-        and p.is_file()
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
-    )
+    found = io.find_images(path)
     if not found:
         raise FileNotFoundError(f"no image in {path}")
     return path, found

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tyro
 
 from synthmed_clip.cli.options import BackboneOptions, Output
 from synthmed_clip.data.layouts import read_dataset, read_datasets
-from synthmed_clip.protocol.engine import Engine
+from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.plan import Protocol
-from synthmed_clip.protocol.results import Result
-from synthmed_clip.protocol.tables import write_tables
-from synthmed_clip.protocol.variants import ablations, variants
+from synthmed_clip.protocol.variants import ablations, entries
+
+if TYPE_CHECKING:
+    from synthmed_clip.protocol.results import Result
 
 
 @dataclass
@@ -34,62 +35,54 @@ class RunProtocol:
     """Sizes of the support sets; the smaller are part of the larger."""
     repeats: int = 3
     """Support sets per data set."""
-    variants: tuple[Literal["paper", "release"], ...] = ("paper",)
-    """What to fit for all shots."""
+    methods: tuple[str, ...] = ("paper", "zero-shot", "nearest-patch", "joined")
+    """What to fit for all shots: paper and release are MediCLIP's variants, joined adds the nearest
+    patch to each of them, and any other method goes by its name."""
     ablations: bool = False
     """Also without learnable tokens, adapters or temperature, with averaged weights, each task
-    alone and in pairs, and the release.
-    """
+    alone and in pairs, and the release."""
     ablation_shots: int = 16
     """Size of the support sets for ablations and transfer."""
-    baselines: bool = True
-    """Compare with zero-shot, nearest patch and the join of nearest patch and detector."""
     transfer: bool = False
     """Test on the other data sets, too."""
     auxiliary: tuple[Path, ...] = ()
     """Data sets with masks to pre-train on: MVTec-AD, VisA, or any layout that is known."""
     auxiliary_epochs: int = 5
     model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
-    layers: tuple[int, ...] = ()
-    """Layers to read, counted from 1; by default half, three quarters and all of the depth."""
-    epochs: int = 200
-    batch_size: int = 8
-    lr: float = 1e-3
-    average: float = 0.0
-    """As in fit, for every method."""
+    base: tyro.conf.OmitArgPrefixes[MediCLIP] = field(default_factory=MediCLIP)
     seed: int = 0
     workers: int | None = None
 
+    goes_on = True
+
     def run(self) -> int:
         """Run, report each result as it comes, and print the table."""
+        from synthmed_clip.protocol.engine import Engine
+        from synthmed_clip.protocol.tables import write_tables
+
         auxiliary = [
             item
             for folder in self.auxiliary
             for data in read_datasets(folder)
             for item in data.test
         ]
+        chosen = entries(self.methods, self.base, auxiliary=bool(auxiliary))
+        if self.ablations:
+            known = {entry.name for entry in chosen}
+            rivals = [entry.name for entry in chosen if not entry.baselines and not entry.shares]
+            chosen += [e for e in ablations(self.base, rivals) if e.name not in known]
         protocol = Protocol(
             datasets=[read_dataset(folder) for folder in self.datasets],
-            variants=variants(self.variants, bool(auxiliary)),
+            entries=chosen,
             shots=self.shots,
             repeats=self.repeats,
-            ablations=ablations() if self.ablations else (),
             ablation_shots=self.ablation_shots,
-            baselines=self.baselines,
             transfer=self.transfer,
             auxiliary=auxiliary,
             auxiliary_epochs=self.auxiliary_epochs,
             seed=self.seed,
-            layers=self.layers,
-            options={
-                "epochs": self.epochs,
-                "batch_size": self.batch_size,
-                "lr": self.lr,
-                "average": self.average,
-            },
         )
-        backbone = self.model.load()
-        engine = Engine(protocol, backbone, self.output, self.workers, _print_result)
+        engine = Engine(protocol, self.model.load(), self.output, self.workers, _print_result)
         try:
             engine.run()
         finally:  # an interrupted run leaves the tables of what is done
@@ -99,7 +92,8 @@ class RunProtocol:
                     data.name: np.array([item.abnormal for item in data.test])
                     for data in protocol.datasets
                 }
-                print(write_tables(self.output, results, abnormal, engine.notes()))
+                notes = engine.notes()
+                print(write_tables(self.output, results, abnormal, notes, protocol.entries))
         return 0
 
 

@@ -1,0 +1,20 @@
+"""How well scores and maps tell images apart: metrics, curves, comparison, calibration."""
+
+from synthmed_clip.evaluation.comparison import Comparison, delong, paired_bootstrap
+from synthmed_clip.evaluation.curves import Curve, curves
+from synthmed_clip.evaluation.evaluate import Evaluation, evaluate, evaluate_scores
+from synthmed_clip.evaluation.metrics import Interval, image_metrics, pixel_metrics
+
+__all__ = [
+    "Comparison",
+    "Curve",
+    "Evaluation",
+    "Interval",
+    "curves",
+    "delong",
+    "evaluate",
+    "evaluate_scores",
+    "image_metrics",
+    "paired_bootstrap",
+    "pixel_metrics",
+]

@@ -48,7 +48,7 @@ def synthetic_threshold(
         for turn in range(_ROUNDS)
         for index in range(len(images))
     ]
-    pixels = torch.cat([support, to_pixels([image for image, _ in pairs])])
+    pixels = torch.cat([support, to_pixels(np.stack([image for image, _ in pairs]))])
     scores = torch.cat([score(batch).cpu() for batch in pixels.split(_BATCH)])
     abnormal = np.array([False] * len(images) + [bool(mask.any()) for _, mask in pairs])
     return best_threshold(scores.numpy(), abnormal)

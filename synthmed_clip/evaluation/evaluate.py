@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from synthmed_clip.data.layouts import Item, read_mask
-from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.metrics import Interval, image_metrics, pixel_metrics
+from synthmed_clip.methods.base import Scores
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,19 @@ class Evaluation:
         return "\n".join(lines)
 
 
+class Scorer(Protocol):
+    """What can be evaluated: a detector."""
+
+    @property
+    def threshold(self) -> float:
+        """Scores above it are anomalous."""
+
+    def score(self, images: Sequence[Path], *, batch_size: int) -> Scores:
+        """Score many images."""
+
+
 def evaluate(
-    detector: Detector, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000
+    detector: Scorer, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000
 ) -> Evaluation:
     """Score labelled images and say how well the detector tells them apart.
 
@@ -84,26 +97,19 @@ def evaluate(
     Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
     Abnormal images without a mask take no part in it.
     """
-    maps = detector.maps([item.image for item in items], batch_size=batch_size)
-    return evaluate_maps(maps, maps.max((1, 2)), items, detector.threshold, resamples=resamples)
+    found = detector.score([item.image for item in items], batch_size=batch_size)
+    return evaluate_scores(found, items, detector.threshold, resamples=resamples)
 
 
-def evaluate_maps(
-    maps: np.ndarray,
-    scores: np.ndarray,
-    items: Sequence[Item],
-    threshold: float,
-    *,
-    resamples: int = 1000,
+def evaluate_scores(
+    found: Scores, items: Sequence[Item], threshold: float, *, resamples: int = 1000
 ) -> Evaluation:
-    """Say how well scores and maps, of whatever method, tell labelled images apart.
+    """Say how well a method's scores and maps tell labelled images apart.
 
     Parameters
     ----------
-    maps : ndarray
-        `(N, S, S)` float32, in the order of the items; where S is 0, nothing is said of pixels.
-    scores : ndarray
-        `(N,)`.
+    found : Scores
+        Of the items, in their order, on the CPU; where it has no maps, nothing is said of pixels.
     items : sequence of Item
     threshold : float
         Scores above it count as anomalous.
@@ -114,6 +120,7 @@ def evaluate_maps(
     -----
     An abnormal image whose mask is empty at the maps' size counts as one without a mask.
     """
+    scores, maps = found.scores.numpy(), found.maps.numpy()
     abnormal = np.array([item.abnormal for item in items])
     flagged = scores.astype(np.float64) > threshold
     masks = read_masks(items, maps.shape[-1])

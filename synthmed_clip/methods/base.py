@@ -193,7 +193,9 @@ class Method(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the type's name and every value, JSON-ready."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {"type": _type_of(type(self))} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+        return {"type": _type_of(type(self))} | {
+            f.name: _plain(getattr(self, f.name)) for f in fields
+        }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
@@ -242,7 +244,9 @@ class Method(ABC):
             if method.name == name:
                 return method
         names = [method.name for method in Method.known.values()]
-        raise ValueError(f"no method {name!r}{_did_you_mean(name, names)}; there are: {', '.join(names)}")
+        raise ValueError(
+            f"no method {name!r}{_did_you_mean(name, names)}; there are: {', '.join(names)}"
+        )
 
 
 def _type_of(cls: type) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Self
 from annotated_types import MinLen
 
 import synthmed
-
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
 from synthmed_clip.methods.mediclip.method import MediCLIP
 from synthmed_clip.methods.nearest_patch import NearestPatch
@@ -101,9 +100,7 @@ class Joined(Method):
             )
             for part in method.parts
         )
-        normal = [
-            (part.score_left_out(support) or part.score(support)).maps for part in members
-        ]
+        normal = [(part.score_left_out(support) or part.score(support)).maps for part in members]
         if any(maps.shape[-1] == 0 for maps in normal):
             raise ValueError(f"a part has no maps on {backbone.name} that could be joined")
         means = torch.stack([maps.mean() for maps in normal])
@@ -167,7 +164,11 @@ class FittedJoined(Fitted):
 
     def state(self) -> State:
         """Return the parts' states, and how their maps are standardised."""
-        state = {"method": self.method.to_dict(), "means": self.means, "deviations": self.deviations}
+        state = {
+            "method": self.method.to_dict(),
+            "means": self.means,
+            "deviations": self.deviations,
+        }
         for index, part in enumerate(self.members):
             state |= {f"parts.{index}.{name}": value for name, value in part.state().items()}
         return state

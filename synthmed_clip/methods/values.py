@@ -10,7 +10,7 @@ import math
 import numbers
 import types
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import annotated_types as bounds
@@ -19,7 +19,7 @@ import numpy as np
 import synthmed
 
 
-@lru_cache(maxsize=None)
+@cache
 def annotations_of(cls: type) -> dict[str, Any]:
     """Return the annotations of a class's attributes, resolved, with their bounds."""
     return get_type_hints(cls, include_extras=True)

@@ -1,10 +1,9 @@
-"""The plan of the paper's few-shot experiments: which methods, on which support sets."""
+"""The plan of the few-shot experiments: which methods, on which support sets."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import groupby
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +11,17 @@ from numpy.random import SeedSequence
 
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.protocol.results import folder_name
-from synthmed_clip.protocol.variants import Method
+from synthmed_clip.protocol.variants import Entry
 
 
 @dataclass(frozen=True)
 class Group:
-    """Methods that see the same synthetic images on the same support set."""
+    """Entries that see the same synthetic images on the same support set."""
 
     dataset: Dataset
     shots: int
     repeat: int
-    methods: list[Method]
+    entries: list[Entry]
 
 
 @dataclass(frozen=True)
@@ -33,54 +32,42 @@ class Protocol:
     ----------
     datasets : sequence of Dataset
         Their names must differ. One without training images is tested on only, with `transfer`.
+    entries : sequence of Entry
+        Fitted for all shots, ablations for `ablation_shots` alone. Their names must differ.
     shots : sequence of int
     repeats : int
         Support sets per data set. Within a repeat the smaller sets are part of the larger ones.
-    variants, ablations : sequence of Method
-        Variants are fitted for all shots, ablations for `ablation_shots`. Their names must differ.
     ablation_shots : int
-        With ablations or transfer, the variants are fitted for it, too.
-    baselines : bool
+        With ablations or transfer, the other entries are fitted for it, too.
     transfer : bool
-        Test the variants of `ablation_shots` on the other data sets, too.
+        Test the entries of `ablation_shots`, but for ablations, on the other data sets, too.
     auxiliary : sequence of Item
-        For the methods that begin with them.
-    seed : int
-    layers : tuple of int
-        Of the backbone; the middle one serves the nearest-patch baseline.
-    options : dict
-        Further arguments of every `fit` (epochs, batch_size, lr, betas).
+        For the entries that begin with them.
     auxiliary_epochs : int
+    seed : int
     """
 
     datasets: Sequence[Dataset]
-    variants: Sequence[Method]
+    entries: Sequence[Entry]
     shots: Sequence[int] = (4, 8, 16, 32)
     repeats: int = 3
-    ablations: Sequence[Method] = ()
     ablation_shots: int = 16
-    baselines: bool = True
     transfer: bool = False
     auxiliary: Sequence[Item] = ()
-    seed: int = 0
-    layers: tuple[int, ...] = ()
-    options: dict = field(default_factory=dict)
     auxiliary_epochs: int = 5
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        """Refuse what could not be told from one another, or could not be run."""
         names = [dataset.name for dataset in self.datasets]
         if not names or len(set(names)) < len(names):
             raise ValueError(
                 f"data sets need different names, and at least one: {', '.join(names) or 'none'}"
             )
-        methods = [folder_name(method.name) for method in (*self.variants, *self.ablations)]
-        repeated = {name for name in methods if methods.count(name) > 1} - {
-            method.name for method in self.variants
-        }
-        if repeated or not self.variants:
+        methods = [folder_name(entry.name) for entry in self.entries]
+        if not methods or len(set(methods)) < len(methods):
             raise ValueError(
-                f"methods need different names, and at least one variant: "
-                f"{', '.join(methods) or 'none'}"
+                f"methods need different names, and at least one: {', '.join(methods) or 'none'}"
             )
         if self.repeats < 1 or min(self.shots, default=0) < 1 or self.ablation_shots < 1:
             raise ValueError(
@@ -88,47 +75,46 @@ class Protocol:
             )
         if self.transfer and len(names) < 2:
             raise ValueError(f"transfer needs another data set beside {names[0]}")
+        largest = max(self.all_shots)
         for dataset in self.datasets:
-            if len(dataset.train) < max(self.all_shots) and (dataset.train or not self.transfer):
+            if len(dataset.train) < largest and (dataset.train or not self.transfer):
                 raise ValueError(
                     f"{dataset.name} has {len(dataset.train)} normal training images; "
-                    f"{max(self.all_shots)} shots asked for"
+                    f"{largest} shots asked for"
                 )
 
     @property
     def all_shots(self) -> list[int]:
         """Sizes of support sets, that of ablations and transfer included where there are any."""
-        return sorted(
-            {*self.shots, *([self.ablation_shots] if self.ablations or self.transfer else [])}
-        )
+        wide = self.transfer or any(entry.ablation for entry in self.entries)
+        return sorted({*self.shots, *([self.ablation_shots] if wide else [])})
 
     def support(self, dataset: Dataset, repeat: int, shots: int) -> list[Path]:
         """The support set: the first images of the repeat's own order of the training images."""
-        order = np.random.default_rng(SeedSequence(self.seed, spawn_key=(repeat,))).permutation(
-            len(dataset.train)
-        )
+        seed = SeedSequence(self.seed, spawn_key=(repeat,))
+        order = np.random.default_rng(seed).permutation(len(dataset.train))
         return [dataset.train[i] for i in order[:shots]]
 
     def groups(self) -> list[Group]:
-        """All fits, those of the variants first, together where they see the same
-        synthetic images.
+        """All fits: those that need no support image first, ablations last, and together what sees
+        the same synthetic images.
         """
-        known = {method.name for method in self.variants}
-        groups = []
-        for shots in self.all_shots:
-            ablations = self.ablations if shots == self.ablation_shots else ()
-            wanted = [*self.variants, *(method for method in ablations if method.name not in known)]
-            wanted.sort(key=lambda method: method.stream)  # stable: within a stream the order stays
-            streams = [
-                list(members) for _, members in groupby(wanted, key=lambda method: method.stream)
-            ]
-            groups += [
-                Group(dataset, shots, repeat, members)
-                for dataset in self.datasets
-                if dataset.train
-                for repeat in range(self.repeats)
-                for members in streams
-            ]
-        return sorted(
-            groups, key=lambda group: not known & {method.name for method in group.methods}
-        )
+        bare = [entry for entry in self.entries if entry.method.least_support == 0]
+        groups = [Group(dataset, 0, 0, bare) for dataset in self.datasets if bare]
+        for ablation in (False, True):
+            for shots in self.all_shots if not ablation else [self.ablation_shots]:
+                wanted = [
+                    entry
+                    for entry in self.entries
+                    if entry.ablation == ablation and 0 < entry.method.least_support <= shots
+                ]
+                streams = dict.fromkeys(entry.stream for entry in wanted)
+                members = [[e for e in wanted if e.stream == stream] for stream in streams]
+                groups += [
+                    Group(dataset, shots, repeat, together)
+                    for dataset in self.datasets
+                    if dataset.train
+                    for repeat in range(self.repeats)
+                    for together in members
+                ]
+        return groups

@@ -8,9 +8,11 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+import synthmed
 from synthmed.io import remove_temporary
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import duplicates_between
@@ -20,29 +22,22 @@ from synthmed_clip.files import write_text
 from synthmed_clip.methods.mediclip.pretrain import usable
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.test_sets import content
-from synthmed_clip.training.loop import Learner, resolve
-from synthmed_clip.training.steps import SyntheticSteps, require_anomalies
+from synthmed_clip.training.steps import EmptyImage, SyntheticSteps, require_anomalies
 
 
-def check(protocol: Protocol, backbone: Backbone, layers: Sequence[int]) -> None:
+def check(protocol: Protocol, backbone: Backbone) -> None:
     """Raise what would otherwise be raised in the middle of the run: every file is read once, every
     recipe tried.
 
     Raises
     ------
     ValueError
-        For options that do not fit the backbone, a file that cannot be read, a support image that
-        carries no anomaly, or validation images that are of one kind or among the test images.
+        For a method that does not fit the backbone, a file that cannot be read, a support image
+        that carries no anomaly, or validation images that are of one kind or among the test images.
     """
-    for method in (*protocol.variants, *protocol.ablations):
-        options = {
-            "epochs": 1,
-            **protocol.options,
-            **method.options,
-            "recipe": method.recipe.to_dict(),
-        }
-        Learner.begin(backbone, resolve(backbone, layers=layers, **options))
-    if any(method.auxiliary for method in protocol.variants):
+    for entry in protocol.entries:
+        entry.method.resolved(backbone)
+    if any(entry.auxiliary for entry in protocol.entries):
         _require_readable(usable(protocol.auxiliary))
     for dataset in protocol.datasets:
         _require_readable((*dataset.test, *dataset.validation))
@@ -82,13 +77,18 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
             for path in protocol.support(dataset, turn, largest)
         }
     )
-    if paths:
-        images = np.stack([square(path, size)[0] for path in paths])
-        for method in (*protocol.variants, *protocol.ablations):
-            require_anomalies(SyntheticSteps(method.recipe, images, 1, (0,)), paths)
+    if not paths:
+        return
+    images = np.stack([square(path, size)[0] for path in paths])
+    for recipe in dict.fromkeys(entry.method.synthesis for entry in protocol.entries):
+        if recipe is not None:
+            try:
+                require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
+            except EmptyImage as error:
+                raise synthmed.NothingToSee(f"{paths[error.index]}: {error}") from None
 
 
-def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output: Path) -> None:
+def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
     """Make an output this protocol's, or refuse one whose runs would not be comparable: what they
     share must agree.
 
@@ -99,21 +99,15 @@ def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output:
     ValueError
         That names what differs.
     """
-    ours: dict[str, dict] = {
-        "common": {
-            "backbone": backbone.fingerprint,
-            "layers": list(layers),
-            "seed": protocol.seed,
-            **protocol.options,
-        },
+    ours: dict[str, dict[str, Any]] = {
+        "common": {"backbone": backbone.fingerprint, "seed": protocol.seed},
+        "methods": {e.name: e.method.resolved(backbone).to_dict() for e in protocol.entries},
         "data": {d.name: content(d.train, (*d.validation, *d.test)) for d in protocol.datasets},
         "auxiliary": {},
     }
     if protocol.auxiliary:
-        ours["auxiliary"] = {
-            "images": content([], protocol.auxiliary),
-            "epochs": protocol.auxiliary_epochs,
-        }
+        images = content([], protocol.auxiliary)
+        ours["auxiliary"] = {"images": images, "epochs": protocol.auxiliary_epochs}
     path = output / "protocol.json"
     try:
         kept = json.loads(path.read_text()) if path.is_file() else {}
@@ -129,7 +123,7 @@ def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output:
             if part == "data" and key not in used:
                 kept[part][key] = value
             if kept[part].setdefault(key, value) != value:
-                what = _told(part, key, kept[part][key], value)
+                what = _difference(part, key, kept[part][key], value)
                 raise ValueError(f"{path} is of another protocol: {what}; name another output")
     if output.is_dir():
         remove_temporary(output)
@@ -138,9 +132,12 @@ def claim(protocol: Protocol, backbone: Backbone, layers: Sequence[int], output:
     write_text(path, json.dumps(kept, indent=1) + "\n")
 
 
-def _told(part: str, key: str, before: object, now: object) -> str:
+def _difference(part: str, key: str, before: Any, now: Any) -> str:
     if part == "data":
         return f"other images in {key}"
     if key == "images":
         return "other auxiliary images"
+    if part == "methods":
+        name = next(n for n in {**before, **now} if before.get(n) != now.get(n))
+        return f"{name} of {key} was {before.get(name)!r}, now {now.get(name)!r}"
     return f"{'auxiliary ' if part == 'auxiliary' else ''}{key} was {before!r}, now {now!r}"

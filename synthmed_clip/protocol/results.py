@@ -51,11 +51,11 @@ class Result:
         Name of the test set; another than the run's for transfer.
     figures : dict of float
         Those of `FIGURES` that there are; of pixels only where there are masks.
-    apart : dict of float
+    unseen : dict of float
         The same without the test images that nearly repeat one that the run has seen; empty where
         that leaves images of one kind only.
-    threshold, sensitivity, specificity : float or None
-        None for baselines, which have no threshold.
+    threshold, sensitivity, specificity : float
+        The detector's own, and what it comes to.
     seconds : float
         That it took, test included; of an interrupted fit, since it went on.
     scores : tuple of float
@@ -65,10 +65,10 @@ class Result:
     run: Run
     test: str
     figures: dict[str, float]
-    apart: dict[str, float]
-    threshold: float | None
-    sensitivity: float | None
-    specificity: float | None
+    unseen: dict[str, float]
+    threshold: float
+    sensitivity: float
+    specificity: float
     seconds: float
     scores: tuple[float, ...]
 
@@ -101,7 +101,7 @@ class Row:
     dataset, test, method : str
     shots : int
     repeats : int
-    figures, apart : dict
+    figures, unseen : dict
         Pairs of mean and standard deviation (0 for one repeat) by figure.
     published : pair of float or None
         The paper's Image-AUROC for its method on this data.
@@ -113,7 +113,7 @@ class Row:
     shots: int
     repeats: int
     figures: dict[str, tuple[float, float]]
-    apart: dict[str, tuple[float, float]]
+    unseen: dict[str, tuple[float, float]]
     published: tuple[float, float] | None
 
 
@@ -134,7 +134,7 @@ def summarise(results: Iterable[Result]) -> list[Row]:
                 shots=run.shots,
                 repeats=len(members),
                 figures=_spread([member.figures for member in members]),
-                apart=_spread([member.apart for member in members]),
+                unseen=_spread([member.unseen for member in members]),
                 published=PAPER_FIGURES.get(test.lower()) if own else None,
             )
         )

@@ -9,18 +9,24 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from synthmed_clip.evaluation.comparison import delong
-from synthmed_clip.evaluation.pictures import save_figure
+from synthmed_clip.evaluation.plots import save_figure
 from synthmed_clip.files import write_csv, write_text
 from synthmed_clip.protocol.results import FIGURES, Result, Row, Run, summarise
-from synthmed_clip.protocol.variants import PATCHES, ZERO_SHOT, joined
+from synthmed_clip.protocol.variants import Entry
 
+_COMPARED = ("Image-AUROC", "Pixel-AUROC")
 _SHOWN = ("Image-AUROC", "Image-AP", "Pixel-AUROC", "Pixel-AUPRO")
 
 
 def write_tables(
-    output: Path, results: Sequence[Result], abnormal: dict[str, np.ndarray], notes: Sequence[str]
+    output: Path,
+    results: Sequence[Result],
+    abnormal: dict[str, NDArray[np.bool_]],
+    notes: Sequence[str],
+    entries: Sequence[Entry],
 ) -> str:
     """Write runs.csv, summary.csv, summary.json, a plot per data set and table.md; return the last
     one's text.
@@ -33,6 +39,8 @@ def write_tables(
         Labels of each test set, bool, for the comparisons.
     notes : sequence of str
         Sentences to stand under the table.
+    entries : sequence of Entry
+        Which say what each has to beat.
     """
     rows = summarise(results)
     write_csv(output / "runs.csv", [_run_line(result) for result in results])
@@ -43,7 +51,7 @@ def write_tables(
             _plot([row for row in rows if row.dataset == row.test == name]),
             output / f"auroc-{name}.png",
         )
-    sentences = [*notes, *verdicts(results, abnormal)]
+    sentences = [*notes, *verdicts(results, abnormal, entries)]
     text = table(rows) + "\n" + "".join(f"- {sentence}\n" for sentence in sentences)
     write_text(output / "table.md", text)
     return text
@@ -63,52 +71,38 @@ def table(rows: Sequence[Row]) -> str:
     most = max((row.repeats for row in rows), default=0)
     for row in rows:
         where = row.dataset if row.dataset == row.test else f"{row.dataset} -> {row.test}"
-        fewer = row.repeats < most and row.method != ZERO_SHOT
+        fewer = row.repeats < most and row.shots > 0
         method = f"{row.method} (repeats: {row.repeats})" if fewer else row.method
         k = str(row.shots) if row.shots else "-"
         figures = [_percent(row.figures.get(name), row.repeats) for name in _SHOWN]
-        apart = _percent(row.apart.get("Image-AUROC"), row.repeats)
+        apart = _percent(row.unseen.get("Image-AUROC"), row.repeats)
         lines.append([where, method, k, *figures, apart, _percent(row.published, 2)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def verdicts(results: Sequence[Result], abnormal: dict[str, np.ndarray]) -> list[str]:
-    """Say of every detector that does not beat a baseline that it does not.
+def verdicts(
+    results: Sequence[Result],
+    abnormal: dict[str, NDArray[np.bool_]],
+    entries: Sequence[Entry],
+) -> list[str]:
+    """Say of every entry that does not beat one of its baselines that it does not.
 
     To beat means a higher mean over the repeats, of Image-AUROC and of Pixel-AUROC. With the former
-    stands in how many repeats the detector is significantly worse (DeLong, p < 0.05).
+    stands in how many repeats the entry is significantly worse (DeLong, p < 0.05).
     """
     found = {(result.run, result.test): result for result in results}
     groups: dict[tuple[str, str, int, str], list[Result]] = {}
     for (run, test), result in found.items():
         groups.setdefault((run.dataset, run.method, run.shots, test), []).append(result)
+    rivals = {entry.name: entry.baselines for entry in entries}
     sentences = []
     for (dataset, method, shots, test), members in groups.items():
-        if method in (ZERO_SHOT, PATCHES) or method.endswith(joined("")):
-            continue
-        for baseline in (ZERO_SHOT, PATCHES, joined(method)):
-            keys = [
-                (
-                    Run(test, ZERO_SHOT, 0, 0)
-                    if baseline == ZERO_SHOT
-                    else replace(member.run, method=baseline),
-                    test,
-                )
-                for member in members
-            ]
-            peers = [found[key] for key in keys if key in found]
-            if len(peers) < len(members):
+        for baseline in rivals.get(method, ()):
+            peers = [_peer(found, member, baseline) for member in members]
+            pairs = [(ours, theirs) for ours, theirs in zip(members, peers, strict=True) if theirs]
+            if len(pairs) < len(members):
                 continue
-            losses = [
-                f"{name} {100 * own:.1f} against {100 * other:.1f}"
-                + _significance(name, members, peers, abnormal[test])
-                for name in ("Image-AUROC", "Pixel-AUROC")
-                if name in members[0].figures and name in peers[0].figures
-                for own, other in [
-                    [np.mean([r.figures[name] for r in group]) for group in (members, peers)]
-                ]
-                if own <= other
-            ]
+            losses = [loss for name in _COMPARED if (loss := _loss(name, pairs, abnormal[test]))]
             if losses:
                 where = dataset if dataset == test else f"{dataset} -> {test}"
                 sentences.append(
@@ -117,18 +111,35 @@ def verdicts(results: Sequence[Result], abnormal: dict[str, np.ndarray]) -> list
     return sentences
 
 
+def _peer(found: dict[tuple[Run, str], Result], member: Result, baseline: str) -> Result | None:
+    """The baseline's result on the same support set, or, where it needs none, on the test set."""
+    same = found.get((replace(member.run, method=baseline), member.test))
+    return same or found.get((Run(member.test, baseline, 0, 0), member.test))
+
+
+def _loss(
+    name: str, pairs: Sequence[tuple[Result, Result]], abnormal: NDArray[np.bool_]
+) -> str | None:
+    """Say by how much a figure's mean is no higher than the baseline's; None where it is."""
+    if not all(name in result.figures for pair in pairs for result in pair):
+        return None
+    own, other = (np.mean([pair[i].figures[name] for pair in pairs]) for i in (0, 1))
+    if own > other:
+        return None
+    return f"{name} {100 * own:.1f} against {100 * other:.1f}" + _significance(
+        name, pairs, abnormal
+    )
+
+
 def _significance(
-    name: str, members: list[Result], peers: list[Result], abnormal: np.ndarray
+    name: str, pairs: Sequence[tuple[Result, Result]], abnormal: NDArray[np.bool_]
 ) -> str:
-    """In how many repeats a detector's scores are significantly worse, in brackets; empty where
+    """In how many repeats an entry's scores are significantly worse, in brackets; empty where
     DeLong has no say.
     """
     if name != "Image-AUROC" or min(abnormal.sum(), (~abnormal).sum()) < 2:
         return ""
-    tests = [
-        delong(np.array(a.scores), np.array(b.scores), abnormal)
-        for a, b in zip(members, peers, strict=True)
-    ]
+    tests = [delong(np.array(a.scores), np.array(b.scores), abnormal) for a, b in pairs]
     worse = sum(test.p < 0.05 and test.difference < 0 for test in tests)
     return f" (significantly in {worse} of {len(tests)} repeats)"
 
@@ -144,7 +155,7 @@ def _run_line(result: Result) -> dict:
         **asdict(result.run),
         "test": result.test,
         **{name: result.figures.get(name) for name in FIGURES},
-        **{f"{name} without near-duplicates": result.apart.get(name) for name in FIGURES},
+        **{f"{name} without near-duplicates": result.unseen.get(name) for name in FIGURES},
         "threshold": result.threshold,
         "sensitivity": result.sensitivity,
         "specificity": result.specificity,
@@ -160,7 +171,7 @@ def _row_line(row: Row) -> dict:
         "shots": row.shots,
         "repeats": row.repeats,
     }
-    for suffix, figures in (("", row.figures), (" without near-duplicates", row.apart)):
+    for suffix, figures in (("", row.figures), (" without near-duplicates", row.unseen)):
         for name in FIGURES:
             mean, deviation = figures.get(name, (None, None))
             line[f"{name}{suffix}"], line[f"{name}{suffix} std"] = (

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
+from synthmed.digests import digest_file, digest_json
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.duplicates import Duplicate
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.detector import Detector
-from synthmed_clip.evaluation.evaluate import evaluate_maps
-from synthmed_clip.methods.baselines import Found
+from synthmed_clip.evaluation.evaluate import evaluate_scores
+from synthmed_clip.methods.base import Channels, Scores
 from synthmed_clip.protocol.results import Result, Run
+
+_BATCH = 16
 
 
 class TestSet:
@@ -25,55 +28,57 @@ class TestSet:
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.name, self.items, self._size = dataset.name, dataset.test, size
+        self._squares: dict[Channels, NDArray[np.uint8]] = {}
 
     @cached_property
-    def grey(self) -> Tensor:
-        return self._read(True)
-
-    @cached_property
-    def colour(self) -> Tensor:
-        return self._read(False)
-
-    @cached_property
-    def abnormal(self) -> np.ndarray:
-        """Labels, bool."""
+    def abnormal(self) -> NDArray[np.bool_]:
+        """Labels."""
         return np.array([item.abnormal for item in self.items])
 
-    def apart(self, repeated: Sequence[Duplicate]) -> np.ndarray:
-        """Which items are not the second of any pair, bool."""
+    def unseen(self, repeated: Sequence[Duplicate]) -> NDArray[np.bool_]:
+        """Which items are not the second of any pair."""
         seen = {pair.second for pair in repeated}
         return np.array([item.image not in seen for item in self.items], bool)
 
-    def _read(self, grey: bool) -> Tensor:
-        return torch.from_numpy(
-            np.stack([square(item.image, self._size, grey)[0] for item in self.items])
+    def scored_by(self, detector: Detector) -> Scores:
+        """Score the images, in batches."""
+        channels = detector.method.channels
+        if channels not in self._squares:
+            grey = channels == "grey"
+            squares = [square(item.image, self._size, grey)[0] for item in self.items]
+            self._squares[channels] = np.stack(squares)
+        images = self._squares[channels]
+        found = [
+            detector.fitted.score(to_pixels(images[start : start + _BATCH]))
+            for start in range(0, len(images), _BATCH)
+        ]
+        return Scores(
+            torch.cat([part.scores.cpu() for part in found]),
+            torch.cat([part.maps.cpu() for part in found]),
         )
 
 
-def judge(
-    run: Run, test: TestSet, found: Found, detector: Detector | None, apart: np.ndarray
-) -> Result:
-    """Compute a result's figures, over all test images and over those that are `apart` from what
-    the run has seen.
+def judge(run: Run, test: TestSet, detector: Detector, unseen: NDArray[np.bool_]) -> Result:
+    """Compute a result's figures, over all test images and over those that the run has not nearly
+    seen.
     """
-    threshold = detector.threshold if detector else 0.0
-    whole = evaluate_maps(found.maps, found.scores, test.items, threshold, resamples=0)
+    found, threshold = test.scored_by(detector), detector.threshold
+    whole = evaluate_scores(found, test.items, threshold, resamples=0)
     part = whole.figures()
-    if not apart.all():
+    if not unseen.all():
         part = {}
-        if len(set(test.abnormal[apart].tolist())) == 2:
-            items = [item for item, keep in zip(test.items, apart, strict=True) if keep]
-            part = evaluate_maps(
-                found.maps[apart], found.scores[apart], items, threshold, resamples=0
-            ).figures()
+        if len(set(test.abnormal[unseen].tolist())) == 2:
+            items = [item for item, keep in zip(test.items, unseen, strict=True) if keep]
+            kept = Scores(found.scores[unseen], found.maps[unseen])
+            part = evaluate_scores(kept, items, threshold, resamples=0).figures()
     return Result(
         run=run,
         test=test.name,
         figures=whole.figures(),
-        apart=part,
-        threshold=whole.threshold if detector else None,
-        sensitivity=whole.sensitivity if detector else None,
-        specificity=whole.specificity if detector else None,
+        unseen=part,
+        threshold=whole.threshold,
+        sensitivity=whole.sensitivity,
+        specificity=whole.specificity,
         seconds=0.0,
         scores=whole.scores,
     )
@@ -83,13 +88,9 @@ def content(training: Iterable[Path], items: Iterable[Item]) -> str:
     """Digest of what a result depends on: training images and labelled items in their order, not
     where they lie.
     """
-    sha = sha256()
-    rows = [("train", path, None) for path in training] + [
-        (str(item.abnormal), item.image, item.mask) for item in items
+    rows = [["train", digest_file(path)] for path in training]
+    rows += [
+        [str(item.abnormal), *(digest_file(p) for p in (item.image, item.mask) if p is not None)]
+        for item in items
     ]
-    for label, image, mask in rows:
-        files = [
-            sha256(path.read_bytes()).hexdigest() for path in (image, mask) if path is not None
-        ]
-        sha.update(" ".join([label, *files, ""]).encode())
-    return sha.hexdigest()
+    return digest_json(rows)

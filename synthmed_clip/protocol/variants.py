@@ -1,80 +1,132 @@
-"""What the protocol compares: the variants, their ablations, and the baselines."""
+"""What the protocol compares: methods under names, as they stand in its tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import cast
+from typing import cast, get_args, get_type_hints
 
 import synthmed
-from synthmed_clip.methods.mediclip.prompts import HARD_WORDS
+from synthmed_clip.methods import Joined, MediCLIP, Method, NearestPatch
+from synthmed_clip.methods.mediclip.settings import HARD_WORDS
 
-ZERO_SHOT, PATCHES = "zero-shot", "nearest patch"
-
-
-def joined(method: str) -> str:
-    """Name the baseline that adds nearest-patch distances to a method's maps."""
-    return f"{method} + {PATCHES}"
+VARIANTS: tuple[str, ...] = get_args(get_type_hints(MediCLIP)["variant"])
 
 
 @dataclass(frozen=True)
-class Method:
-    """A way to fit a detector.
+class Entry:
+    """A method that is fitted and tested.
 
     Attributes
     ----------
     name : str
         As it stands in tables.
-    options : dict
-        Arguments of `fit`, where they are not its defaults.
+    method : Method
+    ablation : bool
+        Whether it is fitted for the shots of ablations alone.
     auxiliary : bool
-        Whether it begins with a head pre-trained on auxiliary images.
+        Whether it begins with a head that was taught on auxiliary images.
+    baselines : tuple of str
+        Names of the entries that it has to beat.
+    shares : str
+        Name of the entry whose fit is one of its parts; empty for none.
     """
 
     name: str
-    options: dict = field(default_factory=dict, hash=False)
+    method: Method
+    ablation: bool = False
     auxiliary: bool = False
-
-    @property
-    def variant(self) -> str:
-        """The variant that it is, or takes its defaults from."""
-        return self.options.get("variant", "paper")
-
-    @property
-    def recipe(self) -> synthmed.Generator:
-        """What it draws synthetic anomalies with."""
-        return self.options.get("recipe") or synthmed.preset(self.variant)
+    baselines: tuple[str, ...] = ()
+    shares: str = ""
 
     @property
     def stream(self) -> str:
-        """Methods of the same stream see the same synthetic images, given support set and seed."""
-        return json.dumps(self.recipe.to_dict())
+        """Entries of the same stream see the same synthetic images, given support set and seed."""
+        recipe = self.method.synthesis
+        return "" if recipe is None else json.dumps(recipe.to_dict())
 
 
-def variants(names: Iterable[str], auxiliary: bool = False) -> list[Method]:
-    """The method as the paper or the release has it; with auxiliary data, each a second time
-    beginning with it.
+def entries(
+    names: Iterable[str],
+    base: MediCLIP = MediCLIP(),  # noqa: B008 (frozen)
+    *,
+    auxiliary: bool = False,
+) -> list[Entry]:
+    """List methods by their names.
+
+    Parameters
+    ----------
+    names : iterable of str
+        'paper' and 'release' are MediCLIP's variants, all else is `Method.name`, with its defaults;
+        'joined' stands for the join of each variant with the nearest patch.
+    base : MediCLIP
+        What the variants have in common.
+    auxiliary : bool
+        Add each variant a second time, beginning with auxiliary images.
+
+    Examples
+    --------
+    >>> [entry.name for entry in entries(["paper", "nearest-patch", "joined"])]
+    ['paper', 'nearest-patch', 'paper + nearest-patch']
     """
-    plain = [Method(name, {"variant": name}) for name in dict.fromkeys(names)]
-    return plain + [Method(f"{m.name} + auxiliary", m.options, True) for m in plain if auxiliary]
+    names = list(dict.fromkeys(names))
+    learnt = [Entry(name, replace(base, variant=name)) for name in names if name in VARIANTS]
+    learnt += [
+        replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt if auxiliary
+    ]
+    others = [Entry(n, Method.named(n)()) for n in names if n not in (*VARIANTS, Joined.name)]
+    if base.layers is not None:
+        middle = base.layers[len(base.layers) // 2]
+        others = [
+            replace(e, method=NearestPatch(layers=(middle,)))
+            if isinstance(e.method, NearestPatch)
+            else e
+            for e in others
+        ]
+    found = []
+    for entry in learnt:
+        rivals = [other.name for other in others]
+        if Joined.name in names:
+            rivals.append(f"{entry.name} + {NearestPatch.name}")
+        found.append(replace(entry, baselines=tuple(rivals)))
+    nearest = next((e.method for e in others if isinstance(e.method, NearestPatch)), NearestPatch())
+    if Joined.name in names:
+        others += [
+            Entry(
+                f"{entry.name} + {NearestPatch.name}",
+                Joined((entry.method, nearest)),
+                auxiliary=entry.auxiliary,
+                shares=entry.name,
+            )
+            for entry in learnt
+        ]
+    return found + others
 
 
-def ablations() -> list[Method]:
+def ablations(
+    base: MediCLIP = MediCLIP(),  # noqa: B008 (frozen)
+    baselines: Sequence[str] = (),
+) -> list[Entry]:
     """The paper's ablations of its own variant, averaged weights, and the release beside it."""
     tasks = {
         type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options
     }
-    return [
-        Method("hard prompts", {"tokens": 0, "words": HARD_WORDS}),
-        Method("no adapters", {"adapters": False}),
-        Method("no temperature", {"temperature": 1.0}),
-        Method("averaged weights", {"average": 0.995}),
-        Method("release", {"variant": "release"}),
-        *(Method(f"{name} alone", {"recipe": task}) for name, task in tasks.items()),
-        *(
-            Method(" + ".join(pair), {"recipe": synthmed.OneOf(*(tasks[name] for name in pair))})
-            for pair in combinations(tasks, 2)
+    pairs = combinations(tasks, 2)
+    methods = {
+        "hard prompts": replace(
+            base, tokens=0, normal_words=HARD_WORDS[0], abnormal_words=HARD_WORDS[1]
         ),
-    ]
+        "no adapters": replace(base, adapters=False),
+        "no temperature": replace(base, temperature=1.0),
+        "averaged weights": replace(base, average=0.995),
+        "release": replace(base, variant="release"),
+        **{f"{name} alone": replace(base, recipe=task) for name, task in tasks.items()},
+        **{
+            " + ".join(pair): replace(base, recipe=synthmed.OneOf(*(tasks[name] for name in pair)))
+            for pair in pairs
+        },
+    }
+    rivals = tuple(baselines)
+    return [Entry(n, method, ablation=True, baselines=rivals) for n, method in methods.items()]

@@ -8,12 +8,11 @@ import re
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
-
 from synthmed_clip.data.layouts import Dataset
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.evaluate import Evaluation
 from synthmed_clip.files import write_text
+from synthmed_clip.methods.base import Scores
 from synthmed_clip.report.data import report_data
 
 _SCRIPTS = ("plots.js", "gallery.js", "script.js")
@@ -24,7 +23,7 @@ def write_report(
     detector: Detector,
     dataset: Dataset,
     evaluation: Evaluation,
-    maps: np.ndarray,
+    scores: Scores,
 ) -> None:
     """Write a page that shows figures, curves, every test image, and where the detector comes from.
 
@@ -36,22 +35,22 @@ def write_report(
     detector : Detector
     dataset : Dataset
     evaluation : Evaluation
-        Of the detector on `dataset.test`, as `evaluate_maps` gives it.
-    maps : ndarray
-        `(N, S, S)` float32 in [0, 1], in the order of `dataset.test`.
+        Of the detector on `dataset.test`, as `evaluate_scores` gives it.
+    scores : Scores
+        Of `dataset.test`, in its order, as `Detector.score` gives them.
 
     Raises
     ------
     ValueError
-        If evaluation and maps are not of as many images as the data set tests with.
+        If evaluation and scores are not of as many images as the data set tests with.
     """
-    if not len(dataset.test) == len(evaluation.scores) == len(maps):
+    counts = len(dataset.test), len(evaluation.scores), len(scores.maps)
+    if len(set(counts)) > 1:
         raise ValueError(
-            f"{len(dataset.test)} test images, but {len(evaluation.scores)} scores and "
-            f"{len(maps)} maps: "
-            "they must belong together"
+            f"{counts[0]} test images, but {counts[1]} scores and {counts[2]} maps: they must "
+            f"belong together"
         )
-    page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
+    page = _page(report_data(detector, dataset, evaluation, scores.maps.numpy()), str(evaluation))
     write_text(Path(path), page)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from synthmed_clip.files import read_safetensors, write_safetensors
 from synthmed_clip.training.history import Epoch
-from synthmed_clip.training.seeds import Entropy
 from synthmed_clip.training.learner import Learner
+from synthmed_clip.training.seeds import Entropy
 from synthmed_clip.training.selection import Selection
 
 FORMAT = "synthmed-clip checkpoint 3"
@@ -90,7 +90,11 @@ class Checkpoint:
             tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
         if selection is not None:
             tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
-        data = {"format": FORMAT, "identity": self.identity, "log": [asdict(epoch) for epoch in log]}
+        data = {
+            "format": FORMAT,
+            "identity": self.identity,
+            "log": [asdict(epoch) for epoch in log],
+        }
         write_safetensors(self.path, tensors, data)
 
     def restore(self, learner: Learner, selection: Selection | None) -> list[Epoch]:
@@ -99,7 +103,9 @@ class Checkpoint:
             return []
         tensors, data = self.saved
         for part, module in (("module", learner.module), ("mean", learner.mean)):
-            module.load_state_dict({name: tensors[f"{part}.{name}"] for name in module.state_dict()})
+            module.load_state_dict(
+                {name: tensors[f"{part}.{name}"] for name in module.state_dict()}
+            )
         names = [name for name, _ in learner.module.named_parameters()]
         state = {
             index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
@@ -109,8 +115,6 @@ class Checkpoint:
         learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": state})
         log = [Epoch(**epoch) for epoch in data["log"]]
         if selection is not None:
-            selection.best = {
-                name: tensors[f"best.{name}"] for name in learner.module.state_dict()
-            }
+            selection.best = {name: tensors[f"best.{name}"] for name in learner.module.state_dict()}
             selection.highest = max(cast(float, epoch.validation) for epoch in log)
         return log

@@ -80,7 +80,11 @@ def learn(
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     new = train(learner, steps, predict, epochs, len(log), workers)
     with tqdm(
-        total=epochs, desc=progress, initial=len(log), disable=None if progress else True, unit="epoch"
+        total=epochs,
+        desc=progress,
+        initial=len(log),
+        disable=None if progress else True,
+        unit="epoch",
     ) as bar:
         for epoch in new:
             if selection is not None:
@@ -115,9 +119,11 @@ def train(
         for _ in range(per_epoch):
             images, masks = next(batches)
             with explained_memory(steps.batch_size):
-                probability = predict(images[:, None].float())
+                probability = predict(images)
                 masks = masks.to(device)
-                losses = torch.stack([focal_loss(probability, masks), dice_loss(probability, masks)])
+                losses = torch.stack(
+                    [focal_loss(probability, masks), dice_loss(probability, masks)]
+                )
                 learner.optimiser.zero_grad()
                 losses.sum().backward()
                 learner.optimiser.step()

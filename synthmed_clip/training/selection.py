@@ -61,9 +61,7 @@ class Selection:
         Its Image-AUROC.
     """
 
-    def __init__(
-        self, abnormal: NDArray[np.bool_], score: Callable[[nn.Module], Tensor]
-    ) -> None:
+    def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[nn.Module], Tensor]) -> None:
         self._abnormal, self._score = abnormal, score
         self.best: dict[str, Tensor] = {}
         self.highest = -1.0

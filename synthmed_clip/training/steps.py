@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 import synthmed
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.training.seeds import ORDER, SYNTHETIC, Entropy
 
 _TRIES = 5
@@ -106,8 +107,8 @@ class Steps(Dataset, ABC):
             place * self.batch_size : (place + 1) * self.batch_size
         ]
         pairs = [self.pair(epoch, int(index)) for index in chosen]
-        images, masks = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-        return images, masks
+        images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
+        return to_pixels(images), torch.from_numpy(masks)
 
 
 @dataclass

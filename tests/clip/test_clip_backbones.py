@@ -19,6 +19,8 @@ from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
+from synthmed_clip.backbone.cache import remembering  # noqa: E402
+from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.backbone.weights import locate  # noqa: E402
 
 
@@ -26,6 +28,11 @@ def build(configs, name):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         return open_clip.CLIP(**json.loads(configs[name].read_text()))
+
+
+def random_pixels(count, channels, size):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, (count, channels, size, size), generator=generator).float()
 
 
 @pytest.mark.parametrize(
@@ -51,18 +58,18 @@ def test_every_kind_of_tower_fits_and_predicts(name, layers, size, configs, norm
 
 def test_layers_of_different_sizes_are_brought_to_the_largest(configs):
     backbone = load_backbone(configs["timm-conv"], None, device="cpu", precision="float32")
-    features = backbone.features(torch.zeros(1, 64, 64, dtype=torch.uint8), (3, 4, 5))
+    features = backbone.features(torch.zeros(1, 1, 64, 64), (3, 4, 5))
     assert [f.shape[-1] for f in features] == [8, 4, 2]
 
 
 def test_layers_are_counted_from_one(backbone):
-    images = torch.randint(0, 256, (2, 32, 32), dtype=torch.uint8)
-    last = backbone.features(images, (4,))[0]
+    pixels = random_pixels(2, 1, 32)
+    last = backbone.features(pixels, (4,))[0]
     seen = []
     handle = backbone.visual.transformer.resblocks[3].register_forward_hook(
         lambda *a: seen.append(a[2])
     )
-    backbone.features(images, (1, 4))
+    backbone.features(pixels, (1, 4))
     handle.remove()
     torch.testing.assert_close(
         last.flatten(2).transpose(1, 2), seen[0][:, 1:], atol=1e-6, rtol=1e-5
@@ -86,12 +93,66 @@ def test_frozen_tower_is_open_clips_to_the_bit(configs, tmp_path):
 @pytest.mark.parametrize("name", ["vit", "timm-vit", "resnet"])
 def test_layers_may_be_in_any_order(name, configs):
     backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
-    pixels = torch.randint(0, 256, (2, backbone.image_size, backbone.image_size), dtype=torch.uint8)
+    pixels = random_pixels(2, 1, backbone.image_size)
     first, second, third = backbone.features(pixels, (1, 2, 3))
     for found, expected in zip(
         backbone.features(pixels, (3, 1, 2, 3)), (third, first, second, third), strict=True
     ):
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["vit", "timm-conv"])
+def test_the_same_values_give_the_same_bits(name, configs):
+    """Whatever the layout in memory; and grey is three equal channels."""
+    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
+    size, (grey, colour) = (
+        backbone.image_size,
+        (random_pixels(2, c, backbone.image_size) for c in (1, 3)),
+    )
+    channels_last = colour.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    for first, second in ((colour, channels_last), (grey, grey.expand(2, 3, size, size))):
+        for a, b in zip(
+            backbone.features(first, (1, 3)), backbone.features(second, (1, 3)), strict=True
+        ):
+            assert torch.equal(a, b)
+    mean, std = backbone.offset / -backbone.scale / 255, 1 / backbone.scale / 255
+    torch.testing.assert_close(backbone.normalise(colour), (colour / 255 - mean) / std)
+    images = colour.permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    assert torch.equal(to_pixels(images), colour)
+    assert torch.equal(to_pixels(images[..., 0]), colour[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "error", "message"),
+    [
+        (np.zeros((1, 1, 32, 32), np.float32), TypeError, "be a float32 tensor, not ndarray"),
+        (torch.zeros(1, 1, 32, 32, dtype=torch.uint8), TypeError, "be float32, not uint8"),
+        (torch.zeros(1, 1, 32, 32, dtype=torch.float64), TypeError, "be float32, not float64"),
+        (torch.zeros(1, 32, 32), ValueError, r"not \(1, 32, 32\)"),
+        (torch.zeros(1, 32, 32, 3), ValueError, r"not \(1, 32, 32, 3\)"),
+        (torch.zeros(1, 2, 32, 32), ValueError, r"\(B, 3, 32, 32\), not \(1, 2, 32, 32\)"),
+        (torch.zeros(1, 1, 48, 48), ValueError, r"\(B, 1, 32, 32\) or .* not \(1, 1, 48, 48\)"),
+        (torch.zeros(0, 1, 32, 32), ValueError, "hold at least one image, not none"),
+        (torch.full((1, 1, 32, 32), -0.5), ValueError, "within 0 to 255, not -0.5 to -0.5"),
+        (torch.full((1, 1, 32, 32), 256.0), ValueError, "within 0 to 255, not 256 to 256"),
+        (torch.full((1, 1, 32, 32), torch.nan), ValueError, "within 0 to 255, not nan"),
+    ],
+)
+def test_other_pixels_are_refused_by_name(pixels, error, message, backbone, tmp_path):
+    for reader in (backbone, remembering(backbone, tmp_path)):
+        with pytest.raises(error, match=f"pixels must .*{message}"):
+            reader.features(pixels, (1,))
+    with pytest.raises(error, match=f"pixels must .*{message}"):
+        backbone.normalise(pixels)
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_eight_bit_images_become_pixels():
+    with pytest.raises(TypeError, match="images must be uint8, not float32"):
+        to_pixels(np.zeros((1, 8, 8), np.float32))
+    for shape in ((8, 8), (1, 8, 8, 4), (1, 3, 8, 8)):
+        with pytest.raises(ValueError, match=r"images must be \(B, S, S\) or \(B, S, S, 3\), not"):
+            to_pixels(np.zeros(shape, np.uint8))
 
 
 def test_a_local_file_is_normalised_as_its_models_tags(configs, tmp_path):

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`
 open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed_clip import load_backbone  # noqa: E402
+from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.methods.mediclip.head import Head, anomaly_map, resize  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import (  # noqa: E402
     PAPER_WORDS,
@@ -165,7 +166,7 @@ def test_map_loss_and_gradients_agree_with_the_reference(variant, configs, backb
     classes = class_features(backbone.text, prompts, head.context)
     found = anomaly_map(
         head,
-        backbone.features(torch.from_numpy(images), (2, 3, 4)),
+        backbone.features(to_pixels(images), (2, 3, 4)),
         classes,
         size=32,
         temperature=0.07 if variant == "paper" else 1.0,

@@ -16,14 +16,15 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import torch
 from PIL import Image
+from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
 from synthmed_clip.backbone.cache import remembering
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
 from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Item, read_dataset
-from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 from synthmed_clip.protocol.engine import Engine
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.results import Result, Run, summarise
@@ -363,7 +364,7 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
 
 def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
     reader = remembering(backbone, tmp_path)
-    pixels = torch.from_numpy(np.stack([square(image, 32)[0] for image in normals]))
+    pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
     for _ in range(2):
         for a, b in zip(
             reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True
@@ -376,7 +377,7 @@ def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
 
 
 def test_patch_memory_against_plain_arithmetic(backbone, normals):
-    pixels = torch.from_numpy(np.stack([square(image, 32)[0] for image in normals]))
+    pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
     memory = PatchMemory.of(backbone, pixels[:3], (2, 4), 4)
     tokens = backbone.features(pixels, (4,))[0].flatten(2).transpose(1, 2).double().numpy()
     tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
@@ -405,7 +406,7 @@ def test_join_standardises_on_the_support():
 def test_zero_shot_on_every_kind_of_tower(name, configs):
     backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
     size = backbone.image_size
-    pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
+    pixels = to_pixels(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
     found = zero_shot(backbone, pixels)
     assert found.scores.shape == (3,) and ((found.scores > 0) & (found.scores < 1)).all()
     assert found.maps.shape == ((3, size, size) if "vit" in name else (3, 0, 0))

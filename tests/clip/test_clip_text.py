@@ -14,11 +14,11 @@ open_clip = pytest.importorskip("open_clip", reason="the detector needs the extr
 
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
+from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 
 from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import build  # noqa: E402
 from synthmed_clip.backbone.text import take_text_tower  # noqa: E402
-from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
 
 WORDS = (("healthy",), ("disease", "a lesion seen"))
@@ -146,9 +146,7 @@ def test_fits_predicts_saves_and_loads(model, variant, normals, tmp_path):
     maps = detector.maps(normals[:2])
     assert np.isfinite(maps).all() and maps.min() < maps.max()
     np.testing.assert_array_equal(loaded.maps(normals[:2]), maps)
-    assert np.isfinite(
-        zero_shot(backbone, torch.zeros(1, 32, 32, dtype=torch.uint8), WORDS).scores
-    ).all()
+    assert np.isfinite(zero_shot(backbone, torch.zeros(1, 1, 32, 32), WORDS).scores).all()
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
@@ -226,7 +225,9 @@ class MediCLIP(Method, name="mediclip"):
         classes = state["classes"]
         if classes.shape != model.classes.shape:
             expected = tuple(model.classes.shape)
-            raise ValueError(f"it does not fit {backbone.name}: classes is {tuple(classes.shape)}, not {expected}")
+            raise ValueError(
+                f"it does not fit {backbone.name}: classes is {tuple(classes.shape)}, not {expected}"
+            )
         saved = state["history"]
         history = None if saved is None else History.from_dict(saved)
         return FittedMediCLIP(method, replace(model, classes=classes.to(backbone.device)), history)

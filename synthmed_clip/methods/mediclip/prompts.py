@@ -12,6 +12,7 @@ from torch.nn.functional import normalize
 
 from synthmed_clip.backbone.text import TextTower
 
+
 @dataclass(frozen=True, eq=False)
 class Prompts:
     """The frozen parts of the prompts of both classes, embedded once.

@@ -1,0 +1,50 @@
+"""Maps as pictures."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from synthmed_clip.files import write_bytes
+
+Map = NDArray[np.floating[Any]]
+
+
+def levels_of(anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)) -> NDArray[np.uint8]:
+    """Bring a map to 256 levels, of which the first and the last stand for the span's ends."""
+    low, high = span
+    return np.rint(((anomaly_map - low) / (high - low)).clip(0, 1) * 255).astype(np.uint8)
+
+
+def heat_map(anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)) -> NDArray[np.uint8]:
+    """Colour a map `(H, W)` on a fixed scale from black to yellow (inferno): `(H, W, 3)` RGB.
+
+    Examples
+    --------
+    >>> heat_map(np.array([[0.0, 1.0]])).tolist()
+    [[[0, 0, 4], [252, 255, 164]]]
+    """
+    coloured = cv2.applyColorMap(levels_of(anomaly_map, span), cv2.COLORMAP_INFERNO)
+    return cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB)
+
+
+def overlay(
+    image: NDArray[np.uint8], anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)
+) -> NDArray[np.uint8]:
+    """Lay the heat map over a grey image `(H, W)`, the more opaque the more anomalous; RGB."""
+    opacity = 0.7 * (levels_of(anomaly_map, span) / 255.0)[..., None]
+    mixed = (1 - opacity) * image[..., None] + opacity * heat_map(anomaly_map, span)
+    return np.rint(mixed).astype(np.uint8)
+
+
+def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
+    """Write an RGB array as a PNG that is either whole or as it was."""
+    out = io.BytesIO()
+    Image.fromarray(picture).save(out, "PNG")
+    write_bytes(path, out.getvalue())
