@@ -5,7 +5,7 @@
 WEIGHTS is a copy of DINOv2 ViT-S/14's weights (safetensors or a `torch.save` of tensors, in timm's
 names), DATA a folder in a layout that `synthmed-clip evaluate` reads, such as BUSI's.
 The features are those of a real pretrained transformer; the text tower is random. With CLIP's own
-weights, leave out `backbone`, `weights`, `random_text` and `layers`.
+weights, leave out `backbone` and `layers`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import synthmed_clip
-from synthmed_clip.data.layouts import read_dataset
-from synthmed_clip.evaluation.evaluate import evaluate
+from synthmed_clip.data import read_dataset
+from synthmed_clip.evaluation import evaluate
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
@@ -34,15 +34,17 @@ if __name__ == "__main__":
     chosen = np.random.default_rng(options.seed).choice(
         len(dataset.train), options.shots, replace=False
     )
+    backbone = synthmed_clip.load_backbone(
+        Path(__file__).with_name("detector_dinov2_vits14.json"),
+        options.weights,
+        random_text=True,
+        precision=options.precision,
+    )
     detector = synthmed_clip.fit(
         [dataset.train[i] for i in sorted(chosen)],
-        backbone=Path(__file__).with_name("detector_dinov2_vits14.json"),
-        weights=options.weights,
-        random_text=True,
-        layers=(4, 8, 12),
-        recipe=options.recipe,
+        synthmed_clip.MediCLIP(layers=(4, 8, 12), recipe=options.recipe),
+        backbone=backbone,
         rng=options.seed,
-        precision=options.precision,
     )
     print(
         f"{options.data.name}, {options.shots} shots, seed {options.seed}, recipe {options.recipe}"
