@@ -18,7 +18,7 @@ from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
-from synthmed_clip.backbone.cache import with_cache  # noqa: E402
+from synthmed_clip.backbone.cache import with_cache, with_temporary_cache  # noqa: E402
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.backbone.weights import find_weights  # noqa: E402
 
@@ -144,6 +144,19 @@ def test_other_pixels_are_refused_by_name(pixels, error, message, backbone, tmp_
     with pytest.raises(error, match=f"pixels must .*{message}"):
         backbone.normalise(pixels)
     assert not list(tmp_path.iterdir())
+
+
+def test_damaged_features_are_found_anew(backbone, tmp_path):
+    pixels = random_pixels(1, 1, 32)
+    with with_temporary_cache(backbone, tmp_path / "new") as cached:
+        expected = cached.features(pixels, (2,))[0]
+        (path,) = cached.folder.iterdir()
+        whole = path.read_bytes()
+        for damaged in (b"", whole[:-9] + bytes(9)):
+            path.write_bytes(damaged)
+            assert torch.equal(cached.features(pixels, (2,))[0], expected)
+            assert path.read_bytes() == whole
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_only_eight_bit_images_become_pixels():
