@@ -17,7 +17,8 @@ import pytest
 import synthmed
 from synthmed.cli import main
 from synthmed.generate import Producer, Refused, Settings, generate, make_plan, verify
-from synthmed.io import Image, encode, read_image, read_mask
+from synthmed.io import Image, Reader, add_reader, encode, read_image, read_mask
+from synthmed.io.readers import READERS
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -552,3 +553,33 @@ def test_importing_needs_neither_torch_nor_the_compiler():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         == "[]"
     )
+
+
+def is_npy(head, name):
+    return head.startswith(b"\x93NUMPY")
+
+
+def read_npy(path):
+    return Image(np.load(path), spacing=(3.0, 1.0, 1.0), value_range=(-1.0, 2.0))
+
+
+def test_a_readers_geometry_reaches_the_records_in_every_worker(tmp_path):
+    reader = Reader("NumPy", (".npy",), is_npy, read_npy)
+    add_reader(reader)
+    try:
+        (tmp_path / "in").mkdir()
+        for k in range(2):
+            volume = np.stack([scan(k + j, 32, "float32") for j in range(12)])
+            np.save(tmp_path / "in" / f"{k}.npy", volume)
+        settings = Settings(size="native", per_image=2)
+        for workers in (1, 2):
+            generate(tmp_path / "in", tmp_path / str(workers), settings, workers=workers)
+        assert tree(tmp_path / "1") == tree(tmp_path / "2")
+        manifest = tmp_path / "1" / "manifest.jsonl"
+        records = [json.loads(text)["record"] for text in manifest.read_text().splitlines()]
+        assert len(records) == 4
+        assert all(r["spacing"] == [3.0, 1.0, 1.0] for r in records)
+        assert all(r["value_range"] == [-1.0, 2.0] for r in records)
+        assert all(not d.problems for d in verify(manifest))
+    finally:
+        READERS.remove(reader)
