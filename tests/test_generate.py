@@ -259,8 +259,8 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
         "2",
     ]
     assert main(arguments) == 1
-    told = capsys.readouterr()
-    assert "10 samples" in told.out
+    printed = capsys.readouterr()
+    assert "10 samples" in printed.out
     for name, reason in (
         ("text.png", "not an image"),
         ("dir.png", "Is a directory"),
@@ -270,8 +270,8 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
         ("truncated.png", "truncated"),
     ):
         assert any(
-            f"skipped {name}" in line and reason in line for line in told.err.splitlines()
-        ), (name, told.err)
+            f"skipped {name}" in line and reason in line for line in printed.err.splitlines()
+        ), (name, printed.err)
     skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
     assert len(skipped["inputs"]) == 6
     assert main(arguments) == 1  # and says so again
@@ -506,8 +506,8 @@ def test_replay_command(normals, tmp_path, capsys):
     (out / "images" / "000004.png").write_bytes(png(image))
     (out / "masks" / "000004.png").unlink()
     assert main(["replay", manifest, "--index", "4"]) == 1
-    told = capsys.readouterr().out
-    assert "1 values differ" in told and "No such file" in told
+    printed = capsys.readouterr().out
+    assert "1 values differ" in printed and "No such file" in printed
     assert main(["replay", manifest, "--index", "5"]) == 0
     assert main(["replay", manifest, "--index", "99"]) == 2
     assert main(["replay", manifest]) == 2

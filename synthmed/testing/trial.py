@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee, Sample
-from synthmed.testing.pictures import origin
+from synthmed.testing.phantoms import origin
 
 _LITERAL = 600  # elements up to which an array is written out
 
@@ -186,7 +186,7 @@ class Trial:
         lines = [
             "import numpy as np",
             *imports,
-            "from synthmed.testing import Trial, invariants, picture, region",
+            "from synthmed.testing import Trial, invariants, phantom, phantom_mask",
             "",
             f"trial = Trial({', '.join(arguments)})",
             check,

@@ -40,7 +40,7 @@ def input_not_written(trial: Trial) -> str | None:
     image = copy_as_it_lies(trial.image)
     result = trial.call(image)
     if not differences.same(image, trial.image):
-        return "it wrote to its input: " + differences.told(trial.image, image)
+        return "it wrote to its input: " + differences.describe(trial.image, image)
     shared = [
         name
         for name, array in (("image", result.image), ("mask", result.mask))
@@ -91,7 +91,7 @@ def unchanged_outside_mask(trial: Trial) -> str | None:
     before, after, mask = _comparable(trial)
     changed = differences.unequal(before, after) & ~mask
     if changed.any():
-        return "the image changed outside the mask: " + differences.told(before, after, changed)
+        return "the image changed outside the mask: " + differences.describe(before, after, changed)
     return None
 
 
@@ -133,7 +133,7 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
     low, high = trial.limits
     beyond = ((after < low) | (after > high)) & differences.unequal(before, after)
     if beyond.any():
-        return f"values leave the value range ({low}, {high}): " + differences.told(
+        return f"values leave the value range ({low}, {high}): " + differences.describe(
             before, after, beyond
         )
     return None
@@ -179,7 +179,7 @@ def no_wrap_around(trial: Trial) -> str | None:
     limits = np.iinfo(dtype)
     beyond = (straight < limits.min) | (straight > limits.max)
     if beyond.any() and (after == straight.astype(dtype))[beyond].all():
-        return f"{dtype} wraps around (the result in {wide} is beyond it): " + differences.told(
+        return f"{dtype} wraps around (the result in {wide} is beyond it): " + differences.describe(
             trial.image, after, beyond
         )
     return None
