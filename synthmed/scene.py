@@ -40,6 +40,9 @@ class Region:
         The mask within its box.
     figure : Figure or None
         Its closed form, where it has one.
+    roi_overlap : float
+        The least share in the region of interest that its mask asks for, of itself and of a label
+        within it.
 
     Examples
     --------
@@ -60,6 +63,7 @@ class Region:
     corner: tuple[int, ...]
     inside: NDArray[np.bool_]
     figure: Figure | None = None
+    roi_overlap: float = 0.5
 
     @property
     def box(self) -> Box:
@@ -250,6 +254,12 @@ class Scene:
         mask = np.zeros(self.shape, bool)
         mask[region.box] = inside
         return replace(self, image=image, is_own=True), mask
+
+    def is_in_roi(self, mask: NDArray[np.bool_], least: float) -> bool:
+        """Whether at least this share of a mask lies in the region of interest, if there is one."""
+        if self.roi is None:
+            return True
+        return bool(np.count_nonzero(mask & self.roi) >= least * np.count_nonzero(mask))
 
     def visibly_differs(self, other: Scene) -> bool:
         """Whether some pixel differs from another scene's by at least 1/255 of the value range."""

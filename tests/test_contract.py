@@ -177,6 +177,33 @@ def test_the_region_of_interest(roi, seed):
     assert np.count_nonzero(mask & roi) >= 0.9 * np.count_nonzero(mask)
 
 
+@pytest.mark.parametrize(
+    "generator",
+    [
+        Source(PerlinMask(cells=2) | PerlinMask(cells=4)),
+        CutPaste(PerlinMask(cells=3) | EllipseMask(), blend="direct", label="changed"),
+        CutPaste((PerlinMask(roi_overlap=0.9) | EllipseMask(roi_overlap=0.9)) | RectangleMask()),
+        Repeat(Sink(), times=(2, 3)),
+        GaussianIntensityChange() + CutPaste(),
+        synthmed.preset("paper"),
+        synthmed.preset("release"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("kind", ["scattered", "line", "disc"])
+def test_choices_and_unions_lie_in_the_region_of_interest(generator, kind):
+    """Labels of a choice of masks, and unions of several anomalies, used to lie mostly outside."""
+    image, roi = phantom("noise", (40, 50)), phantom_mask(kind, (40, 50), seed=1)
+    kept = 0
+    for seed in range(40):
+        try:
+            invariants.mostly_in_roi(Trial(generator, image, seed=seed, roi=roi))
+            kept += 1
+        except (NothingToSee, DoesNotApply):
+            continue
+    assert kept or kind == "line"  # on which a shape rarely has its half
+
+
 def test_a_label_within_its_mask_lies_in_the_region_of_interest():
     """Found by check_anomaly: the changed pixels of a mask half in the region may all lie
     outside.

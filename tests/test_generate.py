@@ -454,8 +454,7 @@ def test_regions_of_interest_with_class_numbers_need_a_mask_level(normals, tmp_p
     for name in ("0.png", "2.png", "4.png", "more/1.png", "more/3.png"):
         (roi / name).write_bytes(png(classes))
     arguments = ["--size", "64", "--per-image", "4", "--roi", str(roi), "--workers", "1"]
-    (tmp_path / "recipe.json").write_text('{"type": "GaussianIntensityChange"}')
-    generated = [*arguments, "--recipe", str(tmp_path / "recipe.json")]
+    generated = [*arguments, "--recipe", "release"]
     assert main(["generate", str(normals), str(tmp_path / "none"), *generated]) == 2
     assert "0.png: a mask with the levels 0, 1, 2" in capsys.readouterr().err
     for level, inside in ((["1"], classes == 1), (["1", "2"], classes > 0), (["any"], classes > 0)):

@@ -238,11 +238,17 @@ def _import(thing: Any) -> str:
 def members(generator: Generator) -> Iterator[Generator]:
     """The generator, and all those of which it is made."""
     yield generator
+    for member in direct_members(generator):
+        yield from members(member)
+
+
+def direct_members(generator: Generator) -> Iterator[Generator]:
+    """The generators that are values of a generator's fields."""
     for field in dataclasses.fields(generator):  # type: ignore[arg-type]
         value = getattr(generator, field.name)
         for member in value if isinstance(value, tuple) else (value,):
             if isinstance(member, Generator):
-                yield from members(member)
+                yield member
 
 
 def _source(value: Any, folder: Path | None, name: str) -> str:

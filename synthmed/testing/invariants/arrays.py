@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from synthmed.compose import OneOf
 from synthmed.generator import Generator
 from synthmed.masks import Mask
 from synthmed.sample import NothingToSee
 from synthmed.testing import differences
 from synthmed.testing.invariants.base import invariant
-from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies
+from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies, direct_members
 
 
 @invariant
@@ -141,19 +142,26 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
 
 @invariant
 def mostly_in_roi(trial: Trial) -> str | None:
-    """At least half of a single anomaly's mask, or the share that its mask asks for, lies in the
-    region of interest.
+    """At least half of the mask lies in the region of interest, whether it is of one anomaly or of
+    several; or the least share that one of the generator's masks asks for.
     """
-    mask_of = getattr(trial.generator, "mask", trial.generator)
-    if trial.roi is None or not isinstance(mask_of, Mask) or not trial.mask.any():
-        raise DoesNotApply("no region of interest is given, or no single mask is placed in it")
+    generator = trial.generator
+    if trial.roi is None or not trial.mask.any():
+        raise DoesNotApply("no region of interest is given, or the mask is empty")
     share = np.count_nonzero(trial.mask & trial.roi) / np.count_nonzero(trial.mask)
-    if share < mask_of.roi_overlap:
-        return (
-            f"{share:.3f} of the mask lies in the region of interest, at least "
-            f"{mask_of.roi_overlap:g} should"
-        )
+    least = _least_roi_overlap(generator)
+    if share < least:
+        return f"{share:.3f} of the mask lies in the region of interest, at least {least:g} should"
     return None
+
+
+def _least_roi_overlap(generator: Generator) -> float:
+    """The least share that a mask of the generator's asks for; of a mask made of masks, its own."""
+    if isinstance(generator, Mask):
+        return generator.roi_overlap
+    if generator.is_mask and not isinstance(generator, OneOf):
+        return Mask.roi_overlap
+    return min(map(_least_roi_overlap, direct_members(generator)), default=1.0)
 
 
 @invariant
