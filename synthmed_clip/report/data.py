@@ -115,7 +115,9 @@ def _images(
                 "score": score,
                 "pixels": _webp(seen, side, quality=75),
                 "map": _webp(levels, map_side, lossless=True),
-                "outline": _outline(read_mask(item.mask, side)) if item.abnormal else "",
+                "outline": _outline(read_mask(item.mask, side, item.mask_level))
+                if item.abnormal
+                else "",
             }
         )
     return rows, digests
