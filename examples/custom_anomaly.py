@@ -37,7 +37,7 @@ class Calcification(Anomaly):
 
 
 def main() -> None:
-    image = grey(find_inputs(["sample:retina"])[0].read())
+    image = grey(find_inputs(["sample:retina"])[0].read()).array
     sample = (Calcification() | Calcification(density=(0.5, 0.9)))(image, rng=7)
     print(f"{sample.mask.sum()} spots, brightest {sample.image[sample.mask].max()}")
 

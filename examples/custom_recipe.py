@@ -32,7 +32,7 @@ recipe = Repeat(mass | CutPaste(ragged, blend="mixed"), times=(1, 2, 3), weights
 
 
 def main(path: str = "") -> None:
-    image = grey(read_image(path)) if path else grey(find_inputs(["sample:retina"])[0].read())
+    image = grey(read_image(path) if path else find_inputs(["sample:retina"])[0].read()).array
     roi = synthmed.foreground(image)
     again = synthmed.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe

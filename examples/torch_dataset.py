@@ -42,7 +42,7 @@ def digest(images: list[np.ndarray], workers: int) -> str:
 
 
 def main() -> None:
-    images = [grey(tile.read()) for tile in find_inputs(["sample:retina"])]
+    images = [grey(tile.read()).array for tile in find_inputs(["sample:retina"])]
     digests = {workers: digest(images, workers) for workers in (0, 1, 2)}
     for workers, found in digests.items():
         print(f"{workers} workers: {found[:16]}")

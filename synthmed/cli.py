@@ -20,6 +20,7 @@ from synthmed.presets import read_recipe
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SourceAndOut = Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...] OUT")]
+_MaskLevel = tuple[int, ...] | Literal["any"] | None
 _Size = Annotated[str, arg(metavar="PIXELS|native")]
 
 
@@ -49,6 +50,10 @@ class Generate:
     """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named
     as the inputs.
     """
+    mask_level: _MaskLevel = None
+    """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
+    or any but 0.
+    """
     workers: int = os.cpu_count() or 1
     """Processes."""
     layout: Literal["pairs", "mvtec"] = "pairs"
@@ -68,6 +73,7 @@ class Generate:
             _size(self.size),
             self.channels,
             self.roi,
+            self.mask_level,
             self.layout,
             self.train_share,
         )
@@ -105,6 +111,10 @@ class Preview:
     """Make images grey, or keep their channels."""
     roi: str = "none"
     """Where anomalies may lie: none, auto, or a folder of masks named as the inputs."""
+    mask_level: _MaskLevel = None
+    """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
+    or any but 0.
+    """
 
     def run(self) -> int:
         """Run the command; return the exit status."""
@@ -112,7 +122,13 @@ class Preview:
 
         source, out = _source_and_out(self.paths)
         settings = generation.Settings(
-            read_recipe(self.recipe), 20, self.seed, _size(self.size), self.channels, self.roi
+            read_recipe(self.recipe),
+            20,
+            self.seed,
+            _size(self.size),
+            self.channels,
+            self.roi,
+            self.mask_level,
         )
         plan = generation.make_plan(source, settings)
         if out.resolve() in {i.path.resolve() for i in plan.inputs}:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import PIL.Image
 import scipy
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 
 from synthmed.generate.producer import kind_of
-from synthmed.io import channel_axis_of, read_image
+from synthmed.io import Image, read_image, read_mask
 from synthmed.sample import NothingToSee
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Example:
     """One row's content: what there was, what was made of it, where."""
 
     kind: str
-    original: NDArray[Any]
+    original: Image
     result: NDArray[Any]
     mask: NDArray[np.bool_]
 
@@ -52,9 +53,9 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
     for kind, chosen in sorted(picked.items()):
         for line in chosen:
             mask = line["files"].get("mask")
-            result = read_image(out / line["files"]["image"])
+            result = read_image(out / line["files"]["image"]).array
             original = producer.cache[producer.source_of(line["index"])].image
-            inside = read_image(out / mask) > 0 if mask else np.zeros(_spatial(original), bool)
+            inside = read_mask(out / mask) if mask else np.zeros(original.spatial_shape, bool)
             examples.append(Example(kind, original, result, inside))
     return draw(examples)
 
@@ -102,7 +103,7 @@ def draw(examples: Sequence[Example]) -> bytes:
     rows = sum(-(-len(e) // columns) for e in kinds.values())
     width = 2 * _MARGIN + columns * group + (columns - 1) * _MARGIN
     height = _MARGIN + 24 + len(kinds) * _HEAD + rows * (_TILE + _GAP) + _MARGIN
-    sheet = Image.new("RGB", (width, height), _PAPER)
+    sheet = PIL.Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
     title, small = ImageFont.load_default(20), ImageFont.load_default(13)
     for c in range(columns):
@@ -124,8 +125,8 @@ def draw(examples: Sequence[Example]) -> bytes:
     return buffer.getvalue()
 
 
-def _tiles(example: Example) -> list[Image.Image]:
-    original, result, mask = example.original, example.result, example.mask
+def _tiles(example: Example) -> list[PIL.Image.Image]:
+    original, result, mask = example.original.array, example.result, example.mask
     if mask.ndim == 3:  # of a volume the slice that shows most of the mask
         k = int(np.argmax(mask.sum(axis=(1, 2)))) if mask.any() else len(mask) // 2
         original, result, mask = original[k], result[k], mask[k]
@@ -135,8 +136,8 @@ def _tiles(example: Example) -> list[Image.Image]:
     outlined = changed.copy()
     shape = (
         np.array(
-            Image.fromarray(mask.astype(np.uint8) * 255).resize(
-                _fit(mask.shape), Image.Resampling.BILINEAR
+            PIL.Image.fromarray(mask.astype(np.uint8) * 255).resize(
+                _fit(mask.shape), PIL.Image.Resampling.BILINEAR
             )
         )
         > 127
@@ -147,16 +148,16 @@ def _tiles(example: Example) -> list[Image.Image]:
     pixels = np.array(outlined)
     top, left = (_TILE - shape.shape[0]) // 2, (_TILE - shape.shape[1]) // 2
     pixels[top : top + shape.shape[0], left : left + shape.shape[1]][edge] = _LINE
-    return [plain, changed, Image.fromarray(pixels)]
+    return [plain, changed, PIL.Image.fromarray(pixels)]
 
 
-def _tile(image: NDArray[Any], low: float, high: float) -> Image.Image:
+def _tile(image: NDArray[Any], low: float, high: float) -> PIL.Image.Image:
     scaled = (image.astype(np.float64) / 2 - low / 2) / max(
         high / 2 - low / 2, np.finfo(np.float64).tiny
     )
-    picture = Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    picture = picture.resize(_fit(picture.size[::-1]), Image.Resampling.BILINEAR)
-    tile = Image.new("RGB", (_TILE, _TILE), _PAPER)
+    picture = PIL.Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).convert("RGB")
+    picture = picture.resize(_fit(picture.size[::-1]), PIL.Image.Resampling.BILINEAR)
+    tile = PIL.Image.new("RGB", (_TILE, _TILE), _PAPER)
     tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
     return tile
 
@@ -165,7 +166,3 @@ def _fit(shape: Sequence[int]) -> tuple[int, int]:
     """Width and height that fit an array of this shape into a tile."""
     scale = _TILE / max(shape)
     return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1)
-
-
-def _spatial(image: NDArray[Any]) -> tuple[int, ...]:
-    return image.shape if channel_axis_of(image) is None else image.shape[:-1]

@@ -18,7 +18,7 @@ from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 FORMAT = "synthmed-clip detector 3"
@@ -85,7 +85,7 @@ class Detector:
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
         return (
-            f"Detector({self.method!r}, {self.backbone.name} {weights}, "
+            f"Detector({self.method.name}, {self.backbone.name} {weights}, "
             f"{self.backbone.image_size} px, threshold {self.threshold:.4f})"
         )
 
@@ -162,9 +162,8 @@ class Detector:
             batch = [square(item, size, grey) for item in items[start : start + batch_size]]
             if not batch:
                 return None
-            return to_pixels(np.stack([pixels for pixels, _ in batch])), [
-                shape for _, shape in batch
-            ]
+            squares, shapes = zip(*batch, strict=True)
+            return to_pixels(np.stack(squares)), list(shapes)
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(read, 0)

@@ -118,9 +118,8 @@ def fit(
         callback=callback,
         fitted=fitted,
     )
-    options |= {
-        k: v for k, v in {"workers": workers, "progress": progress}.items() if method.takes(k)
-    }
+    running = {"workers": workers, "progress": progress}
+    options |= {name: value for name, value in running.items() if method.takes(name)}
     if checkpoint is not None:
         check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
     items, _ = collect(images)

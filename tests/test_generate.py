@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
-from PIL import Image
 
 import synthmed
 from synthmed.cli import main
 from synthmed.generate import Producer, Refused, Settings, generate, make_plan, verify
-from synthmed.io import encode, read_image
+from synthmed.io import Image, encode, read_image, read_mask
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -37,12 +37,16 @@ def scan(seed: int, size: int = 64, dtype: str = "uint8") -> np.ndarray:
     return (smooth / smooth.max() * top).astype(dtype)
 
 
+def png(array: np.ndarray) -> bytes:
+    return encode(Image(array), ".png")
+
+
 @pytest.fixture
 def normals(tmp_path):
     folder = tmp_path / "normals"
     (folder / "more").mkdir(parents=True)
     for k in range(5):
-        (folder / ("more" if k % 2 else ".") / f"{k}.png").write_bytes(encode(scan(k), ".png"))
+        (folder / ("more" if k % 2 else ".") / f"{k}.png").write_bytes(png(scan(k)))
     return folder
 
 
@@ -73,11 +77,11 @@ def test_files_agree_with_manifest_and_replay(normals, tmp_path, layout, recipe)
     assert summary.samples == len(lines) == (30 if layout == "pairs" else 5 + 3 * 6)
     for line in lines:
         if "mask" in line["files"]:
-            mask = read_image(tmp_path / "out" / line["files"]["mask"])
+            mask = read_image(tmp_path / "out" / line["files"]["mask"]).array
             assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 255}
             assert mask.any() == (line["kind"] != "good")
     assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
-    with Image.open(tmp_path / "out" / "preview.png") as sheet:
+    with PIL.Image.open(tmp_path / "out" / "preview.png") as sheet:
         assert sheet.width > 500
 
 
@@ -198,7 +202,7 @@ def test_other_arguments_are_refused(normals, tmp_path, capsys):
         == 2
     )
     assert "per_image was 2, is 3" in capsys.readouterr().err
-    (normals / "0.png").write_bytes(encode(scan(99), ".png"))
+    (normals / "0.png").write_bytes(png(scan(99)))
     assert (
         main(
             [
@@ -238,10 +242,10 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
     inputs = tree(normals)
     (normals / "text.png").write_text("no image")
     (normals / "dir.png").mkdir()
-    (normals / "constant.png").write_bytes(encode(np.full((64, 64), 7, np.uint8), ".png"))
-    (normals / "nan.tif").write_bytes(encode(np.full((64, 64), np.nan, np.float32), ".tif"))
-    (normals / "volume.tif").write_bytes(encode(np.stack([scan(1), scan(2)]), ".tif"))
-    (normals / "truncated.png").write_bytes(encode(scan(3), ".png")[:300])
+    (normals / "constant.png").write_bytes(png(np.full((64, 64), 7, np.uint8)))
+    (normals / "nan.tif").write_bytes(encode(Image(np.full((64, 64), np.nan, np.float32)), ".tif"))
+    (normals / "volume.tif").write_bytes(encode(Image(np.stack([scan(1), scan(2)])), ".tif"))
+    (normals / "truncated.png").write_bytes(png(scan(3))[:300])
     arguments = [
         "generate",
         str(normals),
@@ -291,7 +295,7 @@ def test_only_bad_files(tmp_path, capsys):
 
 
 def test_images_too_small_are_rejected_and_told(normals, tmp_path, capsys):
-    (normals / "tiny.png").write_bytes(encode(scan(0)[:2, :2], ".png"))
+    (normals / "tiny.png").write_bytes(png(scan(0)[:2, :2]))
     arguments = [
         "generate",
         str(normals),
@@ -386,27 +390,27 @@ def test_full_disk(normals, tmp_path):
 def test_depth_is_kept(tmp_path, dtype, suffix):
     (tmp_path / "in").mkdir()
     for k in range(2):
-        (tmp_path / "in" / f"{k}{suffix}").write_bytes(encode(scan(k, dtype=dtype), suffix))
+        (tmp_path / "in" / f"{k}{suffix}").write_bytes(encode(Image(scan(k, dtype=dtype)), suffix))
     generate(tmp_path / "in", tmp_path / "out", Settings(**SMALL))
     images = list((tmp_path / "out" / "images").iterdir())
     assert len(images) == 12
-    assert all(p.suffix == suffix and read_image(p).dtype == dtype for p in images)
+    assert all(p.suffix == suffix and read_image(p).array.dtype == dtype for p in images)
     assert all(not d.problems for d in verify(tmp_path / "out" / "manifest.jsonl"))
 
 
 def test_volumes_and_colour(tmp_path):
     (tmp_path / "in").mkdir()
     volume = np.stack([scan(k, 32) for k in range(12)])
-    (tmp_path / "in" / "v.tif").write_bytes(encode(volume, ".tif"))
+    (tmp_path / "in" / "v.tif").write_bytes(encode(Image(volume), ".tif"))
     (tmp_path / "in" / "c.png").write_bytes(
-        encode(np.stack([scan(k) for k in range(3)], axis=-1), ".png")
+        encode(Image(np.stack([scan(k) for k in range(3)], axis=-1), channel_axis=-1), ".png")
     )
     generate(
         tmp_path / "in", tmp_path / "out", Settings(size="native", channels="keep", per_image=3)
     )
     lines = [json.loads(t) for t in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
     shapes = {
-        line["source"]: read_image(tmp_path / "out" / line["files"]["image"]).shape
+        line["source"]: read_image(tmp_path / "out" / line["files"]["image"]).array.shape
         for line in lines
     }
     assert shapes == {"v.tif": (12, 32, 32), "c.png": (64, 64, 3)}
@@ -419,7 +423,7 @@ def test_region_of_interest_from_a_folder(normals, tmp_path, capsys):
     left = np.zeros((64, 64), np.uint8)
     left[:, :32] = 255
     for name in ("0.png", "2.png", "4.png", "more/1.png"):
-        (roi / name).write_bytes(encode(left, ".png"))
+        (roi / name).write_bytes(png(left))
     arguments = [
         "generate",
         str(normals),
@@ -434,11 +438,37 @@ def test_region_of_interest_from_a_folder(normals, tmp_path, capsys):
     assert main(arguments) == 1  # more/3 has no region
     assert "no region of interest" in capsys.readouterr().err
     for path in (tmp_path / "out" / "masks").iterdir():
-        mask = read_image(path) > 0
+        mask = read_mask(path)
         assert mask[:, :32].sum() >= 0.5 * mask.sum()
     left[:, :40] = 255
-    (roi / "0.png").write_bytes(encode(left, ".png"))
+    (roi / "0.png").write_bytes(png(left))
     assert main(arguments) == 2  # the regions are part of what a run is
+
+
+def test_regions_of_interest_with_class_numbers_need_a_mask_level(normals, tmp_path, capsys):
+    roi = tmp_path / "roi"
+    (roi / "more").mkdir(parents=True)
+    classes = np.zeros((64, 64), np.uint8)
+    classes[:, :20], classes[:, 44:] = 1, 2
+    for name in ("0.png", "2.png", "4.png", "more/1.png", "more/3.png"):
+        (roi / name).write_bytes(png(classes))
+    arguments = ["--size", "64", "--per-image", "4", "--roi", str(roi), "--workers", "1"]
+    (tmp_path / "recipe.json").write_text('{"type": "GaussianIntensityChange"}')
+    generated = [*arguments, "--recipe", str(tmp_path / "recipe.json")]
+    assert main(["generate", str(normals), str(tmp_path / "none"), *generated]) == 2
+    assert "0.png: a mask with the levels 0, 1, 2" in capsys.readouterr().err
+    for level, inside in ((["1"], classes == 1), (["1", "2"], classes > 0), (["any"], classes > 0)):
+        out = tmp_path / "".join(level)
+        command = ["generate", str(normals), str(out), *generated, "--mask-level", *level]
+        assert main(command) == 0, capsys.readouterr().err
+        recorded = json.loads((out / "recipe.json").read_text())["mask_level"]
+        assert recorded == ("any" if level == ["any"] else [int(v) for v in level])
+        masks = [read_mask(path) for path in (out / "masks").iterdir()]
+        assert len(masks) == 20
+        assert all(2 * np.count_nonzero(m & inside) >= np.count_nonzero(m) for m in masks)
+        assert all(not d.problems for d in verify(out / "manifest.jsonl"))
+    assert main([*command[:-1], "1"]) == 2
+    assert "mask_level was" in capsys.readouterr().err
 
 
 def test_mvtec_split_keeps_sources_apart(normals, tmp_path):
@@ -459,7 +489,7 @@ def test_mvtec_split_keeps_sources_apart(normals, tmp_path):
     names = {
         producer.plan.inputs[k].name
         for k in range(5)
-        if any(np.array_equal(d, producer.cache[k].image) for d in donors)
+        if any(np.array_equal(d, producer.cache[k].image.array) for d in donors)
     }
     assert names < test and len(donors) == 2
 
@@ -470,9 +500,9 @@ def test_replay_command(normals, tmp_path, capsys):
     manifest = str(out / "manifest.jsonl")
     assert main(["replay", manifest, "--all"]) == 0
     assert "30 of 30" in capsys.readouterr().out
-    image = read_image(out / "images" / "000004.png").copy()
+    image = read_image(out / "images" / "000004.png").array.copy()
     image[0, 0] ^= 1
-    (out / "images" / "000004.png").write_bytes(encode(image, ".png"))
+    (out / "images" / "000004.png").write_bytes(png(image))
     (out / "masks" / "000004.png").unlink()
     assert main(["replay", manifest, "--index", "4"]) == 1
     told = capsys.readouterr().out
@@ -483,7 +513,7 @@ def test_replay_command(normals, tmp_path, capsys):
     moved = normals.rename(tmp_path / "moved")
     assert main(["replay", manifest, "--index", "5"]) == 2
     assert main(["replay", manifest, "--index", "5", "--source", str(moved)]) == 0
-    (moved / "0.png").write_bytes(encode(scan(50), ".png"))
+    (moved / "0.png").write_bytes(png(scan(50)))
     assert main(["replay", manifest, "--index", "5", "--source", str(moved)]) == 2
     assert "is not the file" in capsys.readouterr().err
 
@@ -491,7 +521,7 @@ def test_replay_command(normals, tmp_path, capsys):
 def test_preview_command(normals, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     assert main(["preview", str(normals), str(sheet), "--recipe", "release", "--size", "64"]) == 0
-    assert read_image(sheet).ndim == 3
+    assert read_image(sheet).channel_axis == -1
     before = tree(normals)
     assert main(["preview", str(normals), str(normals / "0.png")]) == 2
     assert "one of the inputs" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import numpy as np
 
 from synthmed.generate.prepare import prepare, roi_digest
 from synthmed.generator import Generator, from_dict
-from synthmed.io import Input, Unreadable, find_inputs
+from synthmed.io import Input, MaskLevel, Unreadable, find_inputs, require_mask_level
 from synthmed.presets import preset
 from synthmed.version import __version__
 
@@ -35,6 +35,8 @@ class Settings:
     roi : str
         ``"none"``, ``"auto"`` (`synthmed.foreground`), or a folder with one mask for each input, of
         the same relative name.
+    mask_level : int, sequence of int, "any" or None
+        Which levels of the masks in the folder `roi` are inside; see `synthmed.io.read_mask`.
     layout : {"pairs", "mvtec"}
     train_share : float
         Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
@@ -47,6 +49,7 @@ class Settings:
     size: int | str = 224
     channels: str = "grey"
     roi: str = "none"
+    mask_level: MaskLevel = None
     layout: str = "pairs"
     train_share: float = 0.5
 
@@ -68,6 +71,7 @@ class Settings:
             raise ValueError(f"layout must be 'pairs' or 'mvtec', got {self.layout!r}")
         if not 0 < self.train_share < 1:
             raise ValueError(f"train-share must lie between 0 and 1, got {self.train_share}")
+        object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
         if self.roi not in ("none", "auto") and not Path(self.roi).is_dir():
             raise ValueError(f"roi must be 'none', 'auto' or a folder of masks, got {self.roi!r}")
 
@@ -190,7 +194,16 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
     data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     names = {
         f: data[f]
-        for f in ("per_image", "seed", "size", "channels", "roi", "layout", "train_share")
+        for f in (
+            "per_image",
+            "seed",
+            "size",
+            "channels",
+            "roi",
+            "mask_level",
+            "layout",
+            "train_share",
+        )
         if f in data
     }
     settings = Settings(recipe=from_dict(data["recipe"]), **names)

@@ -8,15 +8,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_file
 from synthmed.foreground import foreground
-from synthmed.io import Input, Unreadable, channel_axis_of, grey, read_image, resize
-from synthmed.io.images import SUFFIXES
+from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize
 
 if TYPE_CHECKING:
     from synthmed.generate.plan import Settings
@@ -28,20 +27,16 @@ _CACHE_BYTES = 256 * 2**20
 class Prepared:
     """An image ready for a generator, and its region of interest."""
 
-    image: NDArray[Any]
+    image: Image
     roi: NDArray[np.bool_] | None
-
-    @property
-    def channel_axis(self) -> int | None:
-        """The image's channel axis."""
-        return channel_axis_of(self.image)
 
     @property
     def form(self) -> tuple[int, int | None, str]:
         """What two images must share for one to be the other's donor: axes, channel axis
         and dtype.
         """
-        return self.image.ndim, self.channel_axis, self.image.dtype.str
+        array = self.image.array
+        return array.ndim, self.image.channel_axis, array.dtype.str
 
 
 def prepare(source: Input, settings: Settings) -> Prepared:
@@ -54,21 +49,22 @@ def prepare(source: Input, settings: Settings) -> Prepared:
         without its region of interest.
     """
     image = source.read()
-    if image.size == 0:
+    array = image.array
+    if array.size == 0:
         raise Unreadable(f"{source.path}: has no pixels")
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise Unreadable(
-            f"{source.path}: {np.count_nonzero(~np.isfinite(image))} values are NaN or infinite"
+            f"{source.path}: {np.count_nonzero(~np.isfinite(array))} values are NaN or infinite"
         )
     if settings.channels == "grey":
         image = grey(image)
     if settings.size != "native":
-        if image.ndim - (channel_axis_of(image) is not None) == 3:
+        if len(image.spatial_shape) == 3:
             raise Unreadable(
-                f"{source.path}: is a volume of shape {image.shape}; take it with size native"
+                f"{source.path}: is a volume of shape {array.shape}; take it with size native"
             )
         image = resize(image, int(settings.size))
-    if image.min() == image.max():
+    if image.array.min() == image.array.max():
         raise Unreadable(f"{source.path}: the image is constant, there is nothing to see on it")
     return Prepared(image, _region_of_interest(source, image, settings))
 
@@ -81,21 +77,17 @@ def roi_digest(source: Input, settings: Settings) -> str | None:
 
 
 def _region_of_interest(
-    source: Input, image: NDArray[Any], settings: Settings
+    source: Input, image: Image, settings: Settings
 ) -> NDArray[np.bool_] | None:
     if settings.roi == "none":
         return None
-    axis = channel_axis_of(image)
     if settings.roi == "auto":
-        return foreground(image, channel_axis=axis)
+        return foreground(image.array, channel_axis=image.channel_axis)
     path = _roi_file(source, settings.roi)
-    roi = read_image(path)
-    roi = grey(roi)
-    shape = image.shape if axis is None else image.shape[:-1]
-    if settings.size != "native" and roi.shape != shape:
-        roi = resize((roi > roi.max() / 2).astype(np.float32), int(settings.size)) >= 0.5
-    else:
-        roi = roi > roi.max() / 2
+    roi = read_mask(path, level=settings.mask_level)
+    shape = image.spatial_shape
+    if settings.size != "native" and roi.shape != shape and roi.ndim == 2:
+        roi = resize(Image(roi.astype(np.float32)), int(settings.size)).array >= 0.5
     if roi.shape != shape:
         raise Unreadable(f"{path}: the region of interest has shape {roi.shape}, its image {shape}")
     if not roi.any():
@@ -104,12 +96,11 @@ def _region_of_interest(
 
 
 def _roi_file(source: Input, folder: str) -> Path:
-    stem = Path(folder) / Path(source.name).with_suffix("")
-    for suffix in SUFFIXES:
-        path = stem.with_name(stem.name + suffix)
-        if path.is_file():
-            return path
-    raise Unreadable(f"{source.path}: no region of interest {stem}.png (or .jpg, .tif, .bmp)")
+    stem = Path(source.name).with_suffix("").as_posix()
+    path = find_image(Path(folder), stem)
+    if path is None:
+        raise Unreadable(f"{source.path}: no region of interest {stem}.png, .tif, ... in {folder}")
+    return path
 
 
 class Cache:
@@ -126,7 +117,7 @@ class Cache:
             return self._kept[index]
         prepared = prepare(self._inputs[index], self._settings)
         self._kept[index] = prepared
-        self._bytes += prepared.image.nbytes
+        self._bytes += prepared.image.array.nbytes
         while self._bytes > _CACHE_BYTES and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1].image.nbytes
+            self._bytes -= self._kept.popitem(last=False)[1].image.array.nbytes
         return prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from synthmed.generate.plan import Plan
 from synthmed.generate.prepare import Cache
-from synthmed.io.images import encode, suffix_for
+from synthmed.io import Image, encode, suffix_for
 from synthmed.sample import NothingToSee, Sample
 
 GOOD = "good"
@@ -51,7 +51,7 @@ class Donors(Sequence[NDArray[Any]]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         index = range(len(self))[index]
-        return self._cache[self._group[index + (index >= self._without)]].image
+        return self._cache[self._group[index + (index >= self._without)]].image.array
 
 
 class Producer:
@@ -102,13 +102,12 @@ class Producer:
         except NothingToSee as error:
             return Item(line | {"rejected": str(error)}, {})
         kind = kind_of(sample.record)
-        image_file, mask_file = self._paths(
-            index, kind, suffix_for(sample.image), suffix_for(sample.mask.astype(np.uint8))
-        )
-        files = {image_file: encode(sample.image, suffix_for(sample.image))}
+        image = replace(self.cache[k].image, array=sample.image)
+        mask = Image(sample.mask.astype(np.uint8) * np.uint8(255))
+        image_file, mask_file = self._paths(index, kind, suffix_for(image), suffix_for(mask))
+        files = {image_file: encode(image, suffix_for(image))}
         names = {"image": image_file}
         if mask_file is not None:
-            mask = sample.mask.astype(np.uint8) * np.uint8(255)
             files[mask_file] = encode(mask, suffix_for(mask))
             names["mask"] = mask_file
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
@@ -120,11 +119,13 @@ class Producer:
             np.random.SeedSequence(self.plan.settings.seed, spawn_key=(index,))
         )
         return self.plan.settings.recipe(
-            prepared.image,
+            prepared.image.array,
             rng=rng,
             roi=prepared.roi,
             donors=self.donors(index),
-            channel_axis=prepared.channel_axis,
+            value_range=prepared.image.value_range,
+            channel_axis=prepared.image.channel_axis,
+            spacing=prepared.image.spacing,
         )
 
     def donors(self, index: int) -> Donors | None:

@@ -72,13 +72,13 @@ def verify(
 
 def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterator[str]:
     prepared = producer.cache[producer.source_of(line["index"])]
-    made = {"image": prepared.image}
+    made = {"image": prepared.image.array}
     if "record" in line:
-        sample = replay(line["record"], prepared.image, donors=producer.donors(line["index"]))
+        sample = replay(line["record"], prepared.image.array, donors=producer.donors(line["index"]))
         made = {"image": sample.image, "mask": sample.mask.astype(np.uint8) * np.uint8(255)}
     for role, name in line["files"].items():
         try:
-            there = read_image(folder / name)
+            there = read_image(folder / name).array
         except Unreadable as error:
             yield str(error)
             continue

@@ -1,18 +1,32 @@
-"""Reading and writing images and volumes, and finding them."""
+"""Finding, reading and writing images and volumes, with their geometry."""
 
+from synthmed.io.convert import grey, resize
+from synthmed.io.encode import encode, suffix_for
 from synthmed.io.files import remove_temporary, write_atomically
-from synthmed.io.images import Unreadable, channel_axis_of, encode, grey, read_image, resize
+from synthmed.io.find import find_image, find_images
+from synthmed.io.image import Image, Unreadable
 from synthmed.io.inputs import Input, find_inputs
+from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
+from synthmed.io.readers import Reader, add_reader, suffixes
 
 __all__ = [
+    "Image",
     "Input",
+    "MaskLevel",
+    "Reader",
     "Unreadable",
-    "channel_axis_of",
+    "add_reader",
     "encode",
+    "find_image",
+    "find_images",
     "find_inputs",
     "grey",
     "read_image",
+    "read_mask",
     "remove_temporary",
+    "require_mask_level",
     "resize",
+    "suffix_for",
+    "suffixes",
     "write_atomically",
 ]

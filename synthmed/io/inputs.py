@@ -5,15 +5,16 @@ from __future__ import annotations
 import glob
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from synthmed.digests import digest_array, digest_file
-from synthmed.io.images import SUFFIXES, read_image
+from synthmed.io.find import find_images
+from synthmed.io.image import Image
+from synthmed.io.read import read_image
+from synthmed.io.readers import READERS
 
 SAMPLE = "sample:retina"
 _TILE = 224
@@ -36,18 +37,18 @@ class Input:
     path: Path
     corner: tuple[int, int] | None = None
 
-    def read(self) -> NDArray[Any]:
-        """The image in its own dtype; see `read_image`."""
+    def read(self) -> Image:
+        """Read the image in its own dtype; see `read_image`."""
         image = read_image(self.path)
         if self.corner is None:
             return image
         y, x = self.corner
-        return image[y : y + _TILE, x : x + _TILE]
+        return replace(image, array=image.array[y : y + _TILE, x : x + _TILE])
 
     def digest(self) -> str:
         """Digest of the file, or of a sample's tile; empty if the file cannot be read."""
         if self.corner is not None:
-            return digest_array(self.read())
+            return digest_array(self.read().array)
         try:
             return digest_file(self.path)
         except OSError:
@@ -60,7 +61,7 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     Parameters
     ----------
     source : sequence of str
-        Folders (searched recursively for PNG, JPEG, TIFF and BMP), files, globs, or
+        Folders (searched by `find_images`), files, globs, or
         ``sample:retina``: normal-looking tiles of the fundus photograph that scikit-image carries.
         A file or directory that is named expressly is taken whatever its suffix.
 
@@ -90,13 +91,10 @@ def _find(item: str) -> list[Input]:
         raise FileNotFoundError(f"unknown sample {item!r}; known: {SAMPLE}")
     root = Path(item)
     if root.is_dir():
-        paths = [
-            p
-            for p in root.rglob("*")
-            if p.suffix.lower() in SUFFIXES and not _is_hidden(p.relative_to(root))
-        ]
+        paths = find_images(root)
         if not paths:
-            raise FileNotFoundError(f"no image (PNG, JPEG, TIFF, BMP) in the folder {root}")
+            known = ", ".join(reader.name for reader in READERS)
+            raise FileNotFoundError(f"no image ({known}) in the folder {root}")
         return [Input(p.relative_to(root).as_posix(), p) for p in paths]
     if root.exists():
         return [Input(root.name, root)]
@@ -109,16 +107,12 @@ def _find(item: str) -> list[Input]:
     raise FileNotFoundError(f"no such file or folder: {item}")
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
 def _retina_tiles() -> list[Input]:
     """Tiles wholly inside the field of view that do not show the optic disc, which is bright."""
     import skimage
 
     path = Path(skimage.__file__).parent / "data" / "retina.jpg"
-    photograph = read_image(path)
+    photograph = read_image(path).array
     green = photograph[..., 1]
     tiles: list[Input] = []
     for y in range(35, photograph.shape[0] - _TILE, _TILE):

@@ -1,116 +1,139 @@
-"""Configurations in open_clip's JSON form: read, completed, and built without asking for
-weights.
-"""
+"""Configurations in open_clip's JSON form, and the normalisation that goes with them."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthmed_clip.backbone import hub
 
 _FOLDER_PREFIX = "local-dir:"
 
 
-def read_config(model: str | Path | dict) -> tuple[str, dict, bool, str | None]:
-    """Find the configuration that `model` stands for.
+@dataclass(frozen=True)
+class Architecture:
+    """A model's configuration, and where it is from.
 
-    Returns
-    -------
+    Attributes
+    ----------
     name : str
     config : dict
         What open_clip builds the model of, and perhaps `preprocess_cfg`.
-    own : bool
+    is_custom : bool
         Whether it is the caller's own, rather than one that can be found again by its name.
-    home : str or None
-        What comes with weights of its own: a hub's model, or a folder. To be passed to
-        `weights.locate`.
+    weights : str or None
+        What comes with weights of its own, a hub's model or a folder, as `find_weights` takes it.
+    """
+
+    name: str
+    config: dict
+    is_custom: bool
+    weights: str | None = None
+
+
+def read_architecture(model: str | Path | dict) -> Architecture:
+    """Find the configuration that `model` stands for.
+
+    Parameters
+    ----------
+    model : str, Path or dict
+        As in `load_backbone`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file, or it cannot be fetched from the hub.
+    ValueError
+        If open_clip does not know the name, or the configuration is none.
+
+    Examples
+    --------
+    >>> found = read_architecture("ViT-B-32")
+    >>> found.is_custom, found.config["vision_cfg"]["patch_size"]
+    (False, 32)
+    >>> read_architecture("ViT-Z-1")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: open_clip knows no model 'ViT-Z-1'; see open_clip.list_models(), ...
     """
     if isinstance(model, dict):
-        return "(configuration)", _unwrapped(model, "the configuration"), True, None
+        return Architecture("(configuration)", _unwrapped(model, "the configuration"), True)
     name = str(model)
     if name.startswith(hub.PREFIX):
-        return name, _read(hub.config_file(name.removeprefix(hub.PREFIX))), False, name
+        config = _read(hub.fetch_config(name.removeprefix(hub.PREFIX)))
+        return Architecture(name, config, False, name)
     if isinstance(model, str) and name in open_clip.list_models():
-        return name, open_clip.get_model_config(name), False, None
+        return Architecture(name, open_clip.get_model_config(name), False)
     path = Path(name.removeprefix(_FOLDER_PREFIX))
-    home = str(path) if path.is_dir() else None
-    if home is None and path.suffix != ".json":
+    folder = path if path.is_dir() else None
+    if folder is None and path.suffix != ".json":
         raise ValueError(
             f"open_clip knows no model {name!r}; see open_clip.list_models(), or pass the path "
-            f"of a configuration "
-            f"(.json), a folder with {hub.CONFIG}, or '{hub.PREFIX}owner/model'"
+            f"of a configuration (.json), a folder with {hub.CONFIG}, or '{hub.PREFIX}owner/model'"
         )
-    path = path / hub.CONFIG if home else path
+    path = folder / hub.CONFIG if folder else path
     if not path.is_file():
         raise FileNotFoundError(f"no model configuration at {path}")
     config = _read(path)
-    config["text_cfg"] = hub.beside(config["text_cfg"], path.parent)
-    return path.resolve().parent.name if path.name == hub.CONFIG else path.stem, config, True, home
-
-
-def build(config: dict, image_size: int | None) -> nn.Module:
-    """Build the model, its weights random."""
-    config = json.loads(json.dumps(config))
-    if image_size is not None:
-        config["vision_cfg"]["image_size"] = image_size
-    config["vision_cfg"].pop("timm_model_pretrained", None)  # would fetch weights from a hub
-    config["text_cfg"]["hf_model_pretrained"] = False
-    custom = config.pop("custom_text", False) or bool(config["text_cfg"].get("hf_model_name"))
-    config.pop("preprocess_cfg", None)
-    kind = (
-        (open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP)
-        if custom
-        else open_clip.CLIP
-    )
-    try:
-        return kind(**config)
-    except (
-        AssertionError,
-        RuntimeError,
-        TypeError,
-    ) as error:  # what timm and open_clip raise for a wrong entry
-        raise ValueError(
-            f"the configuration's model cannot be built: {error or type(error).__name__}"
-        ) from error
+    config["text_cfg"] = hub.resolve_in_folder(config["text_cfg"], path.parent)
+    name = path.resolve().parent.name if path.name == hub.CONFIG else path.stem
+    return Architecture(name, config, True, None if folder is None else str(folder))
 
 
 def normalisation(
-    net: Any, name: str, config: dict, weights: str | Path | None
+    name: str, config: dict, weights: str | Path | None, timm: dict
 ) -> tuple[Tensor, Tensor]:
     """Mean and std of RGB in [0, 1]: the tag's, else the configuration's, else timm's own, else
     CLIP's.
 
     A local file has no tag. Where all tags of the model agree, theirs are taken for it; where they
     do not, a warning says which are taken.
+
+    Parameters
+    ----------
+    name : str
+        open_clip's name of the model.
+    config : dict
+    weights : str, Path or None
+        Tag or file.
+    timm : dict
+        timm's settings of the visual tower; empty where it is none of timm's.
+
+    Returns
+    -------
+    mean, std : Tensor
+        `(3,)` float32.
+
+    Examples
+    --------
+    >>> mean, std = normalisation("mine", {"preprocess_cfg": {"mean": [0.5] * 3}}, None, {})
+    >>> mean
+    tensor([0.5000, 0.5000, 0.5000])
+    >>> std
+    tensor([0.2686, 0.2613, 0.2758])
     """
-    trunk = getattr(getattr(net.visual, "trunk", None), "pretrained_cfg", None) or {}
-    others = (config.get("preprocess_cfg") or {}, trunk)
+    others = (config.get("preprocess_cfg") or {}, timm)
     tags = {
         tag: open_clip.get_pretrained_cfg(name, tag) or {}
         for tag in open_clip.list_pretrained_tags_by_model(name)
     }
-    chosen = _mean_and_std(tags.get(str(weights), {}), *others)
+    mean, std = _mean_and_std(tags.get(str(weights), {}), *others)
     if weights is not None and str(weights) not in tags and tags:
         known = {_mean_and_std(tag, *others) for tag in tags.values()}
         if len(known) == 1:
-            chosen = known.pop()
+            mean, std = known.pop()
         else:
             warnings.warn(
-                f"{name}: its tags differ in normalisation; for {weights}, mean {chosen[0]} and "
-                f"std {chosen[1]} are taken. "
-                "A configuration with preprocess_cfg sets others",
+                f"{name}: its tags differ in normalisation; for {weights}, mean {mean} and "
+                f"std {std} are taken. A configuration with preprocess_cfg sets others",
                 stacklevel=3,
             )
-    return torch.tensor(chosen[0], dtype=torch.float32), torch.tensor(
-        chosen[1], dtype=torch.float32
-    )
+    return torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
 
 
 def _mean_and_std(*sources: dict) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -132,7 +155,7 @@ def _read(path: Path) -> dict:
 
 
 def _unwrapped(config: dict, source: str) -> dict:
-    """Bring the form that models have on the hub, `model_cfg` beside `preprocess_cfg`, to that of
+    """Bring the form that models have on the hub, `model_cfg` next to `preprocess_cfg`, to that of
     open_clip's own.
     """
     config = dict(config) if isinstance(config, dict) else {}

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.pixels import require_pixels
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 
 _FORMAT = "synthmed-clip features 1"
 
 
 @dataclass(eq=False)
-class RememberingBackbone(Backbone):
-    """A backbone that keeps the features of every batch in a folder, by the batch's content.
+class CachedBackbone(Backbone):
+    """A backbone that keeps the features of every batch in a folder, by the batch's content and all
+    that they depend on.
 
     Attributes
     ----------
@@ -49,17 +50,45 @@ class RememberingBackbone(Backbone):
         return found
 
 
-def remembering(backbone: Backbone, folder: Path) -> RememberingBackbone:
-    """Return the same backbone with a memory in a folder."""
+def with_cache(backbone: Backbone, folder: Path) -> CachedBackbone:
+    """Return the same backbone with a cache in a folder.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    folder : Path
+        May be shared with other backbones; made where it is missing.
+
+    Examples
+    --------
+    >>> from synthmed_clip.backbone.model import load_backbone
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> backbone = load_backbone(config, None, device="cpu", precision="float32")
+    >>> pixels = torch.zeros(1, 1, 16, 16)
+    >>> with TemporaryDirectory() as folder:
+    ...     cached = with_cache(backbone, Path(folder))
+    ...     found, again = (cached.features(pixels, (2,))[0] for _ in range(2))
+    ...     len(list(Path(folder).iterdir()))
+    1
+    >>> torch.equal(found, again)
+    True
+    """
     own = {field.name: getattr(backbone, field.name) for field in fields(Backbone)}
-    return RememberingBackbone(**own, folder=folder)
+    return CachedBackbone(**own, folder=folder)
 
 
 @contextmanager
-def remembering_for_now(backbone: Backbone, folder: Path) -> Iterator[RememberingBackbone]:
-    """The same, with a memory inside `folder` that is forgotten at the end: for what is used a few
-    times in a row.
+def with_temporary_cache(backbone: Backbone, folder: Path) -> Iterator[CachedBackbone]:
+    """Give the same backbone with a cache that is removed at the end.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    folder : Path
+        In which the cache is; made where it is missing.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder) as place:
-        yield remembering(backbone, Path(place))
+    with TemporaryDirectory(dir=folder) as cache:
+        yield with_cache(backbone, Path(cache))

@@ -1,11 +1,8 @@
-"""Files of the Hugging Face hub: cached, or fetched where there is a network, or said at once to be
-missing.
-"""
+"""Files of the Hugging Face hub: from its cache, or the network, or said at once to be missing."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -14,7 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-from open_clip.hf_configs import arch_dict
+
+from synthmed_clip.backbone.open_clip_internals import TRANSFORMER_TYPES
 
 PREFIX = "hf-hub:"
 CONFIG = "open_clip_config.json"
@@ -35,7 +33,13 @@ _NETWORK_SECONDS = 5.0
 
 
 def cached(repository: str, names: Sequence[str]) -> Path | None:
-    """Return the first of these files that lies in the cache."""
+    """Return the first of these files that is in the hub's cache.
+
+    Examples
+    --------
+    >>> cached("nobody/no-such-model", ["config.json"]) is None
+    True
+    """
     for name in names:
         found = try_to_load_from_cache(repository, name)
         if isinstance(found, str):
@@ -43,58 +47,64 @@ def cached(repository: str, names: Sequence[str]) -> Path | None:
     return None
 
 
-def place(repository: str, name: str) -> Path:
-    """Where a file would lie in the cache."""
-    return (
-        Path(constants.HF_HUB_CACHE)
-        / f"models--{repository.replace('/', '--')}"
-        / "snapshots"
-        / "*"
-        / name
-    )
+def fetch_config(repository: str) -> Path:
+    """Return the configuration of a model in open_clip's form, from the cache or the network.
 
-
-def address(repository: str) -> str:
-    """Whence it would come."""
-    return f"{constants.ENDPOINT}/{repository}"
-
-
-def config_file(repository: str) -> Path:
-    """Return the configuration of a model in open_clip's form, from the cache or the network."""
+    Raises
+    ------
+    FileNotFoundError
+        If it is in neither (said within ten seconds).
+    """
     path = cached(repository, [CONFIG])
     if path is not None:
         return path
-    _require_reachable(
+    require_reachable(
         repository,
-        CONFIG,
+        f"{CONFIG} of {repository!r} is",
+        [CONFIG],
         f"download it with the weights and pass both: load_backbone('folder/{CONFIG}', "
         f"'folder/{WEIGHTS[-1]}')",
     )
     return Path(hf_hub_download(repository, CONFIG))
 
 
-def beside(text_config: dict, folder: Path) -> dict:
-    """Let a configuration's Hugging Face names mean what lies beside it, where that is there.
+def resolve_in_folder(text_config: dict, folder: Path) -> dict:
+    """Replace a configuration's Hugging Face names by folders, where its own folder has the files.
 
     So a folder taken from the hub is whole: a tokenizer in it is the model's, as open_clip has it,
-    and so is the `config.json` of a transformer. Names of folders count from the configuration's
-    own.
+    and so is the `config.json` of a transformer. Names of folders count from `folder`.
+
+    Parameters
+    ----------
+    text_config : dict
+        The part `text_cfg` of a configuration.
+    folder : Path
+        Where the configuration was.
     """
     found = dict(text_config)
-    for key in ("hf_model_name", "hf_tokenizer_name"):
+    for key, is_there in (
+        ("hf_model_name", _has_transformer),
+        ("hf_tokenizer_name", _has_tokenizer),
+    ):
         if found.get(key) and (folder / found[key]).is_dir():
             found[key] = str((folder / found[key]).resolve())
-        elif found.get(key) and (
-            _has_tokenizer(folder) if key == "hf_tokenizer_name" else _has_transformer(folder)
-        ):
+        elif found.get(key) and is_there(folder):
             found[key] = str(folder.resolve())
     return found
 
 
-def localise(text_config: dict, name: str) -> dict:
-    """Replace a configuration's Hugging Face names by folders of the cache, where they lie there.
+def resolve_in_cache(text_config: dict, name: str) -> dict:
+    """Replace a configuration's Hugging Face names by folders of the hub's cache, where they are
+    in it.
 
     transformers would ask the network even for what is cached, and wait long where there is none.
+
+    Parameters
+    ----------
+    text_config : dict
+        The part `text_cfg` of a configuration.
+    name : str
+        The model's, for messages.
 
     Raises
     ------
@@ -102,6 +112,11 @@ def localise(text_config: dict, name: str) -> dict:
         If transformers is needed and not installed.
     FileNotFoundError
         If a file is neither cached nor to be had (said within ten seconds).
+
+    Examples
+    --------
+    >>> resolve_in_cache({"width": 16}, "a tower of CLIP's own kind")
+    {'width': 16}
     """
     wanted = {"hf_model_name": ("config.json",), "hf_tokenizer_name": _TOKENIZERS}
     found = dict(text_config)
@@ -120,9 +135,10 @@ def localise(text_config: dict, name: str) -> dict:
             found[key] = str(path.parent)
             continue
         what = "transformer" if key == "hf_model_name" else "tokenizer"
-        _require_reachable(
+        require_reachable(
             repository,
-            names[0],
+            f"{names[0]} of {repository!r} is",
+            names,
             f"the {what} of {name!r} is taken from there; to use a copy from elsewhere, set "
             f"{key!r} in text_cfg of the\n"
             f"  configuration (.json) to its folder",
@@ -130,12 +146,40 @@ def localise(text_config: dict, name: str) -> dict:
     return found
 
 
-def reachable(url: str) -> bool:
+def require_reachable(repository: str, what: str, names: Sequence[str], remedy: str) -> None:
+    """Refuse to go on to a download that could not succeed.
+
+    Parameters
+    ----------
+    repository : str
+    what : str
+        What is missing, with its verb: the message's beginning.
+    names : sequence of str
+        The files that were looked for in the cache.
+    remedy : str
+        What to do where there is no network.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the hub does not answer (said within ten seconds) or its offline mode is on.
+    """
+    url = f"{constants.ENDPOINT}/{repository}"
+    if not _is_reachable(url):
+        raise FileNotFoundError(
+            f"{what} not on this machine and {url} cannot be reached.\n"
+            f"  looked for: {' or '.join(names)} of {repository!r} in {constants.HF_HUB_CACHE}\n"
+            f"  {remedy}"
+        )
+
+
+def _is_reachable(url: str) -> bool:
     """Whether any answer comes from the host of `url`; never waits longer than a few seconds.
 
-    The attempt runs in a thread because a name look-up heeds no timeout.
+    Nothing is asked in the hub's offline mode. The attempt runs in a thread because a name look-up
+    heeds no timeout.
     """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+    if constants.HF_HUB_OFFLINE:
         return False
     answers: list[bool] = []
 
@@ -156,16 +200,6 @@ def reachable(url: str) -> bool:
     return any(answers)
 
 
-def _require_reachable(repository: str, name: str, otherwise: str) -> None:
-    if not reachable(address(repository)):
-        raise FileNotFoundError(
-            f"{name} of {repository!r} is not on this machine and {address(repository)} cannot "
-            f"be reached.\n"
-            f"  looked for: {place(repository, name)}\n"
-            f"  {otherwise}"
-        )
-
-
 def _has_tokenizer(folder: Path) -> bool:
     return any((folder / name).is_file() for name in _TOKENIZERS)
 
@@ -173,6 +207,8 @@ def _has_tokenizer(folder: Path) -> bool:
 def _has_transformer(folder: Path) -> bool:
     path = folder / "config.json"
     try:
-        return path.is_file() and json.loads(path.read_text()).get("model_type") in arch_dict
+        return (
+            path.is_file() and json.loads(path.read_text()).get("model_type") in TRANSFORMER_TYPES
+        )
     except ValueError:
         return False

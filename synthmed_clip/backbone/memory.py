@@ -8,7 +8,25 @@ from contextlib import contextmanager
 
 @contextmanager
 def explained_memory(batch_size: int) -> Iterator[None]:
-    """Turn an out-of-memory error of any device into one that says what to do."""
+    """Turn an out-of-memory error of any device into one that says what to do.
+
+    Parameters
+    ----------
+    batch_size : int
+        Of what is computed within.
+
+    Raises
+    ------
+    MemoryError
+        That names a smaller batch size, or says what else to try.
+
+    Examples
+    --------
+    >>> with explained_memory(16):
+    ...     raise MemoryError
+    Traceback (most recent call last):
+    MemoryError: out of memory with batch_size=16; try batch_size=8
+    """
     try:
         yield
     except (RuntimeError, MemoryError) as error:

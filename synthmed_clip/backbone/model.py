@@ -8,17 +8,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
-from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
 
-from synthmed_clip.backbone import weights as weight_files
-from synthmed_clip.backbone.architecture import build, normalisation, read_config
-from synthmed_clip.backbone.hub import localise
+from synthmed_clip.backbone import open_clip_internals as internals
+from synthmed_clip.backbone.architecture import normalisation, read_architecture
+from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
+from synthmed_clip.backbone.hub import resolve_in_cache
 from synthmed_clip.backbone.pixels import require_pixels
-from synthmed_clip.backbone.text import TextTower, take_text_tower
+from synthmed_clip.backbone.text import TextTower
+from synthmed_clip.backbone.weights import (
+    find_weights,
+    load_into,
+    read_state,
+    weights_digest,
+)
 
 
 @dataclass(eq=False)
@@ -46,6 +51,28 @@ class Backbone:
         Channels of each intermediate layer.
     text_dim : int
         Length of a text feature.
+    visual : nn.Module
+        The visual tower.
+    text : TextTower
+    image_size : int
+        Side of the squares that the visual tower takes, S.
+    scale, offset : Tensor
+        `(3, 1, 1)` float32: pixels times the one plus the other are what it takes.
+
+    Examples
+    --------
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> backbone = load_backbone(config, None, device="cpu", precision="float32")
+    >>> backbone.depth, backbone.channels, backbone.text_dim
+    (2, (16, 16), 4)
+    >>> pixels = torch.zeros(3, 1, 16, 16)
+    >>> [tuple(feature.shape) for feature in backbone.features(pixels, (1, 2))]
+    [(3, 16, 2, 2), (3, 16, 2, 2)]
+    >>> pooled, tokens = backbone.joint_features(pixels)
+    >>> tuple(pooled.shape), tuple(tokens.shape)
+    ((3, 4), (3, 4, 4))
     """
 
     name: str
@@ -124,14 +151,47 @@ class Backbone:
             If `pixels` are of another type, shape or range.
         """
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
-        maps = _intermediates(
+        maps = internals.intermediates(
             self.visual, self.normalise(pixels), [layer - 1 for layer in ascending]
         )
         found = dict(zip(ascending, maps, strict=True))
         return [found[layer] for layer in layers]
 
+    @torch.no_grad()
+    def joint_features(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return features in the space that images share with texts, in the working precision.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            As in `features`.
+
+        Returns
+        -------
+        pooled : Tensor
+            `(B, D)`, one of the whole image.
+        tokens : Tensor or None
+            `(B, L, D)`: the last layer's patch tokens, row by row, through the tower's own norm and
+            projection. None for a tower that has no such thing, as convolutional ones.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `features`.
+        """
+        pooled = internals.pooled_feature(self.visual, self.normalise(pixels))
+        project = internals.token_projection(self.visual)
+        if project is None:
+            return pooled, None
+        tokens = project(self.features(pixels, (self.depth,))[0].flatten(2).transpose(1, 2))
+        return pooled, tokens if tokens.shape[-1] == pooled.shape[-1] else None
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring pixels, as `features` takes them, to what the visual tower takes.
+
+        Parameters
+        ----------
+        pixels : Tensor
 
         Returns
         -------
@@ -153,7 +213,7 @@ def load_backbone(
     random_text: bool = False,
     image_size: int | None = None,
     device: str | torch.device = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
 ) -> Backbone:
     """Build an open_clip model, load its weights and freeze it in its working precision.
 
@@ -175,8 +235,12 @@ def load_backbone(
         Side of the square input; by default the model's own.
     device : str or torch.device
         'auto' (cuda, then mps, then cpu), or a name of torch's.
-    precision : str
-        'auto', 'float32' (strict: no TF32) or 'bfloat16'. See `choose_precision`.
+    precision : {'auto', 'float32', 'bfloat16'}
+        float32 is strict: no TF32. See `choose_precision` for 'auto'.
+
+    Returns
+    -------
+    Backbone
 
     Raises
     ------
@@ -193,149 +257,66 @@ def load_backbone(
     UserWarning
         If the text tower is left random, or the tags of the model differ in mean and standard
         deviation, so that a local file does not tell which are its own.
+
+    Examples
+    --------
+    The published weights, downloaded on first use:
+
+    >>> backbone = load_backbone("ViT-L-14-quickgelu", "openai")  # doctest: +SKIP
+
+    A small tower with random weights:
+
+    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
+    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
+    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
+    >>> load_backbone(config, None, name="small", image_size=32, device="cpu").image_size
+    32
     """
     device = choose_device(device)
     dtype = choose_precision(precision, device)
     if image_size is not None and image_size < 1:
         raise ValueError(f"image_size must be at least 1, not {image_size}")
-    found, config, own, home = read_config(model)
-    name = name or found
-    if weights == "openai" and home is not None:  # the default; there is no such tag
-        weights = home
-    path = None if weights is None else weight_files.locate(name, weights)
-    text_config = localise(config["text_cfg"], name)
+    found = read_architecture(model)
+    name = name or found.name
+    if weights == "openai" and found.weights is not None:  # the default; there is no such tag
+        weights = found.weights
+    path = None if weights is None else find_weights(name, weights)
+    text_config = resolve_in_cache(found.config["text_cfg"], name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net: Any = (
-            build(config | {"text_cfg": text_config}, image_size).eval().requires_grad_(False)
-        )
-    _replace_activations(net.visual)
-    _require_intermediates(net.visual, name)
+        net = internals.build(found.config | {"text_cfg": text_config}, image_size)
+    net.eval().requires_grad_(False)
+    visual = internals.take_visual_tower(net, name)
     if path is not None:
-        weight_files.load_into(net, weight_files.read(path), str(path), visual_only=random_text)
+        load_into(net, read_state(path), str(path), visual_only=random_text)
         if random_text:
             warnings.warn(
                 f"{name}: {path} gives the visual tower alone; the text tower is random",
                 stacklevel=2,
             )
-    size = image_size or _side(net.visual.image_size)
-    if hasattr(
-        net.visual, "set_input_size"
-    ):  # timm resamples its positions itself, once they are loaded
-        net.visual.set_input_size(size)
+    size = internals.set_image_size(visual, image_size)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
-    digest = weight_files.digest(net.visual)
-    model_digest = weight_files.digest(net)
+    digest, model_digest = weights_digest(visual), weights_digest(net)
     net.to(device, dtype)
-    mean, std = normalisation(net, name, config, weights)
+    timm = internals.timm_settings(visual)
+    mean, std = normalisation(name, found.config, weights, timm)
     with torch.no_grad():
-        probe = _intermediates(
-            net.visual, torch.zeros(1, 3, size, size, device=device, dtype=dtype), None
-        )
+        blank = torch.zeros(1, 3, size, size, device=device, dtype=dtype)
+        maps = internals.intermediates(visual, blank, None)
     return Backbone(
         name=name,
-        config=config if own else None,
+        config=found.config if found.is_custom else None,
         weights=None if weights is None else str(weights),
         random_text=random_text,
         digest=digest,
         model_digest=model_digest,
-        visual=net.visual,
-        text=take_text_tower(net, name, text_config),
+        visual=visual,
+        text=internals.take_text_tower(net, name, text_config),
         image_size=size,
-        depth=len(probe),
-        channels=tuple(p.shape[1] for p in probe),
-        text_dim=config["embed_dim"],
+        depth=len(maps),
+        channels=tuple(found_map.shape[1] for found_map in maps),
+        text_dim=found.config["embed_dim"],
         scale=(1 / (255 * std)).reshape(3, 1, 1).to(device),
         offset=(-mean / std).reshape(3, 1, 1).to(device),
     )
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """Resolve 'auto' to cuda, mps or cpu, whichever is there, in this order.
-
-    Raises
-    ------
-    ValueError
-        If torch does not know the device, or does not find it on this machine.
-    """
-    there = {
-        "cuda": torch.cuda.device_count(),
-        "mps": int(torch.backends.mps.is_available()),
-        "cpu": 1,
-    }
-    if device == "auto":
-        return torch.device(next(kind for kind, count in there.items() if count))
-    try:
-        chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {device!r}") from None
-    count = there.get(chosen.type, 1)
-    if (chosen.index or 0) >= count:
-        raise ValueError(
-            f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind "
-            f"{chosen.type}"
-        )
-    return chosen
-
-
-def choose_precision(precision: str, device: torch.device) -> torch.dtype:
-    """Resolve 'auto': bfloat16 where the device multiplies it natively, float32 otherwise.
-
-    Natively means CUDA, and CPUs with AMX or AVX512-BF16. Elsewhere bfloat16 is emulated and
-    slower.
-    """
-    if precision in ("float32", "bfloat16"):
-        return getattr(torch, precision)
-    if precision != "auto":
-        raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
-    native = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        native = any(
-            getattr(torch.cpu, f"_is_{unit}_supported", bool)()
-            for unit in ("amx_tile", "avx512_bf16")
-        )
-    return torch.bfloat16 if native else torch.float32
-
-
-class _FrozenQuickGELU(nn.Module):
-    """open_clip's QuickGELU to the bit, without its temporaries: a third of the time, but no
-    gradient.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x * 1.702).sigmoid_().mul_(x)
-
-
-def _replace_activations(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, QuickGELU):
-            setattr(module, name, _FrozenQuickGELU())
-        else:
-            _replace_activations(child)
-
-
-def _require_intermediates(visual: nn.Module, name: str) -> None:
-    owner = getattr(visual, "trunk", visual)
-    if not hasattr(owner, "forward_intermediates"):
-        raise ValueError(
-            f"the visual tower of {name!r} ({type(owner).__name__}) offers no forward_intermediates"
-        )
-
-
-def _intermediates(visual: Any, pixels: Tensor, indices: list[int] | None) -> list[Tensor]:
-    return visual.forward_intermediates(
-        pixels,
-        indices=indices,
-        stop_early=True,
-        intermediates_only=True,
-        normalize_intermediates=False,
-        output_fmt="NCHW",
-    )["image_intermediates"]
-
-
-def _side(size: int | Sequence[int]) -> int:
-    sides = {size} if isinstance(size, int) else set(size)
-    if len(sides) != 1:
-        raise ValueError(f"only square inputs are supported, not {size}; pass image_size")
-    return sides.pop()

@@ -1,19 +1,37 @@
-"""A CLIP text tower taken apart, so that prompts can be put in after its token embedding."""
+"""Text towers into which prompts can be put after the token embedding."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Literal
 
 import torch
-from open_clip.hf_model import HFTextEncoder
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.functional import linear, scaled_dot_product_attention
 
-from synthmed_clip.backbone.tokens import Tokens, take_tokens
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer, and where a prompt's context goes among its tokens.
+
+    Attributes
+    ----------
+    tokenize : callable
+        Texts to ids, `(N, length)` int64.
+    length : int
+        Tokens of a text, padding included.
+    start : int
+        Special tokens before the text: 1 or 0.
+    tail : int
+        Tokens that stand at the very end, after the padding (CLIPS's class token).
+    """
+
+    tokenize: Callable[[list[str]], Tensor]
+    length: int
+    start: int
+    tail: int = 0
 
 
 @dataclass(eq=False)
@@ -22,9 +40,8 @@ class TextTower(ABC):
 
     Attributes
     ----------
-    tokens : Tokens
-        The tokenizer.
-    token_embedding : callable
+    tokenizer : Tokenizer
+    token_embedding : nn.Module
         Ids to vectors.
     width : int
         Length of such a vector.
@@ -33,8 +50,8 @@ class TextTower(ABC):
     transformer : nn.Module
     """
 
-    tokens: Tokens
-    token_embedding: Callable[[Tensor], Tensor]
+    tokenizer: Tokenizer
+    token_embedding: nn.Module
     width: int
     pad_id: int
     transformer: nn.Module
@@ -45,10 +62,12 @@ class TextTower(ABC):
 
     @abstractmethod
     def ends(self, ids: Tensor) -> Tensor:
-        """Return the position of each text's last token (its end token, where there is one)."""
+        """Return the positions `(N,)` of the last token (the end token, where there is one) of the
+        texts `(N, length)`.
+        """
 
     @abstractmethod
-    def place(
+    def prepare(
         self,
         embedded: Tensor,
         valid: Tensor,
@@ -56,8 +75,7 @@ class TextTower(ABC):
         causal: bool,
         truncate: bool,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
-        """Prepare embedded prompts for `encode`: what it takes beside the context, which is added
-        later.
+        """Prepare embedded prompts for `encode`; the context is added to the result later.
 
         Parameters
         ----------
@@ -67,28 +85,52 @@ class TextTower(ABC):
             `(W, L)` bool: not padding.
         ends : Tensor
             `(W,)`: as `ends` gives them, moved by the context.
-        causal, truncate : bool
-            As in `embed_prompts`.
+        causal : bool
+            Whether to keep the tower's own causal mask, where it has one.
+        truncate : bool
+            Whether to leave out what follows the longest prompt, where nothing reads it.
 
         Returns
         -------
-        embedded, mask, read
-            The first and last as in `Prompts`; the mask as `encode` wants it.
+        embedded : Tensor
+            `(W, L, width)`, L perhaps smaller than before.
+        mask : Tensor or None
+            As `encode` takes it.
+        read : Tensor
+            `(W,)` int64: the position whose output is the text's feature.
         """
 
     @abstractmethod
     def encode(self, x: Tensor, mask: Tensor | None, read: Tensor) -> Tensor:
-        """Return the text features `(W, D)` of embedded prompts with their context."""
+        """Return the text features of embedded prompts with their context.
+
+        Parameters
+        ----------
+        x : Tensor
+            `(W, L, width)`: what `prepare` gave, the context added.
+        mask, read
+            As `prepare` gave them.
+
+        Returns
+        -------
+        Tensor
+            `(W, D)`, in the working precision.
+        """
 
 
 @dataclass(eq=False)
 class ClipText(TextTower):
-    """CLIP's own kind of text tower, open_clip's `TextTransformer`.
+    """CLIP's own kind of text tower.
 
     Attributes
     ----------
-    positional_embedding, ln_final, projection
-        As in open_clip.
+    run_blocks : callable
+        Passes `(W, L, width)`, with a mask or None, through the transformer.
+    positional_embedding : Tensor
+        `(L, width)`.
+    final_norm : nn.Module
+    project : callable
+        Brings features to the space that texts share with images.
     causal_mask : Tensor or None
         Additive, square over all positions; None if the tower attends both ways by itself.
     pool : str
@@ -106,11 +148,12 @@ class ClipText(TextTower):
         so.
     """
 
+    run_blocks: Callable[[Tensor, Tensor | None], Tensor]
     positional_embedding: Tensor
-    ln_final: nn.Module
-    projection: Tensor | nn.Module | None
+    final_norm: nn.Module
+    project: Callable[[Tensor], Tensor]
     causal_mask: Tensor | None
-    pool: str
+    pool: Literal["argmax", "eos", "first", "last"]
     eos_id: int
     class_token: Tensor | None = None
     masks_padding: bool = False
@@ -123,10 +166,10 @@ class ClipText(TextTower):
             return ids.argmax(1)
         if self.pool == "eos":
             return (ids == self.eos_id).int().argmax(1)
-        text = ids[:, : ids.shape[1] - self.tokens.tail]
+        text = ids[:, : ids.shape[1] - self.tokenizer.tail]
         return (text != text[0, -1]).int().sum(1)  # the first pad is SigLIP's end token
 
-    def place(
+    def prepare(
         self,
         embedded: Tensor,
         valid: Tensor,
@@ -136,9 +179,8 @@ class ClipText(TextTower):
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         count, length = valid.shape
         mask = self.causal_mask if causal else None
-        unread = truncate and (
-            mask is not None or self.masks_padding
-        )  # whether nothing reads what follows a prompt
+        # Whether nothing reads what follows a prompt.
+        unread = truncate and (mask is not None or self.masks_padding)
         kept, read = torch.arange(length, device=valid.device), ends
         if self.class_token is not None:
             embedded = torch.cat([embedded, self.class_token.to(embedded).expand(count, 1, -1)], 1)
@@ -163,24 +205,22 @@ class ClipText(TextTower):
         return embedded, mask, read
 
     def encode(self, x: Tensor, mask: Tensor | None, read: Tensor) -> Tensor:
-        for block in cast(nn.ModuleList, self.transformer.resblocks):
-            x = _block(block, x, mask)
-        x = self.ln_final(x[torch.arange(len(x), device=x.device), read])
-        if isinstance(self.projection, nn.Module):
-            return self.projection(x)
-        return x if self.projection is None else x @ self.projection
+        x = self.run_blocks(x, mask)
+        return self.project(self.final_norm(x[torch.arange(len(x), device=x.device), read]))
 
 
 @dataclass(eq=False)
-class HuggingFaceText(TextTower):
-    """A text tower that open_clip takes from transformers, its `HFTextEncoder`.
+class TransformersText(TextTower):
+    """A text tower of transformers.
 
     It adds positions and token types to what it is given, by itself, and hides padding.
 
     Attributes
     ----------
-    pooler, projection : nn.Module
-        As in open_clip.
+    pooler : nn.Module
+        The transformer's output and the attention mask to a feature.
+    projection : nn.Module
+        Brings features to the space that texts share with images.
     """
 
     pooler: nn.Module
@@ -189,7 +229,7 @@ class HuggingFaceText(TextTower):
     def ends(self, ids: Tensor) -> Tensor:
         return _last(ids != self.pad_id)
 
-    def place(
+    def prepare(
         self,
         embedded: Tensor,
         valid: Tensor,
@@ -206,77 +246,6 @@ class HuggingFaceText(TextTower):
         return self.projection(self.pooler(out, mask))
 
 
-def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
-    """Take the text tower out of an open_clip model.
-
-    Parameters
-    ----------
-    net : nn.Module
-    name : str
-        For messages.
-    text_config : dict
-        The part `text_cfg` of the configuration, its Hugging Face names localised (`hub.localise`).
-    """
-    owner: Any = getattr(net, "text", net)
-    if isinstance(owner, HFTextEncoder):
-        # Encoders of sequence-to-sequence models have the one, all others the other.
-        embedding = (
-            getattr(owner.transformer, "embed_tokens", None)
-            or owner.transformer.get_input_embeddings()
-        )
-        return HuggingFaceText(
-            tokens=take_tokens(text_config, text_config.get("context_length", 77)),
-            token_embedding=embedding,
-            width=embedding.embedding_dim,
-            pad_id=owner.config.pad_token_id,
-            transformer=owner.transformer,
-            pooler=owner.pooler,
-            projection=owner.proj,
-        )
-    if not hasattr(owner, "token_embedding"):
-        raise ValueError(
-            f"the text tower of {name!r} ({type(owner).__name__}) is neither CLIP's transformer "
-            f"nor Hugging Face's; "
-            "learnable prompts cannot be put into it"
-        )
-    class_token = getattr(owner, "cls_emb", None)
-    positions, width = owner.positional_embedding.shape
-    return ClipText(
-        tokens=take_tokens(text_config, positions - (class_token is not None)),
-        token_embedding=owner.token_embedding,
-        width=width,
-        pad_id=getattr(owner, "pad_id", 0),
-        transformer=owner.transformer,
-        positional_embedding=owner.positional_embedding,
-        ln_final=owner.ln_final,
-        projection=owner.text_projection,
-        causal_mask=owner.attn_mask,
-        pool=getattr(owner, "pool_type", None) or owner.text_pool_type,
-        eos_id=getattr(owner, "eos_id", getattr(owner, "text_eos_id", 2)),
-        class_token=class_token,
-        masks_padding=class_token is not None or getattr(owner, "use_pad_mask", False),
-        mask_shifted=class_token is not None and not getattr(owner, "correct_cls_mask", False),
-    )
-
-
 def _last(valid: Tensor) -> Tensor:
     """Position of the last true entry in each row."""
     return valid.shape[1] - 1 - valid.flip(1).int().argmax(1)
-
-
-def _block(block: Any, x: Tensor, mask: Tensor | None) -> Tensor:
-    """One block of the transformer, `(W, L, width)`.
-
-    nn.MultiheadAttention transposes its input, and its products then copy their weights for every
-    prompt: ten times the cost of the rest at these sizes. Its arithmetic on untransposed arrays
-    stands here instead.
-    """
-    if not isinstance(block.attn, nn.MultiheadAttention):
-        return block(x, attn_mask=mask)
-    attention, (prompts, length, width) = block.attn, x.shape
-    qkv = linear(block.ln_1(x), attention.in_proj_weight, attention.in_proj_bias)
-    q, k, v = qkv.view(prompts, length, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-    with sdpa_kernel(SDPBackend.MATH):  # the one whose gradient is deterministic everywhere
-        heads = scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    x = x + block.ls_1(attention.out_proj(heads.transpose(1, 2).reshape(prompts, length, width)))
-    return x + block.ls_2(block.mlp(block.ln_2(x)))

@@ -11,24 +11,21 @@ from typing import Any
 
 import open_clip
 import torch
-from open_clip.convert import convert_state_dict
-from open_clip.model import (
-    convert_to_custom_text_state_dict,
-    resize_pos_embed,
-    resize_text_pos_embed,
-)
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from synthmed_clip.backbone import hub
+from synthmed_clip.backbone.open_clip_internals import (
+    State,
+    model_weights,
+    required_weights,
+    resample_positions,
+    visual_weights,
+)
 
-State = dict[str, Tensor]
 
-_NO_WEIGHT = ".embeddings.position_ids"  # of a Hugging Face text tower; transformers stored it once
-
-
-def locate(name: str, weights: str | Path) -> Path:
+def find_weights(name: str, weights: str | Path) -> Path:
     """Return the file of `weights`: a local one, or one that is cached or can be downloaded.
 
     Parameters
@@ -39,42 +36,50 @@ def locate(name: str, weights: str | Path) -> Path:
         A tag of that model, a file, a folder with a file named as on the hub, or
         'hf-hub:owner/model'.
 
+    Returns
+    -------
+    Path
+
     Raises
     ------
     FileNotFoundError
         If it is none of them, or is not cached and the network is not there (said within ten
         seconds).
+
+    Examples
+    --------
+    >>> find_weights("ViT-B-32", "my-weights.pt")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: weights='my-weights.pt' is neither a file nor a tag of 'ViT-B-32' (its ...
     """
     if Path(weights).is_file():
         return Path(weights)
     if Path(weights).is_dir():
         return _in_folder(Path(weights))
     if str(weights).startswith(hub.PREFIX):
-        config: Mapping = {"hf_hub": str(weights).removeprefix(hub.PREFIX) + "/"}
+        source = str(weights).removeprefix(hub.PREFIX) + "/"
     else:
-        config = open_clip.get_pretrained_cfg(name, str(weights))
-    if not config:
-        tags = open_clip.list_pretrained_tags_by_model(name)
+        source = open_clip.get_pretrained_cfg(name, str(weights)).get("hf_hub")
+    if not source:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(name))
+        known = f"its tags: {tags}" if tags else "a model without tags: pass a file"
         raise FileNotFoundError(
-            f"weights={str(weights)!r} is neither a file nor a tag of {name!r}"
-            + (
-                f" (its tags: {', '.join(tags)})"
-                if tags
-                else " (a model without tags: pass a file)"
-            )
+            f"weights={str(weights)!r} is neither a file nor a tag of {name!r} ({known})"
         )
-    place, url = _cache_place(config)
-    if place.is_file():
-        return place
-    if not hub.reachable(url):
-        raise FileNotFoundError(
-            f"the weights {str(weights)!r} of {name!r} are not on this machine and {url} cannot "
-            f"be reached.\n"
-            f"  looked for: {place}\n"
-            f"  to use a copy from elsewhere: weights='path/to/file' "
-            f"(--weights FILE on the command line; .safetensors, .pt or .bin in open_clip's naming)"
-        )
-    return Path(open_clip.download_pretrained(config))
+    repository, _, filename = source.rpartition("/")
+    # As open_clip does, safetensors are preferred to what the tag names.
+    names = (str(Path(filename).with_suffix(".safetensors")), filename) if filename else hub.WEIGHTS
+    found = hub.cached(repository, names)
+    if found is not None:
+        return found
+    hub.require_reachable(
+        repository,
+        f"the weights {str(weights)!r} of {name!r} are",
+        names,
+        "to use a copy from elsewhere: weights='path/to/file' (--weights FILE on the command "
+        "line; .safetensors, .pt or .bin in open_clip's naming)",
+    )
+    return Path(open_clip.download_pretrained({"hf_hub": source}))
 
 
 def _in_folder(folder: Path) -> Path:
@@ -84,26 +89,27 @@ def _in_folder(folder: Path) -> Path:
     raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(hub.WEIGHTS)}")
 
 
-def _cache_place(config: Mapping) -> tuple[Path, str]:
-    """Where open_clip would find the file of a tag, and whence it would take it."""
-    repository, _, filename = config.get("hf_hub", "").rpartition("/")
-    if not repository:
-        url = config.get("url", "")
-        return Path("~/.cache/clip").expanduser() / Path(url).name, url
-    names = (
-        [filename] if filename else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
-    )
-    names = [str(Path(n).with_suffix(".safetensors")) for n in names] + names
-    return hub.cached(repository, names) or hub.place(repository, names[0]), hub.address(repository)
-
-
-def read(path: Path) -> State:
+def read_state(path: Path) -> State:
     """Read a state dict: safetensors, a `torch.save` of tensors, or OpenAI's TorchScript archive.
+
+    Returns
+    -------
+    dict of Tensor
+        On the CPU, in the file's own names and dtypes, less the prefix `module.`.
 
     Raises
     ------
     ValueError
         If the file is damaged, or holds anything but tensors.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "weights.pt"
+    ...     torch.save({"state_dict": {"module.x": torch.ones(2)}}, path)
+    ...     read_state(path)
+    {'x': tensor([1., 1.])}
     """
     try:
         if path.suffix.lower() == ".safetensors" or _begins_as_safetensors(path):
@@ -120,9 +126,7 @@ def read(path: Path) -> State:
         raise ValueError(
             f"{path} is not a readable checkpoint (damaged or cut short?): {error}"
         ) from error
-    except (
-        Exception
-    ) as error:  # pickle.UnpicklingError and its kin, which advise to unpickle what is not tensors
+    except Exception as error:  # pickle's errors, which advise to unpickle what is not tensors
         raise ValueError(
             f"{path} is no file of weights, or holds more than tensors, which is not read"
         ) from error
@@ -147,12 +151,12 @@ def _is_torchscript(path: Path) -> bool:
         return any(n.endswith("constants.pkl") for n in archive.namelist())
 
 
-def load_into(model: nn.Module, state: State, source: str, visual_only: bool = False) -> None:
-    """Copy `state` into an open_clip model, all of it or its visual tower alone.
+def load_into(net: nn.Module, state: State, source: str, visual_only: bool = False) -> None:
+    """Copy a state dict into an open_clip model, all of it or its visual tower alone.
 
     Parameters
     ----------
-    model : nn.Module
+    net : nn.Module
         An open_clip model, float32.
     state : dict of Tensor
         In open_clip's naming; with `visual_only` the names may lack their `visual.` (and `trunk.`)
@@ -167,44 +171,35 @@ def load_into(model: nn.Module, state: State, source: str, visual_only: bool = F
     ValueError
         That names the first missing, surplus or misshapen weight.
     """
-    tower = {k for k in model.state_dict() if _wanted(k, True)}
-    tower_only = not visual_only and not any(
-        k in state for k in model.state_dict() if not k.startswith("visual.")
-    )
-    tower_only = tower_only and tower <= _visual_part(model, state).keys()
-    if visual_only:
-        state = _visual_part(model, state)
-    else:
-        state = convert_state_dict(model, state)
-        if "positional_embedding" in state and not hasattr(model, "positional_embedding"):
-            state = convert_to_custom_text_state_dict(state)
-    targets = {k: v for k, v in model.state_dict().items() if _wanted(k, visual_only)}
-    state = {k: v for k, v in state.items() if k in targets or not k.endswith(_NO_WEIGHT)}
-    for name in (
-        "logit_scale",
-        "logit_bias",
-    ):  # not used here, and stored as a scalar or as a vector
-        if name in targets:
-            state[name] = state.get(name, targets[name]).reshape(targets[name].shape)
-    if "visual.positional_embedding" in targets:
-        _same_width(state, targets, "visual.positional_embedding", source)
-        resize_pos_embed(state, model)
-    if not visual_only and any(
-        k.endswith("positional_embedding") and "visual" not in k for k in state
-    ):
-        key = next(k for k in state if k.endswith("positional_embedding") and "visual" not in k)
-        _same_width(state, targets, key, source)
-        resize_text_pos_embed(state, model)
-    problem = first_mismatch(targets, state)
+    wanted = required_weights(net, visual_only)
+    given = visual_weights(net, state) if visual_only else model_weights(net, state)
+    given = resample_positions(net, given)
+    problem = first_mismatch(wanted, given)
     if problem:
-        hint = "; pass random_text=True if the visual tower alone is meant" if tower_only else ""
+        hint = ""
+        if not visual_only and _is_visual_tower(net, state):
+            hint = "; pass random_text=True if the visual tower alone is meant"
         raise ValueError(f"{source} does not fit the model: {problem}{hint}")
-    model.load_state_dict(state, strict=False)
+    net.load_state_dict(given, strict=False)
+
+
+def _is_visual_tower(net: nn.Module, state: State) -> bool:
+    """Whether a state dict covers the visual tower, and nothing else of the model."""
+    visual = required_weights(net, visual_only=True).keys()
+    rest = {name for name in net.state_dict() if not name.startswith("visual.")}
+    return not rest & state.keys() and visual <= visual_weights(net, state).keys()
 
 
 def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
     """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first
     surplus.
+
+    Examples
+    --------
+    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.ones(3)})
+    'x is (3,), not (2,)'
+    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.zeros(2)}) is None
+    True
     """
     for name, tensor in wanted.items():
         if name not in given:
@@ -217,48 +212,21 @@ def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
     )
 
 
-def _wanted(name: str, visual_only: bool) -> bool:
-    # The heads of a timm tower serve no patch token, and tower-only files do not have them.
-    return not visual_only or (name.startswith("visual.") and not name.startswith("visual.head."))
-
-
-def _same_width(state: State, targets: State, name: str, source: str) -> None:
-    """Refuse another width before open_clip resamples positions, which would fail without naming
-    it.
-    """
-    given, wanted = state.get(name), targets.get(name)
-    if given is not None and wanted is not None and given.shape[-1] != wanted.shape[-1]:
-        raise ValueError(
-            f"{source} does not fit the model: {name} is {tuple(given.shape)}, not "
-            f"{tuple(wanted.shape)}"
-        )
-
-
-def _visual_part(model: nn.Module, state: State) -> State:
-    trunk = getattr(model.visual, "trunk", None)
-    if any(k.startswith("visual.") for k in state):
-        state = {k: v for k, v in state.items() if k.startswith("visual.") and _wanted(k, True)}
-    else:
-        prefix = (
-            "visual."
-            if trunk is None or any(k.startswith("trunk.") for k in state)
-            else "visual.trunk."
-        )
-        state = {prefix + k: v for k, v in state.items()}
-    if trunk is not None:
-        classifier = (getattr(trunk, "pretrained_cfg", None) or {}).get("classifier") or ()
-        heads = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        state = {
-            k: v
-            for k, v in state.items()
-            if not k.startswith(tuple(f"visual.trunk.{h}." for h in heads) or ("\0",))
-        }
-    return state
-
-
-def digest(module: nn.Module) -> str:
+def weights_digest(module: nn.Module) -> str:
     """SHA-256 of a module's weights, names and shapes included; the same for the same float32
     values.
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(2, 1)
+    >>> before = weights_digest(layer)
+    >>> before == weights_digest(layer.bfloat16().float())  # rounded: other weights
+    False
     """
     sha = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

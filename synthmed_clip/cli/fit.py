@@ -20,9 +20,12 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.detector import Detector
 
-AnyMethod = Union[  # noqa: UP007 (made of what is known)
-    tuple(Annotated[cls, tyro.conf.subcommand(cls.name)] for cls in Method.known.values())
-]
+if TYPE_CHECKING:
+    AnyMethod = Method
+else:
+    AnyMethod = Union[  # noqa: UP007 (made of what is known)
+        tuple(Annotated[cls, tyro.conf.subcommand(cls.name)] for cls in Method.known.values())
+    ]
 
 
 @dataclass
@@ -95,11 +98,9 @@ class Fit:
     def _pretrained(self, method: Method, backbone: Backbone) -> Detector:
         if not isinstance(method, MediCLIP):
             raise TypeError(f"{method.name} takes no --auxiliary")
-        items = [
-            i for folder in self.auxiliary for data in read_datasets(folder) for i in data.test
-        ]
+        datasets = [data for folder in self.auxiliary for data in read_datasets(folder)]
         return synthmed_clip.pretrain(
-            items,
+            [item for data in datasets for item in data.test],
             replace(method, epochs=self.auxiliary_epochs),
             backbone=backbone,
             rng=self.seed,

@@ -20,7 +20,7 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Precision = Literal["auto", "float32", "bfloat16"]
 
 values = ConstructorRegistry()
-"""How fields of methods are written: a recipe as a preset's name or a file, a method as its name."""
+"""How fields of methods are written: a recipe as a preset or a file, a method as its name."""
 
 
 @values.primitive_rule

@@ -12,8 +12,6 @@ from synthmed import io
 
 ImageLike = str | Path | np.ndarray
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"}  # what synthmed.io reads
-
 
 def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.ndarray], bool]:
     """List what was passed, and tell whether it was a single image.
@@ -64,9 +62,7 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
 
 def image_files(folder: Path) -> list[Path]:
     """Return the image files directly in a folder, sorted by name; at least one."""
-    found = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
-    )
+    found = io.find_images(folder, recursive=False)
     if not found:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
         raise FileNotFoundError(
@@ -99,11 +95,10 @@ def square(
     """
     array = eight_bit(image)
     shape = array.shape[:2]
-    if grey:
-        array = io.grey(array)
-    elif array.ndim == 2:
+    if not grey and array.ndim == 2:
         array = np.repeat(array[..., None], 3, axis=2)
-    return io.resize(array, size), shape
+    native = io.Image(array, channel_axis=None if array.ndim == 2 else -1)
+    return io.resize(io.grey(native) if grey else native, size).array, shape
 
 
 def eight_bit(image: Path | np.ndarray) -> np.ndarray:
@@ -123,7 +118,15 @@ def eight_bit(image: Path | np.ndarray) -> np.ndarray:
         If the file cannot be read, or the array is empty, of another shape, or not finite.
     """
     name = str(image) if isinstance(image, Path) else f"an image of shape {image.shape}"
-    array = io.read_image(image) if isinstance(image, Path) else image
+    if isinstance(image, Path):
+        found = io.read_image(image)
+        array = found.array
+        if len(found.spatial_shape) != 2:
+            raise ValueError(f"{name}: expected an image, not a volume of shape {array.shape}")
+        if found.channel_axis is not None:
+            array = np.moveaxis(array, found.channel_axis, -1)
+    else:
+        array = image
     if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
         raise ValueError(
             f"{name}: expected (H, W) or (H, W, C) with C at most 4, not {array.shape}"

@@ -5,25 +5,39 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from synthmed_clip.data.images import SUFFIXES, image_files
+from synthmed import io
+from synthmed.io import MaskLevel
+from synthmed_clip.data.images import image_files
 
 
 @dataclass(frozen=True)
 class Item:
-    """One test image; `mask` is None where none is known (a normal image needs none), `kind` its
-    class's name.
+    """One test image.
+
+    Attributes
+    ----------
+    image : Path
+    abnormal : bool
+    mask : Path or None
+        None where none is known; a normal image needs none.
+    kind : str
+        Its class's name.
+    mask_level : int, tuple of int, "any" or None
+        Which levels of the mask are inside; see `synthmed.io.read_mask`.
     """
 
     image: Path
     abnormal: bool
     mask: Path | None = None
     kind: str = ""
+    mask_level: MaskLevel = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +70,7 @@ class Dataset:
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
 
 
-def read_dataset(folder: str | Path) -> Dataset:
+def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset:
     """List the images of a dataset, whichever of four layouts it has.
 
     - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a
@@ -67,6 +81,14 @@ def read_dataset(folder: str | Path) -> Dataset:
     - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal
       images; normal images to train with, if there are any, in `train/`.
 
+    Parameters
+    ----------
+    folder : path
+    mask_level : int, sequence of int, "any" or None
+        Which levels of its masks are inside, for `Item.mask_level`; by default all but 0 of VisA's,
+        whose levels are numbers of defects, and of the others' masks what `synthmed.io.read_mask`
+        takes to be inside.
+
     Raises
     ------
     FileNotFoundError
@@ -74,12 +96,22 @@ def read_dataset(folder: str | Path) -> Dataset:
     ValueError
         If it has none of the layouts, one kind of image only, or a list that lacks a column or has
         an unknown word.
+    TypeError
+        If the mask level is none.
     """
     root = Path(folder)
+    level = io.require_mask_level(mask_level)
     read = _reader(root)
     if read is None:
         raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
-    found = Dataset(root, *read(root), _listed(root, "valid.json"))
+    train, test = read(root)
+    found = Dataset(root, train, test, _listed(root, "valid.json"))
+    if level is not None:
+        found = replace(
+            found,
+            test=tuple(replace(item, mask_level=level) for item in found.test),
+            validation=tuple(replace(item, mask_level=level) for item in found.validation),
+        )
     if len({item.abnormal for item in found.test}) < 2:
         raise ValueError(
             f"{root}: the test images are all of one kind; normal and abnormal ones are needed"
@@ -93,8 +125,14 @@ def read_dataset(folder: str | Path) -> Dataset:
     return found
 
 
-def read_datasets(folder: str | Path) -> list[Dataset]:
+def read_datasets(folder: str | Path, *, mask_level: MaskLevel = None) -> list[Dataset]:
     """List a dataset, or every dataset directly in a folder, as MVTec-AD's 15 categories are.
+
+    Parameters
+    ----------
+    folder : path
+    mask_level : int, sequence of int, "any" or None
+        As of `read_dataset`.
 
     Returns
     -------
@@ -108,9 +146,9 @@ def read_datasets(folder: str | Path) -> list[Dataset]:
     """
     root = Path(folder)
     if _reader(root) is not None:
-        return [read_dataset(root)]
+        return [read_dataset(root, mask_level=mask_level)]
     found = [
-        read_dataset(inner)
+        read_dataset(inner, mask_level=mask_level)
         for inner in sorted(root.iterdir())
         if inner.is_dir() and _reader(inner) is not None
     ]
@@ -186,7 +224,7 @@ def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
         abnormal = row["label"] == "anomaly"
         if row["split"] == "test":
             mask = root / row["mask"] if row["mask"] and abnormal else None
-            test.append(Item(root / row["image"], abnormal, mask, row["object"]))
+            test.append(Item(root / row["image"], abnormal, mask, row["object"], "any"))
         elif not abnormal:
             train.append(root / row["image"])
     return tuple(train), tuple(test)
@@ -234,7 +272,7 @@ def _mvtec_test(root: Path) -> tuple[Item, ...]:
     for kind in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
         truth = root / "ground_truth" / kind.name
         for image in image_files(kind):
-            mask = _partner(truth, image.stem, ("_mask", "")) if kind.name != "good" else None
+            mask = _mask_of(image, truth, ("_mask", "")) if kind.name != "good" else None
             items.append(Item(image, kind.name != "good", mask, kind.name))
     return tuple(items)
 
@@ -242,48 +280,42 @@ def _mvtec_test(root: Path) -> tuple[Item, ...]:
 def _plain_test(root: Path) -> tuple[Item, ...]:
     items = [Item(image, False, None, "normal") for image in image_files(root / "normal")]
     for image in image_files(root / "abnormal"):
-        items.append(
-            Item(image, True, _partner(root / "masks", image.stem, ("", "_mask")), "abnormal")
-        )
+        items.append(Item(image, True, _mask_of(image, root / "masks", ("", "_mask")), "abnormal"))
     return tuple(items)
 
 
-def _partner(folder: Path, stem: str, endings: tuple[str, ...]) -> Path | None:
+def _mask_of(image: Path, folder: Path, endings: tuple[str, ...]) -> Path | None:
     """Find the mask of an image: the same name with one of the endings, of any image type."""
-    names = (
-        folder / f"{stem}{ending}{suffix}" for ending in endings for suffix in sorted(SUFFIXES)
-    )
-    return next((path for path in names if path.is_file()), None)
+    found = (io.find_image(folder, f"{image.stem}{ending}") for ending in endings)
+    return next((path for path in found if path is not None), None)
 
 
-def read_mask(path: Path | None, size: int) -> np.ndarray:
-    """Return a mask `(size, size)` bool, nearest neighbour, as `full_mask` reads it; all False
-    without a path.
-    """
-    if path is None or size == 0:
-        return np.zeros((size, size), bool)
-    inside = Image.fromarray(full_mask(path))
-    return np.asarray(inside.resize((size, size), Image.Resampling.NEAREST))
+def read_mask(path: Path | None, size: int, level: MaskLevel = None) -> NDArray[np.bool_]:
+    """Read a mask and bring it to a size, nearest neighbour.
 
+    Parameters
+    ----------
+    path : Path or None
+        None stands for a mask with nothing inside.
+    size : int
+        Side of the result, in pixels.
+    level : int, sequence of int, "any" or None
+        Which levels are inside; see `synthmed.io.read_mask`.
 
-def full_mask(path: Path) -> np.ndarray:
-    """Return a mask `(H, W)` bool in its own size.
-
-    Grey levels above 127 are inside. Where a file has none, its levels are numbers of classes (0
-    and 1; VisA's 0, 1, 2, ...) and all above 0 are inside, but for JPEG, whose low levels are
-    traces of compression.
+    Returns
+    -------
+    ndarray of bool, shape (size, size)
 
     Raises
     ------
     ValueError
-        If the file is no image (it is named).
+        If the file cannot be read, its levels do not say what is inside, or it is a volume; the
+        message names it.
     """
-    try:
-        with Image.open(path) as opened:
-            lossy = opened.format == "JPEG"
-            values = np.asarray(opened.convert("L"))
-    except FileNotFoundError:
-        raise
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's, for a damaged file
-        raise ValueError(f"{path} cannot be read as a mask: {error}") from error
-    return values > (127 if lossy or values.max() > 127 else 0)
+    if path is None or size == 0:
+        return np.zeros((size, size), bool)
+    inside = io.read_mask(path, level=level)
+    if inside.ndim != 2:
+        raise ValueError(f"{path}: expected an image's mask, not a volume of shape {inside.shape}")
+    resized = Image.fromarray(inside).resize((size, size), Image.Resampling.NEAREST)
+    return np.asarray(resized)

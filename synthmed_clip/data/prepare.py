@@ -16,11 +16,12 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from synthmed import io
+from synthmed.io import MaskLevel
 from synthmed_clip.data.downloads import Entry, read_brainmri, read_busi, read_chexpert
-from synthmed_clip.data.layouts import full_mask
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ def prepare(
     normal: int | None = None,
     abnormal: int | None = None,
     seed: int = 0,
+    mask_level: MaskLevel = None,
 ) -> Prepared:
     """Bring a download to the split of the method's protocol, in MediCLIP's layout.
 
@@ -83,6 +85,8 @@ def prepare(
     seed : int
         Of the draw, which does not depend on the order in which images are listed. No patient is
         drawn twice.
+    mask_level : int, sequence of int, "any" or None
+        Which levels of the download's masks are inside; see `synthmed.io.read_mask`.
 
     Raises
     ------
@@ -110,7 +114,7 @@ def prepare(
     parts = draw(protocol.read(source), *numbers, seed)
     beside = destination.absolute().with_name(f".{destination.absolute().name}.{os.getpid()}.tmp")
     try:
-        prepared = _write(beside, name, seed, parts)
+        prepared = _write(beside, name, seed, parts, mask_level)
         if destination.exists():
             destination.rmdir()
         beside.rename(destination)
@@ -159,13 +163,17 @@ def draw(
 
 
 def _write(
-    root: Path, name: str, seed: int, parts: tuple[list[Entry], list[Entry], list[Entry]]
+    root: Path,
+    name: str,
+    seed: int,
+    parts: tuple[list[Entry], list[Entry], list[Entry]],
+    mask_level: MaskLevel,
 ) -> Prepared:
     train, normal, abnormal = parts
     _require_names(parts)
     (root / "samples").mkdir(parents=True)
     for listed, entries in (("train", train), ("test", normal + abnormal)):
-        rows = [_copy(root / "images", listed, entry) for entry in entries]
+        rows = [_copy(root / "images", listed, entry, mask_level) for entry in entries]
         (root / "samples" / f"{listed}.json").write_text(
             "".join(json.dumps(row) + "\n" for row in rows), newline="\n"
         )
@@ -198,7 +206,7 @@ def _require_names(parts: Iterable[list[Entry]]) -> None:
                 )
 
 
-def _copy(images: Path, listed: str, entry: Entry) -> dict:
+def _copy(images: Path, listed: str, entry: Entry, mask_level: MaskLevel) -> dict:
     """Copy an image, write its mask, and return its row."""
     label_name = "abnormal" if entry.abnormal else "normal"
     row = {"label": int(entry.abnormal), "label_name": label_name, "clsname": entry.kind}
@@ -210,16 +218,17 @@ def _copy(images: Path, listed: str, entry: Entry) -> dict:
     if entry.masks:
         mask = Path(listed) / "masks" / Path(entry.name).with_suffix(".png")
         (images / mask).parent.mkdir(exist_ok=True)
-        Image.fromarray(_union(original, entry.masks).astype(np.uint8) * 255).save(images / mask)
+        union = _union(original, entry.masks, mask_level)
+        Image.fromarray(union.astype(np.uint8) * 255).save(images / mask)
         row["mask"] = mask.as_posix()
     return row
 
 
-def _union(image: Path, masks: Sequence[Path]) -> np.ndarray:
-    shape = io.read_image(image).shape[:2]
+def _union(image: Path, masks: Sequence[Path], level: MaskLevel) -> NDArray[np.bool_]:
+    shape = io.read_image(image).spatial_shape
     union = np.zeros(shape, bool)
     for path in masks:
-        mask = full_mask(path)
+        mask = io.read_mask(path, level=level)
         if mask.shape != shape:
             raise ValueError(
                 f"{path} is {mask.shape[1]} x {mask.shape[0]}, its image {image.name} {shape[1]} "

@@ -144,4 +144,4 @@ def evaluate_scores(
 
 def read_masks(items: Sequence[Item], size: int) -> np.ndarray:
     """Return the masks of abnormal items, `(N, size, size)` bool; empty where there is none."""
-    return np.stack([read_mask(item.mask if item.abnormal else None, size) for item in items])
+    return np.stack([read_mask(i.mask if i.abnormal else None, size, i.mask_level) for i in items])

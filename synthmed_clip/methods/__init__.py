@@ -1,4 +1,4 @@
-"""What finds anomalies: every method goes through the door in `base`; a line here makes it known."""
+"""What finds anomalies, all through the door in `base`; a line here makes a method known."""
 
 from synthmed_clip.methods.base import Fitted, Method, Scores
 from synthmed_clip.methods.joined import Joined

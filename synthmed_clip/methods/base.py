@@ -193,13 +193,12 @@ class Method(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return the type's name and every value, JSON-ready."""
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
-        return {"type": _type_of(type(self))} | {
-            f.name: _plain(getattr(self, f.name)) for f in fields
-        }
+        values = {field.name: _plain(getattr(self, field.name)) for field in fields}
+        return {"type": _type_of(type(self))} | values
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Rebuild from what `to_dict` gave, through JSON or not; values left out have their defaults.
+        """Rebuild from what `to_dict` gave, through JSON or not; what is left out has its default.
 
         Raises
         ------
@@ -244,13 +243,12 @@ class Method(ABC):
             if method.name == name:
                 return method
         names = [method.name for method in Method.known.values()]
-        raise ValueError(
-            f"no method {name!r}{_did_you_mean(name, names)}; there are: {', '.join(names)}"
-        )
+        known = f"there are: {', '.join(names)}"
+        raise ValueError(f"no method {name!r}{_did_you_mean(name, names)}; {known}")
 
 
 def _type_of(cls: type) -> str:
-    """The name that stands for a class in data: our own by their names, others with their module."""
+    """The name that stands for a class in data: ours as they are, others with their module."""
     if cls.__module__.startswith("synthmed_clip."):
         return cls.__name__
     return f"{cls.__module__}:{cls.__qualname__}"

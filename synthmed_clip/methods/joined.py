@@ -164,11 +164,8 @@ class FittedJoined(Fitted):
 
     def state(self) -> State:
         """Return the parts' states, and how their maps are standardised."""
-        state = {
-            "method": self.method.to_dict(),
-            "means": self.means,
-            "deviations": self.deviations,
-        }
+        state: State = {"means": self.means, "deviations": self.deviations}
+        state["method"] = self.method.to_dict()
         for index, part in enumerate(self.members):
             state |= {f"parts.{index}.{name}": value for name, value in part.state().items()}
         return state

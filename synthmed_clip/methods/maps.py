@@ -12,7 +12,8 @@ from torch import Tensor
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
     """Average maps `(B, h, w)` of several layers, at the size of the largest one."""
-    largest = max((m.shape[1:] for m in maps), key=math.prod)
+    largest = max(((m.shape[1], m.shape[2]) for m in maps), key=math.prod)
+
     return torch.stack([resize(m, largest) for m in maps]).mean(0)
 
 

@@ -181,7 +181,7 @@ def _in_words(limit: object) -> str:
         case bounds.Lt(lt=above):
             return f"below {above}"
         case bounds.MinLen(min_length=count):
-            return f"at least {count} value{'s' if count > 1 else ''}"
+            return f"of at least {count} value{'s' if count > 1 else ''}"
     return repr(limit)
 
 

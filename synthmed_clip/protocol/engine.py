@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.random import SeedSequence
 
-from synthmed_clip.backbone.cache import remembering, remembering_for_now
+from synthmed_clip.backbone.cache import with_cache, with_temporary_cache
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
 from synthmed_clip.detector import Detector
@@ -52,7 +52,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         """Prepare to read what is needed; nothing is written yet."""
-        self._reader = remembering(self.backbone, self.output / "features")
+        self._reader = with_cache(self.backbone, self.output / "features")
         self._sets = {dataset.name: dataset for dataset in self.protocol.datasets}
         size = self.backbone.image_size
         self._tests = {name: TestSet(dataset, size) for name, dataset in self._sets.items()}
@@ -64,7 +64,7 @@ class Engine:
         preflight.take_output(self.protocol, self.backbone, self.output)
         self._is_ours = True
         for group in self.protocol.groups():
-            with remembering_for_now(self.backbone, self.output / "features") as shared:
+            with with_temporary_cache(self.backbone, self.output / "features") as shared:
                 learners = [e for e in group.entries if e.method.takes("checkpoint")]
                 backbone = shared if len(learners) > 1 else self.backbone
                 for entry in group.entries:

@@ -48,7 +48,7 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
 def _require_readable(items: Sequence[Item]) -> None:
     for item in items:
         eight_bit(item.image)
-        read_mask(item.mask, 1)
+        read_mask(item.mask, 1, item.mask_level)
 
 
 def _check_validation(dataset: Dataset) -> None:

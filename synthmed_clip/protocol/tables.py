@@ -126,9 +126,8 @@ def _loss(
     own, other = (np.mean([pair[i].figures[name] for pair in pairs]) for i in (0, 1))
     if own > other:
         return None
-    return f"{name} {100 * own:.1f} against {100 * other:.1f}" + _significance(
-        name, pairs, abnormal
-    )
+    significance = _significance(name, pairs, abnormal)
+    return f"{name} {100 * own:.1f} against {100 * other:.1f}{significance}"
 
 
 def _significance(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import cast, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import synthmed
 from synthmed_clip.methods import Joined, MediCLIP, Method, NearestPatch
@@ -72,26 +72,22 @@ def entries(
     ['paper', 'nearest-patch', 'paper + nearest-patch']
     """
     names = list(dict.fromkeys(names))
-    learnt = [Entry(name, replace(base, variant=name)) for name in names if name in VARIANTS]
-    learnt += [
-        replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt if auxiliary
+    variants = [cast(Any, name) for name in names if name in VARIANTS]
+    learnt = [Entry(name, replace(base, variant=name)) for name in variants]
+    if auxiliary:
+        learnt += [replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt]
+    nearest = NearestPatch(layers=base.layers and (base.layers[len(base.layers) // 2],))
+    others = [
+        Entry(name, nearest if name == NearestPatch.name else Method.named(name)())
+        for name in names
+        if name not in (*VARIANTS, Joined.name)
     ]
-    others = [Entry(n, Method.named(n)()) for n in names if n not in (*VARIANTS, Joined.name)]
-    if base.layers is not None:
-        middle = base.layers[len(base.layers) // 2]
-        others = [
-            replace(e, method=NearestPatch(layers=(middle,)))
-            if isinstance(e.method, NearestPatch)
-            else e
-            for e in others
-        ]
     found = []
     for entry in learnt:
         rivals = [other.name for other in others]
         if Joined.name in names:
             rivals.append(f"{entry.name} + {NearestPatch.name}")
         found.append(replace(entry, baselines=tuple(rivals)))
-    nearest = next((e.method for e in others if isinstance(e.method, NearestPatch)), NearestPatch())
     if Joined.name in names:
         others += [
             Entry(

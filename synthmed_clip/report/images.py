@@ -13,8 +13,9 @@ from PIL import Image
 
 from synthmed.digests import digest_array
 from synthmed_clip.data.images import square
-from synthmed_clip.data.layouts import Dataset, read_mask
+from synthmed_clip.data.layouts import Dataset
 from synthmed_clip.detector import Detector
+from synthmed_clip.evaluation.evaluate import read_masks
 from synthmed_clip.report.heatmaps import levels_of
 
 SIDE = 256  # of the largest picture embedded; a test set of some 750 stays below 15 MB
@@ -60,7 +61,7 @@ def image_rows(
                 "score": score,
                 "pixels": _webp(seen, side, quality=75),
                 "map": _webp(levels, map_side, lossless=True) if map_side else "",
-                "outline": outline(read_mask(item.mask, side)) if item.abnormal else "",
+                "outline": outline(read_masks([item], side)[0]),
             }
         )
     return rows, digests

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from synthmed_clip.files import read_safetensors, write_safetensors
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.seeds import Entropy
@@ -65,12 +65,11 @@ class Checkpoint:
         for key, value in ours.items():
             if key not in free and theirs.get(key) != value:
                 name = {"entropy": "rng"}.get(key, key)
-                was = f" was {theirs.get(key)!r}, now {value!r}"
+                what = f"{name} was {theirs.get(key)!r}, now {value!r}"
                 if key == "images":
-                    was = " were others"
-                raise ValueError(
-                    f"{path} belongs to another fit: {name}{was}; remove it, or name another checkpoint"
-                )
+                    what = "images were others"
+                mend = "remove it, or name another checkpoint"
+                raise ValueError(f"{path} belongs to another fit: {what}; {mend}")
         return cls(Path(path), ours | {"entropy": theirs["entropy"]}, (tensors, data))
 
     def __str__(self) -> str:
@@ -90,11 +89,8 @@ class Checkpoint:
             tensors |= {f"adam.{names[index]}.{key}": state[key] for key in _ADAM}
         if selection is not None:
             tensors |= {f"best.{name}": tensor for name, tensor in selection.best.items()}
-        data = {
-            "format": FORMAT,
-            "identity": self.identity,
-            "log": [asdict(epoch) for epoch in log],
-        }
+        epochs = [asdict(epoch) for epoch in log]
+        data = {"format": FORMAT, "identity": self.identity, "log": epochs}
         write_safetensors(self.path, tensors, data)
 
     def restore(self, learner: Learner, selection: Selection | None) -> list[Epoch]:
@@ -103,16 +99,16 @@ class Checkpoint:
             return []
         tensors, data = self.saved
         for part, module in (("module", learner.module), ("mean", learner.mean)):
-            module.load_state_dict(
-                {name: tensors[f"{part}.{name}"] for name in module.state_dict()}
-            )
+            state = {name: tensors[f"{part}.{name}"] for name in module.state_dict()}
+            module.load_state_dict(state)
         names = [name for name, _ in learner.module.named_parameters()]
-        state = {
+        moments = {
             index: {key: tensors[f"adam.{name}.{key}"] for key in _ADAM}
             for index, name in enumerate(names)
             if f"adam.{name}.step" in tensors
         }
-        learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": state})
+        learner.optimiser.load_state_dict({**learner.optimiser.state_dict(), "state": moments})
+
         log = [Epoch(**epoch) for epoch in data["log"]]
         if selection is not None:
             selection.best = {name: tensors[f"best.{name}"] for name in learner.module.state_dict()}

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +21,13 @@ from synthmed_clip.training.losses import dice_loss, focal_loss
 from synthmed_clip.training.selection import Selection
 from synthmed_clip.training.steps import Steps, stream
 
+M = TypeVar("M", bound=nn.Module)
 Predict = Callable[[Tensor], Tensor]
 """From images `(B, 1, S, S)` to the probability of being abnormal, `(B, S, S)`, with gradient."""
 
 
 def learn(
-    module: nn.Module,
+    module: M,
     steps: Steps,
     predict: Predict,
     *,
@@ -38,7 +40,7 @@ def learn(
     callback: Callable[[Epoch], object] | None = None,
     workers: int | None = None,
     progress: str | None = None,
-) -> tuple[nn.Module, tuple[Epoch, ...]]:
+) -> tuple[M, tuple[Epoch, ...]]:
     """Teach a module by focal plus Dice loss with Adam.
 
     Parameters
@@ -79,13 +81,8 @@ def learn(
     if len(log) > epochs:
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
     new = train(learner, steps, predict, epochs, len(log), workers)
-    with tqdm(
-        total=epochs,
-        desc=progress,
-        initial=len(log),
-        disable=None if progress else True,
-        unit="epoch",
-    ) as bar:
+    hidden = None if progress else True
+    with tqdm(total=epochs, desc=progress, initial=len(log), disable=hidden, unit="epoch") as bar:
         for epoch in new:
             if selection is not None:
                 epoch = replace(epoch, validation=selection.consider(learner.mean.module))
@@ -98,7 +95,7 @@ def learn(
                 callback(epoch)
     if selection is not None:
         learner.mean.module.load_state_dict(selection.best)
-    return learner.mean.module, tuple(log)
+    return cast(M, learner.mean.module), tuple(log)
 
 
 def train(
@@ -121,9 +118,8 @@ def train(
             with explained_memory(steps.batch_size):
                 probability = predict(images)
                 masks = masks.to(device)
-                losses = torch.stack(
-                    [focal_loss(probability, masks), dice_loss(probability, masks)]
-                )
+                terms = focal_loss(probability, masks), dice_loss(probability, masks)
+                losses = torch.stack(terms)
                 learner.optimiser.zero_grad()
                 losses.sum().backward()
                 learner.optimiser.step()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
+
+from synthmed.digests import digest_array, digest_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +42,7 @@ class Labelled:
     @property
     def digest(self) -> str:
         """Of images and labels."""
-        return sha256(self.pixels.numpy().tobytes() + self.abnormal.tobytes()).hexdigest()
+        return digest_json([digest_array(self.pixels.numpy()), digest_array(self.abnormal)])
 
 
 class Selection:
@@ -61,7 +63,7 @@ class Selection:
         Its Image-AUROC.
     """
 
-    def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[nn.Module], Tensor]) -> None:
+    def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[Any], Tensor]) -> None:
         self._abnormal, self._score = abnormal, score
         self.best: dict[str, Tensor] = {}
         self.highest = -1.0

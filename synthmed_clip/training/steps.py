@@ -129,7 +129,7 @@ class SyntheticSteps(Steps):
 
 
 def as_bytes(support: Tensor) -> NDArray[np.uint8]:
-    """Bring support images `(k, 1, S, S)` back to the 8-bit ones that they were made of, `(k, S, S)`.
+    """Bring support images `(k, 1, S, S)` back to the 8-bit ones they were made of, `(k, S, S)`.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def as_bytes(support: Tensor) -> NDArray[np.uint8]:
 
 
 def require_anomalies(steps: SyntheticSteps) -> None:
-    """Draw once on every image, so that an empty one is named now and not by a worker in some epoch.
+    """Draw once on every image, so that an empty one is named now and not by a worker later.
 
     Raises
     ------

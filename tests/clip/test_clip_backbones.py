@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +18,9 @@ from safetensors.torch import save_file  # noqa: E402
 
 from synthmed_clip import fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
-from synthmed_clip.backbone.cache import remembering  # noqa: E402
+from synthmed_clip.backbone.cache import with_cache  # noqa: E402
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
-from synthmed_clip.backbone.weights import locate  # noqa: E402
+from synthmed_clip.backbone.weights import find_weights  # noqa: E402
 
 
 def build(configs, name):
@@ -139,7 +138,7 @@ def test_the_same_values_give_the_same_bits(name, configs):
     ],
 )
 def test_other_pixels_are_refused_by_name(pixels, error, message, backbone, tmp_path):
-    for reader in (backbone, remembering(backbone, tmp_path)):
+    for reader in (backbone, with_cache(backbone, tmp_path)):
         with pytest.raises(error, match=f"pixels must .*{message}"):
             reader.features(pixels, (1,))
     with pytest.raises(error, match=f"pixels must .*{message}"):
@@ -155,18 +154,45 @@ def test_only_eight_bit_images_become_pixels():
             to_pixels(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])
+def test_joint_features_are_the_towers_own(name, configs):
+    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
+    pixels = random_pixels(2, 3, backbone.image_size)
+    pooled, tokens = backbone.joint_features(pixels)
+    with torch.no_grad():
+        assert torch.equal(pooled, backbone.visual(backbone.normalise(pixels)))
+        if "vit" not in name:
+            assert tokens is None
+            return
+        if name == "vit":
+            backbone.visual.output_tokens = True
+            normed = backbone.visual(backbone.normalise(pixels))[1]
+            expected = normed @ backbone.visual.proj
+        else:
+            trunk = backbone.visual.trunk
+            normed = trunk.forward_features(backbone.normalise(pixels))
+            expected = backbone.visual.head(normed[:, trunk.num_prefix_tokens :])
+    assert tokens.shape == (2, 16 if name == "vit" else 9, 24)
+    torch.testing.assert_close(tokens, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_every_tag_has_its_weights_on_the_hub():
+    """Which is the one place where they are looked for."""
+    for model, tag in open_clip.list_pretrained():
+        assert "/" in open_clip.get_pretrained_cfg(model, tag)["hf_hub"]
+
+
 def test_a_local_file_is_normalised_as_its_models_tags(configs, tmp_path):
-    net = SimpleNamespace(visual=None)
     for name, tag in (("ViT-H-14-CLIPA", "datacomp1b"), ("ViT-B-32", "openai")):
         config = open_clip.get_model_config(name)
         for ours, theirs in zip(
-            normalisation(net, name, config, "copy.safetensors"),
-            normalisation(net, name, config, tag),
+            normalisation(name, config, "copy.safetensors", {}),
+            normalisation(name, config, tag, {}),
             strict=True,
         ):
             assert torch.equal(ours, theirs)
     with pytest.warns(UserWarning, match="its tags differ in normalisation"):
-        normalisation(net, "ViT-L-14", open_clip.get_model_config("ViT-L-14"), "copy.safetensors")
+        normalisation("ViT-L-14", open_clip.get_model_config("ViT-L-14"), "copy.safetensors", {})
 
 
 def test_wrong_configurations_are_named(configs, tmp_path):
@@ -324,7 +350,7 @@ def test_unknown_names_say_what_is_known(configs):
     with pytest.raises(
         FileNotFoundError, match=r"neither a file nor a tag of 'ViT-B-32' \(its tags: openai"
     ):
-        locate("ViT-B-32", "nowhere")
+        find_weights("ViT-B-32", "nowhere")
     with pytest.raises(FileNotFoundError, match="no model configuration at"):
         load_backbone("missing.json")
     with pytest.raises(ValueError, match="precision must be"):

@@ -16,18 +16,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
+from fits import fit_mediclip  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import synthmed  # noqa: E402
-from synthmed_clip import Detector, Prediction, fit, load_backbone  # noqa: E402
+from synthmed_clip import Detector, Prediction, import_release, load_backbone  # noqa: E402
 from synthmed_clip.backbone.memory import explained_memory  # noqa: E402
+from synthmed_clip.backbone.storage import read_safetensors, write_safetensors  # noqa: E402
 from synthmed_clip.evaluation.calibration import best_threshold  # noqa: E402
-from synthmed_clip.files import read_safetensors, write_safetensors  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def detector(backbone, normals):
-    return fit(normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=0, progress=False)
+    return fit_mediclip(normals, backbone, epochs=3, batch_size=4, rng=7)
 
 
 def saved(detector, path):
@@ -35,26 +36,26 @@ def saved(detector, path):
     return path.read_bytes()
 
 
+def head_of(detector):
+    return detector.fitted.model.head.state_dict()
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_any_number_of_workers_gives_the_same_detector(
     workers, detector, backbone, normals, tmp_path
 ):
-    other = fit(
-        normals, backbone=backbone, epochs=3, batch_size=4, rng=7, workers=workers, progress=False
-    )
+    other = fit_mediclip(normals, backbone, epochs=3, batch_size=4, rng=7, workers=workers)
     assert saved(other, tmp_path / "a") == saved(detector, tmp_path / "b")
 
 
 def test_another_seed_gives_another(detector, backbone, normals):
-    other = fit(
-        normals, backbone=backbone, epochs=3, batch_size=4, rng=8, workers=0, progress=False
-    )
-    assert other.log != detector.log
+    other = fit_mediclip(normals, backbone, epochs=3, batch_size=4, rng=8)
+    assert other.fitted.history.log != detector.fitted.history.log
 
 
 def test_rng_follows_spec_7(backbone, normals):
     def losses(rng):
-        return fit(normals[:2], backbone=backbone, epochs=1, rng=rng, workers=0, progress=False).log
+        return fit_mediclip(normals[:2], backbone, epochs=1, rng=rng).fitted.history.log
 
     generator = np.random.default_rng(5)
     assert (
@@ -69,20 +70,20 @@ def test_rng_follows_spec_7(backbone, normals):
 
 def test_it_learns(backbone, normals):
     recipe = synthmed.GaussianIntensityChange(synthmed.PerlinMask())
-    log = fit(
-        normals, backbone=backbone, epochs=60, rng=0, recipe=recipe, workers=0, progress=False
-    ).log
+    log = fit_mediclip(normals, backbone, epochs=60, rng=0, recipe=recipe).fitted.history.log
     assert np.mean([e.loss for e in log[-10:]]) < 0.9 * np.mean([e.loss for e in log[:5]])
 
 
 def test_save_and_load_give_the_same_predictions(detector, normals, tmp_path):
     detector.save(tmp_path / "d.safetensors")
     loaded = Detector.load(tmp_path / "d.safetensors", device="cpu", precision="float32")
-    assert loaded.settings == detector.settings and loaded.log == detector.log
+    assert loaded.method == detector.method and loaded.provenance == detector.provenance
+    assert loaded.fitted.history == detector.fitted.history
     assert loaded.threshold == detector.threshold
     for ours, theirs in zip(detector.predict(normals), loaded.predict(normals), strict=True):
         assert ours.score == theirs.score and np.array_equal(ours.anomaly_map, theirs.anomaly_map)
-    assert synthmed.from_dict(loaded.settings.recipe) == synthmed.preset("paper")
+    assert loaded.method.recipe == synthmed.preset("paper")
+
     assert list(tmp_path.iterdir()) == [tmp_path / "d.safetensors"]
 
 
@@ -98,7 +99,7 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 2' file"):
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 3' file"):
         Detector.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError):
         Detector.load(tmp_path / "none.safetensors")
@@ -112,12 +113,15 @@ def test_load_notices_damage(detector, backbone, tmp_path):
     (tmp_path / "zeros.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="its tensors are not those that were written"):
         Detector.load(tmp_path / "zeros.safetensors", backbone=backbone)
-    tensors, data = read_safetensors(path, "synthmed-clip detector 2")
+    tensors, data = read_safetensors(path, "synthmed-clip detector 3")
     for changes, lost in (
         ({"threshold": float("nan")}, None),
-        ({"settings": data["settings"] | {"variant": "thesis"}}, None),
-        ({"settings": {k: v for k, v in data["settings"].items() if k != "words"}}, None),
-        ({"scale": [1, 2]}, None),
+        ({"method": data["method"] | {"variant": "thesis"}}, None),
+        ({"method": data["method"] | {"epoch": 3}}, None),
+        ({"method": data["method"] | {"tokens": "8"}}, None),
+        ({"provenance": {}}, None),
+        ({"state": {}}, None),
+        ({"backbone": data["backbone"] | {"scale": [1, 2]}}, None),
         ({}, "classes"),
     ):
         kept = {name: tensor for name, tensor in tensors.items() if name != lost}
@@ -138,9 +142,9 @@ def test_a_detector_keeps_its_normalisation(configs, normals, tmp_path):
     backbones = [
         load_backbone(path, None, device="cpu", precision="float32") for path in (own, other)
     ]
-    detector = fit(normals, backbone=backbones[0], epochs=1, rng=0, workers=0, progress=False)
+    detector = fit_mediclip(normals, backbones[0], epochs=1, rng=0)
     detector = replace(
-        detector, settings=replace(detector.settings, config=json.loads(other.read_text()))
+        detector, backbone=replace(detector.backbone, config=json.loads(other.read_text()))
     )
     detector.save(tmp_path / "d")
     loaded = Detector.load(tmp_path / "d", device="cpu", precision="float32")
@@ -177,7 +181,7 @@ def test_predicts_any_image(detector, image):
 
 
 def test_score_is_the_maximum_before_resizing(detector, normals):
-    assert detector.predict(normals[0]).score == detector.maps(normals[:1]).max()
+    assert detector.predict(normals[0]).score == float(detector.score(normals[:1]).maps.max())
 
 
 def test_one_or_many_paths_or_arrays(detector, folder, normals, tmp_path):
@@ -215,69 +219,74 @@ def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     luma = np.asarray(Image.fromarray(colour).convert("L"))
     assert detector.predict(colour).score == detector.predict(luma).score
-    release = fit(
+    release = fit_mediclip(
         normals[:2],
-        backbone=backbone,
+        backbone,
         variant="release",
         epochs=1,
         rng=0,
-        workers=0,
-        progress=False,
     )
-    assert release.settings.temperature == 1 and len(release.settings.words[1]) == 11
+    assert release.method.temperature == 1 and len(release.method.abnormal_words) == 11
+
     assert release.predict(colour).score != release.predict(luma).score
 
 
 @pytest.mark.parametrize("k", [1, 5])
 def test_few_images_and_ragged_batches(k, backbone, normals):
     assert (
-        len(fit(normals[:k], backbone=backbone, epochs=2, batch_size=4, rng=0, progress=False).log)
+        len(fit_mediclip(normals[:k], backbone, epochs=2, batch_size=4, rng=0).fitted.history.log)
         == 2
     )
 
 
 def test_bad_arguments_are_named(backbone, normals, tmp_path):
     for options, message in (
-        ({"variant": "thesis"}, "variant must be one of paper, release"),
-        ({"epochs": 0}, "epochs must be"),
-        ({"batch_size": 0}, "batch_size must be"),
+        ({"variant": "thesis"}, "variant must be one of 'paper', 'release', not 'thesis'"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
         ({"recipe": "pie"}, "pie"),
-        ({"tokens": -1}, "tokens must be"),
+        ({"tokens": -1}, "tokens must be at least 0, not -1"),
         ({"lr": 1e30, "epochs": 9}, "no longer finite"),
-        ({"lr": 0}, "lr must be a positive number"),
-        ({"temperature": -1}, "temperature must be a positive number"),
-        ({"temperature": float("nan")}, "temperature must be a positive number"),
-        ({"layers": ()}, r"layers must be among 1 to 4 of vit, not \(\)"),
+        ({"lr": 0}, "lr must be above 0, not 0"),
+        ({"temperature": -1}, "temperature must be above 0, not -1"),
+        ({"temperature": float("nan")}, "temperature must be a finite number, not nan"),
+        ({"layers": ()}, "layers must be of at least 1 value, not"),
         ({"layers": (2, 5)}, "layers must be among 1 to 4 of vit"),
-        ({"average": 1}, "average must be at least 0 and below 1"),
-        ({"words": ("normal", "disease")}, "words must be two non-empty groups"),
-        ({"words": (("normal",),)}, "words must be two non-empty groups"),
-        ({"words": (("normal",), ("",))}, "words must be two non-empty groups"),
+        ({"average": 1}, "average must be at least 0 and below 1, not 1"),
+        ({"betas": (0.5, 1)}, "betas must be at least 0 and below 1, not 1"),
+        ({"betas": (0.5,)}, "betas must be 2 values, not"),
+        ({"normal_words": ()}, "normal_words must be of at least 1 value, not"),
+        ({"abnormal_words": ("",)}, "abnormal_words must hold no blank word"),
     ):
         with pytest.raises(ValueError, match=message):
-            fit(normals, backbone=backbone, rng=0, workers=0, progress=False, **options)
-    with pytest.raises(TypeError, match="recipe must be a generator"):
-        fit(normals, backbone=backbone, recipe=3)
+            fit_mediclip(normals, backbone, **options)
+    for options, message in (
+        ({"recipe": 3}, "recipe must be a generator"),
+        ({"normal_words": "normal"}, "normal_words must be several values, not 'normal'"),
+        ({"epochs": 2.5}, "epochs must be a whole number, not 2.5"),
+        ({"epochs": True}, "epochs must be a whole number, not True"),
+        ({"adapters": 1}, "adapters must be True or False, not 1"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            fit_mediclip(normals, backbone, **options)
     with pytest.raises(ValueError, match="is a folder"):
-        fit(normals, backbone=backbone, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="at least one normal image"):
-        fit([], backbone=backbone)
+        fit_mediclip(normals, backbone, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="images are 0: mediclip needs at least 1 normal image"):
+        fit_mediclip([], backbone)
     with pytest.raises(synthmed.NothingToSee, match="support image 0"):
-        fit([np.zeros((32, 32), np.uint8)], backbone=backbone, workers=0, progress=False)
+        fit_mediclip([np.zeros((32, 32), np.uint8)], backbone)
 
 
 def test_callback_hears_every_epoch(backbone, normals):
     heard = []
-    detector = fit(
+    detector = fit_mediclip(
         normals,
-        backbone=backbone,
+        backbone,
         epochs=3,
         rng=0,
         callback=heard.append,
-        workers=0,
-        progress=False,
     )
-    assert tuple(heard) == detector.log and [e.number for e in heard] == [1, 2, 3]
+    assert tuple(heard) == detector.fitted.history.log and [e.number for e in heard] == [1, 2, 3]
 
 
 def test_averaged_weights_are_the_weighted_mean_over_steps(backbone, normals, tmp_path):
@@ -286,50 +295,49 @@ def test_averaged_weights_are_the_weighted_mean_over_steps(backbone, normals, tm
         "backbone": backbone,
         "batch_size": 6,
         "rng": 7,
-        "workers": 0,
-        "progress": False,
     }  # a step an epoch
-    last = [fit(normals, epochs=n, **options).head.state_dict() for n in (1, 2, 3)]
-    averaged = fit(normals, epochs=3, average=0.5, **options)
-    for name, found in averaged.head.state_dict().items():
+    last = [head_of(fit_mediclip(normals, epochs=n, **options)) for n in (1, 2, 3)]
+
+    averaged = fit_mediclip(normals, epochs=3, average=0.5, **options)
+    for name, found in head_of(averaged).items():
         expected = (last[0][name] / 4 + last[1][name] / 2 + last[2][name]) / 1.75
         assert torch.allclose(found, expected, atol=1e-7, rtol=1e-5)
     half = {**options, "average": 0.5, "checkpoint": tmp_path / "c.safetensors"}
-    fit(normals, epochs=1, **half)
-    assert saved(fit(normals, epochs=3, **half), tmp_path / "a") == saved(averaged, tmp_path / "b")
+    fit_mediclip(normals, epochs=1, **half)
+    assert saved(fit_mediclip(normals, epochs=3, **half), tmp_path / "a") == saved(
+        averaged, tmp_path / "b"
+    )
 
 
 def test_resumes_from_a_checkpoint_of_fewer_epochs(detector, backbone, normals, tmp_path):
     options = {
         "backbone": backbone,
         "batch_size": 4,
-        "workers": 0,
-        "progress": False,
         "checkpoint": tmp_path / "c.safetensors",
     }
-    fit(normals, epochs=1, rng=7, **options)
+    fit_mediclip(normals, epochs=1, rng=7, **options)
     with pytest.raises(ValueError, match="belongs to another fit: rng was"):
-        fit(normals, epochs=3, rng=8, **options)
+        fit_mediclip(normals, epochs=3, rng=8, **options)
     with pytest.raises(ValueError, match="belongs to another fit: lr was"):
-        fit(normals, epochs=3, rng=7, lr=0.5, **options)
+        fit_mediclip(normals, epochs=3, rng=7, lr=0.5, **options)
     with pytest.raises(ValueError, match="belongs to another fit: images"):
-        fit(normals[1:], epochs=3, rng=7, **options)
+        fit_mediclip(normals[1:], epochs=3, rng=7, **options)
     heard = []
-    resumed = fit(normals, epochs=3, rng=None, callback=heard.append, **options)
+    resumed = fit_mediclip(normals, epochs=3, rng=None, callback=heard.append, **options)
     assert [e.number for e in heard] == [2, 3]
     assert saved(resumed, tmp_path / "a") == saved(detector, tmp_path / "b")
     with pytest.raises(ValueError, match="is at epoch 3, past epochs=2"):
-        fit(normals, epochs=2, rng=7, **options)
+        fit_mediclip(normals, epochs=2, rng=7, **options)
 
 
 KILLED = """
 import sys, time, numpy as np
-from synthmed_clip import fit, load_backbone
+from synthmed_clip import MediCLIP, fit, load_backbone
 if __name__ == "__main__":
     images = np.load(sys.argv[1])
     backbone = load_backbone(sys.argv[2], None, device="cpu", precision="float32")
-    fit(images, backbone=backbone, epochs=100000, batch_size=4, rng=7, workers=1, progress=False,
-        checkpoint=sys.argv[3])
+    fit(images, MediCLIP(epochs=100000, batch_size=4), backbone=backbone, rng=7, workers=1,
+        progress=False, checkpoint=sys.argv[3])
 """
 
 
@@ -346,17 +354,16 @@ def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_p
     time.sleep(0.2)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
-    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 2")[1]["log"])
+    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 3")[1]["log"])
     options = {
         "backbone": backbone,
         "epochs": done + 3,
         "batch_size": 4,
         "rng": 7,
-        "progress": False,
     }
-    resumed = fit(normals, checkpoint=checkpoint, workers=0, **options)
-    straight = fit(normals, workers=0, **options)
-    assert len(resumed.log) == done + 3
+    resumed = fit_mediclip(normals, checkpoint=checkpoint, **options)
+    straight = fit_mediclip(normals, **options)
+    assert len(resumed.fitted.history.log) == done + 3
     assert saved(resumed, tmp_path / "a") == saved(straight, tmp_path / "b")
 
 
@@ -364,7 +371,7 @@ def test_bfloat16_is_near_float32(configs, detector, normals, tmp_path):
     detector.save(tmp_path / "d")
     low = Detector.load(tmp_path / "d", device="cpu", precision="bfloat16")
     assert low.backbone.dtype == torch.bfloat16
-    assert np.abs(low.maps(normals) - detector.maps(normals)).max() < 0.1
+    assert (low.score(normals).maps - detector.score(normals).maps).abs().max() < 0.1
 
 
 def test_out_of_memory_says_what_to_try():
@@ -400,10 +407,12 @@ def release_checkpoint(path, dim=24, channels=32, width=16):
 def test_imports_a_checkpoint_of_the_release(backbone, normals, tmp_path):
     path = tmp_path / "release.pth"
     adapters, prompts = release_checkpoint(path)
-    detector = Detector.import_release(path, backbone=backbone, layers=(1, 2, 3))
-    assert torch.equal(detector.head.adapters[1].weight, adapters["1_adapter.0.weight"][:, :, 0, 0])
-    assert torch.equal(detector.head.context_abnormal, prompts["ctx.abnormal_end"])
-    assert detector.settings.variant == "release" and detector.threshold == 0.5
+    detector = import_release(path, backbone=backbone, layers=(1, 2, 3))
+    head = detector.fitted.model.head
+    assert torch.equal(head.adapters[1].weight, adapters["1_adapter.0.weight"][:, :, 0, 0])
+    assert torch.equal(head.context_abnormal, prompts["ctx.abnormal_end"])
+    assert detector.method.variant == "release" and detector.fitted.history is None
+    assert detector.method.tokens == 8 and detector.threshold == 0.5
     found = detector.predict(normals[0])
     detector.save(tmp_path / "d")
     assert Detector.load(tmp_path / "d", backbone=backbone).predict(normals[0]).score == found.score
@@ -413,13 +422,13 @@ def test_refuses_what_is_no_checkpoint_of_the_release(backbone, tmp_path):
     path = tmp_path / "release.pth"
     release_checkpoint(path, channels=48)
     with pytest.raises(ValueError, match=r"adapters.0.weight is \(24, 48\), not \(24, 32\)"):
-        Detector.import_release(path, backbone=backbone)
+        import_release(path, backbone=backbone)
     torch.save({"adapter_state_dict": {}}, path)
     with pytest.raises(ValueError, match="prompt_state_dict is missing"):
-        Detector.import_release(path, backbone=backbone)
+        import_release(path, backbone=backbone)
     torch.save({"adapter_state_dict": {}, "prompt_state_dict": {}}, path)
     with pytest.raises(ValueError, match=r"0_adapter.0.weight is missing or no tensor"):
-        Detector.import_release(path, backbone=backbone)
+        import_release(path, backbone=backbone)
     adapters, prompts = release_checkpoint(path)
     for wrong, shape in ((torch.zeros(24), r"of shape \(24,\)"), (1.0, "missing or no tensor")):
         changed = {
@@ -430,7 +439,7 @@ def test_refuses_what_is_no_checkpoint_of_the_release(backbone, tmp_path):
         with pytest.raises(
             ValueError, match=f"1_adapter.0.weight is {shape}; 4 dimensions are expected"
         ):
-            Detector.import_release(path, backbone=backbone)
+            import_release(path, backbone=backbone)
     path.write_bytes(b"x" * 100)
     with pytest.raises(ValueError, match="not a checkpoint of tensors"):
-        Detector.import_release(path, backbone=backbone)
+        import_release(path, backbone=backbone)

@@ -226,16 +226,17 @@ def test_visa_layout(tmp_path):
     found = read_dataset(visa(tmp_path))
     assert found.train == (tmp_path / "candle/Data/Images/Normal/0.JPG",)
     assert found.test == (
-        Item(tmp_path / "candle/Data/Images/Normal/1.JPG", False, None, "candle"),
+        Item(tmp_path / "candle/Data/Images/Normal/1.JPG", False, None, "candle", "any"),
         Item(
             tmp_path / "candle/Data/Images/Anomaly/0.JPG",
             True,
             tmp_path / "candle/Data/Masks/Anomaly/0.png",
             "candle",
+            "any",
         ),
-        Item(tmp_path / "pcb1/Data/Images/Anomaly/0.JPG", True, None, "pcb1"),
+        Item(tmp_path / "pcb1/Data/Images/Anomaly/0.JPG", True, None, "pcb1", "any"),
     )
-    assert read_mask(found.test[1].mask, 8).all()
+    assert read_mask(found.test[1].mask, 8, found.test[1].mask_level).all()
 
 
 @pytest.mark.parametrize(
@@ -279,21 +280,43 @@ def test_other_layouts_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "outside", "inside"),
+    ("name", "outside", "inside", "level"),
     [
-        ("0/1.png", 0, 1),
-        ("VisA.png", 0, 5),
-        ("grey.png", 20, 220),
-        ("full.png", 0, 255),
-        ("lossy.jpg", 60, 200),
+        ("0/1.png", 0, 1, None),
+        ("VisA.png", 0, 5, "any"),
+        ("grey.png", 20, 220, 220),
+        ("full.png", 0, 255, None),
+        ("lossy.jpg", 60, 200, None),
     ],
 )
-def test_levels_of_masks(tmp_path, name, outside, inside):
+def test_levels_of_masks(tmp_path, name, outside, inside, level):
     square = np.kron(np.eye(2, dtype=bool), np.ones((16, 16), bool))
     path = tmp_path / name.replace("/", "")
     Image.fromarray(np.where(square, inside, outside).astype(np.uint8)).save(path)
-    assert np.array_equal(read_mask(path, 32), square)
+    assert np.array_equal(read_mask(path, 32, level), square)
     assert not read_mask(None, 8).any()
+
+
+def test_masks_of_other_levels_are_refused_by_name_unless_a_level_chooses(tmp_path):
+    write(tmp_path / "normal/0.png")
+    write(tmp_path / "abnormal/0.png")
+    (tmp_path / "masks").mkdir()
+    classes = np.kron(np.array([[0, 1], [2, 3]], np.uint8), np.ones((4, 4), np.uint8))
+    Image.fromarray(classes).save(tmp_path / "masks/0.png")
+
+    def inside(mask_level):
+        item = read_dataset(tmp_path, mask_level=mask_level).test[1]
+        return read_mask(item.mask, 8, item.mask_level)
+
+    with pytest.raises(ValueError, match=r"masks/0\.png: a mask with the levels 0, 1, 2, 3"):
+        inside(None)
+    assert np.array_equal(inside("any"), classes > 0)
+    assert np.array_equal(inside((1, 3)), classes % 2 == 1)
+    assert np.array_equal(inside(2), classes == 2)
+    (found,) = read_datasets(tmp_path, mask_level=2)
+    assert [item.mask_level for item in found.test] == [(2,), (2,)]
+    with pytest.raises(TypeError, match="mask level must be one or more ints, or 'any', got 'all'"):
+        read_dataset(tmp_path, mask_level="all")
 
 
 def test_masks_without_anything_inside(tmp_path):
@@ -304,7 +327,7 @@ def test_masks_without_anything_inside(tmp_path):
         and not read_mask(tmp_path / "empty.png", 8).any()
     )
     (tmp_path / "no.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"no\.png cannot be read as a mask"):
+    with pytest.raises(ValueError, match=r"no\.png: not an image"):
         read_mask(tmp_path / "no.png", 8)
 
 

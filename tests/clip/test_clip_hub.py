@@ -19,7 +19,7 @@ from small_towers import hf_config, write_transformer  # noqa: E402
 
 from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone import hub  # noqa: E402
-from synthmed_clip.backbone.architecture import build  # noqa: E402
+from synthmed_clip.backbone.open_clip_internals import build  # noqa: E402
 
 
 def test_missing_transformers_is_said_with_the_remedy(monkeypatch):
@@ -50,24 +50,24 @@ def hub_model(folder, hf_model="org/transformer", hf_tokenizer="org/transformer"
         "timm_proj": "linear",
         "image_size": 48,
     }
-    place = write_transformer(folder.parent / "elsewhere", "bert")
+    transformer = write_transformer(folder.parent / "elsewhere", "bert")
     torch.manual_seed(5)
-    names = {"hf_model_name": str(place), "hf_tokenizer_name": str(place)}
+    names = {"hf_model_name": str(transformer), "hf_tokenizer_name": str(transformer)}
     net = build(config | {"text_cfg": config["text_cfg"] | names}, None)
     folder.mkdir(parents=True, exist_ok=True)
     position_ids = {"text.transformer.embeddings.position_ids": torch.arange(40)[None]}
     torch.save(net.state_dict() | position_ids, folder / "open_clip_pytorch_model.bin")
     whole = {"model_cfg": config, "preprocess_cfg": {"mean": [0.5] * 3, "std": [0.25] * 3}}
     (folder / "open_clip_config.json").write_text(json.dumps(whole))
-    return place, net
+    return transformer, net
 
 
 def test_a_folder_from_the_hub_is_loaded_with_its_normalisation_and_tokenizer(
     normals, tmp_path, monkeypatch
 ):
     folder = tmp_path / "BiomedCLIP"
-    place, net = hub_model(folder)
-    for path in place.iterdir():
+    transformer, net = hub_model(folder)
+    for path in transformer.iterdir():
         path.rename(folder / path.name)
     config, weights = folder / "open_clip_config.json", folder / "open_clip_pytorch_model.bin"
     for arguments in ((config, weights), (folder,), (str(folder),), (f"local-dir:{folder}",)):
@@ -133,7 +133,7 @@ except FileNotFoundError as error:
     )
     assert "load_backbone('folder/open_clip_config.json'" in said
     folder = snapshot("org/model")
-    place, _ = hub_model(folder)
+    transformer, _ = hub_model(folder)
     (folder / "open_clip_pytorch_model.bin").rename(tmp_path / "kept")
     said = load()
     assert "the weights 'hf-hub:org/model' of 'hf-hub:org/model' are not on this machine" in said
@@ -143,5 +143,5 @@ except FileNotFoundError as error:
         "config.json of 'org/transformer' is not on this machine" in said
         and "set 'hf_model_name' in text_cfg" in said
     )
-    place.rename(snapshot("org/transformer"))
+    transformer.rename(snapshot("org/transformer"))
     assert load().startswith("loaded hf-hub:org/model None [-2.0, -2.0, -2.0]")

@@ -20,7 +20,7 @@ from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 
 import synthmed
 from synthmed_clip import Detector, fit, load_backbone, pretrain
-from synthmed_clip.backbone.cache import remembering
+from synthmed_clip.backbone.cache import with_cache
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
 from synthmed_clip.data.images import square
@@ -363,7 +363,7 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
 
 
 def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
-    reader = remembering(backbone, tmp_path)
+    reader = with_cache(backbone, tmp_path)
     pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
     for _ in range(2):
         for a, b in zip(
@@ -559,7 +559,7 @@ def interrupted(*_, **__):
 def test_command_line(data, folder, configs, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from synthmed_clip.backbone.architecture import build
+    from synthmed_clip.backbone.open_clip_internals import build
 
     torch.manual_seed(0)
     config = json.loads(configs["vit"].read_text())

@@ -14,11 +14,10 @@ open_clip = pytest.importorskip("open_clip", reason="the detector needs the extr
 
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
-from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 
 from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
-from synthmed_clip.backbone.architecture import build  # noqa: E402
-from synthmed_clip.backbone.text import take_text_tower  # noqa: E402
+from synthmed_clip.backbone.open_clip_internals import build, take_text_tower  # noqa: E402
+from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
 
 WORDS = (("healthy",), ("disease", "a lesion seen"))
@@ -77,9 +76,11 @@ def classes_of(features):
 
 def spelled_out(text, prefix):
     """The context that stands for words: their token embeddings."""
-    ids = text.tokens.tokenize([prefix + plain for plain in PLAIN])
-    tokens = int((text.ends(ids) - text.ends(text.tokens.tokenize(PLAIN)))[0])
-    return text.token_embedding(ids[:, text.tokens.start : text.tokens.start + tokens]).detach()
+    ids = text.tokenizer.tokenize([prefix + plain for plain in PLAIN])
+    tokens = int((text.ends(ids) - text.ends(text.tokenizer.tokenize(PLAIN)))[0])
+    return text.token_embedding(
+        ids[:, text.tokenizer.start : text.tokenizer.start + tokens]
+    ).detach()
 
 
 @pytest.mark.parametrize("truncate", [True, False])
@@ -165,7 +166,7 @@ def test_class_token_sees_what_open_clip_shows_it(corrected, length, causal):
         length - 7 if length == 24 else 3
     )  # 7: start, a, les, ion, seen, full stop, end
     context = spelled_out(text, prefix)
-    expected = classes_of(net(text.tokens.tokenize([prefix + plain for plain in PLAIN]))[0])
+    expected = classes_of(net(text.tokenizer.tokenize([prefix + plain for plain in PLAIN]))[0])
     for truncate in (True, False):
         prompts = embed_prompts(text, WORDS, context.shape[1], truncate=truncate)
         assert prompts.embedded.shape[1] == (
@@ -206,11 +207,11 @@ def test_a_class_token_after_the_padding_stays_the_last(tmp_path):
     torch.manual_seed(1)
     net = open_clip.model._build_text_tower(24, text_config).eval().requires_grad_(False)
     text = take_text_tower(net, "small", text_config)
-    ids = text.tokens.tokenize(["old scan of a lesion seen."])
+    ids = text.tokenizer.tokenize(["old scan of a lesion seen."])
     assert ids[0, -1] == 1 and ids[0, -2] == 0
     context = spelled_out(text, "old scan of ")
     found = class_features(text, embed_prompts(text, WORDS, context.shape[1]), context)
-    expected = classes_of(net(text.tokens.tokenize([f"old scan of {plain}" for plain in PLAIN])))
+    expected = classes_of(net(text.tokenizer.tokenize([f"old scan of {plain}" for plain in PLAIN])))
     torch.testing.assert_close(found, expected, atol=2e-6, rtol=0)
 
 

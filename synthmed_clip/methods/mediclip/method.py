@@ -202,7 +202,7 @@ class MediCLIP(Method, name="mediclip"):
         return FittedMediCLIP(method, model.with_head(head), replace(history, log=log))
 
     def model(self, backbone: Backbone, seed: int = 0) -> Model:
-        """Bind the method, which must be resolved, to its backbone; what learns has random values."""
+        """Bind the method, which must be resolved, to its backbone; what learns is random."""
         from synthmed_clip.methods.mediclip.model import Model
 
         return Model.begin(
@@ -225,9 +225,7 @@ class MediCLIP(Method, name="mediclip"):
         classes = state["classes"]
         if classes.shape != model.classes.shape:
             expected = tuple(model.classes.shape)
-            raise ValueError(
-                f"it does not fit {backbone.name}: classes is {tuple(classes.shape)}, not {expected}"
-            )
+            raise ValueError(f"classes is {tuple(classes.shape)}, not {expected}")
         saved = state["history"]
         history = None if saved is None else History.from_dict(saved)
         return FittedMediCLIP(method, replace(model, classes=classes.to(backbone.device)), history)

@@ -95,7 +95,7 @@ class Model:
         return self.backbone.features(pixels, self.layers)
 
     def maps_of(self, features: Sequence[Tensor], classes: Tensor | None = None) -> Tensor:
-        """Return the maps `(B, S, S)` of features, in [0, 1], by its own class features or others."""
+        """Return the maps `(B, S, S)` of features, in [0, 1], by its own classes or others."""
         return anomaly_map(
             self.head,
             features,

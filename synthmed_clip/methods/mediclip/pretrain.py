@@ -35,7 +35,7 @@ class MaskedSteps(Steps):
 
     def pair(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         item = self.items[index]
-        return square(item.image, self.size)[0], read_mask(item.mask, self.size)
+        return square(item.image, self.size)[0], read_mask(item.mask, self.size, item.mask_level)
 
 
 def pretrain(

@@ -72,16 +72,16 @@ def embed_prompts(
     """
     if len(words) != 2 or not all(words):
         raise ValueError(f"words must be two non-empty groups, normal and abnormal, not {words!r}")
-    length, start, stop = text.tokens.length, text.tokens.start, text.tokens.start + tokens
-    ids = text.tokens.tokenize([f"{word}." for group in words for word in group]).to(text.device)
+    length, start, stop = text.tokenizer.length, text.tokenizer.start, text.tokenizer.start + tokens
+    ids = text.tokenizer.tokenize([f"{word}." for group in words for word in group]).to(text.device)
     ends = text.ends(ids) + tokens
-    longest = int(ends.max()) + 1 + text.tokens.tail
+    longest = int(ends.max()) + 1 + text.tokenizer.tail
     if longest > length:
         raise ValueError(
             f"{tokens} context vectors and the longest prompt need {longest} positions; the text "
             f"tower has {length}"
         )
-    body = length - text.tokens.tail
+    body = length - text.tokenizer.tail
     context = ids.new_zeros(len(ids), tokens)
     ids = torch.cat([ids[:, :start], context, ids[:, start : body - tokens], ids[:, body:]], 1)
     valid = ids != text.pad_id
@@ -89,7 +89,7 @@ def embed_prompts(
     with torch.no_grad():
         embedded = text.token_embedding(ids)
         embedded[:, start:stop] = 0
-        embedded, mask, read = text.place(embedded, valid, ends, causal, truncate)
+        embedded, mask, read = text.prepare(embedded, valid, ends, causal, truncate)
     return Prompts(embedded, start, tokens, read, mask, (len(words[0]), len(words[1])))
 
 

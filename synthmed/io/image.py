@@ -1,0 +1,79 @@
+"""An image or a volume as it comes from a file: the array, and what the file says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Unreadable(ValueError):
+    """A file that holds no image that can be used, and why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """An array with its geometry.
+
+    Attributes
+    ----------
+    array : ndarray
+        Two or three spatial axes, (H, W) or (D, H, W), and channels where `channel_axis` says so.
+    channel_axis : int or None
+        The axis of channels; None where there is none.
+    spacing : tuple of float or None
+        Size of a pixel or voxel along each spatial axis, in millimetres; None where it is not
+        known.
+    value_range : (float, float) or None
+        The range to which intensities are relative; None where it is not known.
+    affine : ndarray of float64, shape (4, 4), or None
+        From array indices to RAS+ millimetres, as nibabel has it; None where it is not known.
+
+    Raises
+    ------
+    ValueError
+        If an argument does not fit the array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.io import Image
+    >>> image = Image(np.zeros((20, 30, 3), np.uint8), channel_axis=-1)
+    >>> image.spatial_shape
+    (20, 30)
+    >>> Image(np.zeros((20, 30, 3), np.uint8)).spatial_shape  # a volume
+    (20, 30, 3)
+    """
+
+    array: NDArray[Any]
+    channel_axis: int | None = None
+    spacing: tuple[float, ...] | None = None
+    value_range: tuple[float, float] | None = None
+    affine: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the geometry fits the array."""
+        n, axis = self.array.ndim, self.channel_axis
+        if axis is not None and not -n <= axis < n:
+            raise ValueError(f"channel_axis must be an axis of {n}, got {axis}")
+        axes = len(self.spatial_shape)
+        if axes not in (2, 3):
+            raise ValueError(
+                f"array must have 2 or 3 spatial axes, got shape {self.array.shape} with "
+                f"channel_axis={axis}"
+            )
+        if self.spacing is not None and len(self.spacing) != axes:
+            raise ValueError(f"spacing must hold {axes} numbers, got {self.spacing!r}")
+        if self.affine is not None and self.affine.shape != (4, 4):
+            raise ValueError(f"affine must have shape (4, 4), got {self.affine.shape}")
+
+    @property
+    def spatial_shape(self) -> tuple[int, ...]:
+        """The array's shape without its channels."""
+        shape = self.array.shape
+        if self.channel_axis is None:
+            return shape
+        axis = self.channel_axis % self.array.ndim
+        return shape[:axis] + shape[axis + 1 :]

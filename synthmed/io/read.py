@@ -1,0 +1,171 @@
+"""Reading images and masks from files of any format in the table."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+
+from synthmed.io.convert import grey
+from synthmed.io.image import Image, Unreadable
+from synthmed.io.readers import Reader, find_reader
+
+MaskLevel = int | Sequence[int] | Literal["any"] | None
+"""Which levels of a mask are inside; see `read_mask`."""
+
+_NAMED = 8  # levels, in a message
+
+
+def read_image(path: Path | str) -> Image:
+    """Read an image or a volume in its own dtype.
+
+    Parameters
+    ----------
+    path : path-like
+        PNG, JPEG or BMP; or TIFF of any real dtype, several pages being a volume; or a format that
+        `add_reader` added. What decides is the file's first bytes, not its suffix.
+
+    Returns
+    -------
+    Image
+        Channels as RGB along the last axis; transparency is dropped, palettes are resolved.
+
+    Raises
+    ------
+    Unreadable
+        If the file is missing, a directory, truncated, of another format, or of axes that are
+        neither an image's nor a volume's; the message names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from synthmed.io import Image, encode, read_image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.png"
+    ...     _ = path.write_bytes(encode(Image(np.full((4, 6), 1000, np.uint16)), ".png"))
+    ...     image = read_image(path)
+    >>> image.array.shape, image.array.dtype, image.channel_axis
+    ((4, 6), dtype('uint16'), None)
+    """
+    return _read(Path(path))[0]
+
+
+def _read(path: Path) -> tuple[Image, Reader]:
+    try:
+        reader = find_reader(path)
+    except OSError as error:
+        raise Unreadable(f"{path}: {error.strerror or error}") from None
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is wrong beyond repair raises
+            return reader.read(path), reader
+    except Unreadable as error:
+        raise Unreadable(f"{path}: {error}") from None
+    except PIL.UnidentifiedImageError:  # its message is the path alone
+        raise Unreadable(f"{path}: begins as {reader.name}, but cannot be decoded") from None
+    except Exception as error:  # decoders raise whatever their library raises
+        reason = str(error) or type(error).__name__
+        raise Unreadable(f"{path}: cannot be decoded: {reason}") from None
+
+
+def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]:
+    """Read a mask.
+
+    Of a mask with the levels 0 and another one, the other one is inside; of a mask of one level,
+    all if it is not 0. Colour is brought to its luma first. A file with other levels (class
+    numbers, an antialiased edge) is refused, unless `level` chooses.
+
+    Parameters
+    ----------
+    path : path-like
+        Of any format that `read_image` reads.
+    level : int, sequence of int or "any", optional
+        The levels that are inside; ``"any"`` are all but 0. JPEG, which keeps no levels, takes none
+        but ``"any"``: with it and without it, all above 127 is inside.
+
+    Returns
+    -------
+    ndarray of bool, shape (H, W) or (D, H, W)
+
+    Raises
+    ------
+    Unreadable
+        (a ValueError) If the file is not an image, or its levels do not say what is inside; the
+        message names the file and the levels.
+    TypeError
+        If `level` is not as described.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import numpy as np
+    >>> from synthmed.io import Image, encode, read_mask
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "classes.png"
+    ...     _ = path.write_bytes(encode(Image(np.array([[0, 1], [2, 3]], np.uint8)), ".png"))
+    ...     read_mask(path, level="any").sum(), read_mask(path, level=[1, 2]).sum()
+    ...     try:
+    ...         read_mask(path)
+    ...     except ValueError as error:
+    ...         print(str(error).removeprefix(folder))
+    (np.int64(3), np.int64(2))
+    /classes.png: a mask with the levels 0, 1, 2, 3: which are inside? Choose them with the mask \
+level
+    """
+    chosen = require_mask_level(level)
+    path = Path(path)
+    image, reader = _read(path)
+    values = grey(image).array
+    if reader.lossy:
+        if chosen not in (None, "any"):
+            raise Unreadable(
+                f"{path}: {reader.name} does not keep the levels of a mask, so that the mask level "
+                f"{level!r} cannot be found in it"
+            )
+        return values > 127
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise Unreadable(f"{path}: a mask must be finite, but it holds NaN or infinity")
+    if chosen == "any":
+        return values != 0
+    if chosen is not None:
+        return np.isin(values, chosen)
+    levels = np.unique(values)
+    if len(levels) > 2 or (len(levels) == 2 and 0 not in levels):
+        named = ", ".join(f"{v:g}" for v in levels[:_NAMED].tolist())
+        more = f" and {len(levels) - _NAMED} more" if len(levels) > _NAMED else ""
+        raise Unreadable(
+            f"{path}: a mask with the levels {named}{more}: which are inside? Choose them with the "
+            f"mask level"
+        )
+    return values != 0
+
+
+def require_mask_level(level: MaskLevel) -> tuple[int, ...] | Literal["any"] | None:
+    """Check a mask level and bring it to one form: None, "any" or a tuple of int.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    """
+    if level is None or level == "any":
+        return level
+    values = (level,) if isinstance(level, int | float) else level
+    if (
+        isinstance(values, str)
+        or not isinstance(values, Sequence)
+        or not values
+        or not all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+    ):
+        raise TypeError(f"mask level must be one or more ints, or 'any', got {level!r}")
+    return tuple(values)

@@ -1,0 +1,35 @@
+"""What a reader of a file format is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from synthmed.io.image import Image
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How files of one format are known and read.
+
+    Attributes
+    ----------
+    name : str
+        Of the format, for messages.
+    suffixes : tuple of str
+        In lower case, with the dot: by them files are found in folders.
+    matches : callable
+        From a file's first bytes (512, or all if it has fewer) and its name in lower case, whether
+        it has this format.
+    read : callable
+        From the path of such a file, the image. It may raise anything; `read_image` names the file.
+    lossy : bool
+        Whether the format changes values: in a mask its low levels are traces of compression.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    matches: Callable[[bytes, str], bool]
+    read: Callable[[Path], Image]
+    lossy: bool = False

@@ -1,0 +1,90 @@
+"""Tensors in safetensors files, with JSON as metadata."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from synthmed_clip.files import write_bytes
+
+
+def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) -> None:
+    """Write tensors and JSON-ready data to a file that is either whole or as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        In a folder that is made where it is missing.
+    tensors : dict of Tensor
+        Of any dtype, shape and device.
+    data : dict
+        What JSON can hold, written as the file's metadata; its `format` says what the file is.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.safetensors"
+    ...     write_safetensors(path, {"x": torch.ones(2)}, {"format": "mine 1", "epochs": 3})
+    ...     tensors, data = read_safetensors(path, "mine 1")
+    >>> tensors["x"], data["epochs"]
+    (tensor([1., 1.]), 3)
+    """
+    tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    # One entry: the order of several is not fixed, and the same detector should be the same bytes.
+    entry = json.dumps(data | {"tensors": _tensors_digest(tensors)}, sort_keys=True)
+    write_bytes(Path(path), save(tensors, {"synthmed_clip": entry}))
+
+
+def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
+    """Read back what `write_safetensors` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+    kind : str
+        The `format` that its data must have.
+
+    Returns
+    -------
+    tensors : dict of Tensor
+        On the CPU.
+    data : dict
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, its tensors are not those that were written, or its data has another
+        `format` than `kind`.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            data = json.loads((file.metadata() or {}).get("synthmed_clip", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
+    found = data.get("format") if isinstance(data, dict) else None
+    if found != kind:
+        raise ValueError(f"{path} is no {kind!r} file; its format is {found!r}")
+    if data.pop("tensors", None) != _tensors_digest(tensors):
+        raise ValueError(f"{path} is damaged: its tensors are not those that were written")
+    return tensors, data
+
+
+def _tensors_digest(tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of names, dtypes, shapes and bytes."""
+    sha = sha256()
+    for name, tensor in sorted(tensors.items()):
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
