@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
-from synthmed_clip.data.images import ImageLike, collect, resize_map, square
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
+from synthmed_clip.data.images import ImageLike, collect, resize_map, square
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 FORMAT = "synthmed-clip detector 3"
@@ -201,7 +202,7 @@ class Detector:
         backbone: Backbone | None = None,
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
-        precision: str = "auto",
+        precision: Precision = "auto",
     ) -> Detector:
         """Read a saved detector, and its backbone; no code is run from the file.
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from synthmed_clip.backbone.device import Precision
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
@@ -35,7 +36,7 @@ def fit(
     backbone: str | Path | Backbone = CLIP,
     weights: str | Path | None = "openai",
     device: str | torch.device = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
     rng: RNG = None,
     start: Detector | None = None,
     validation: Sequence[Item] = (),
@@ -141,8 +142,7 @@ def fit(
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
     threshold = _threshold(method, made, support, rng)
-    precision = str(backbone.dtype).removeprefix("torch.")
-    provenance = Provenance(tuple(digest_array(pixels) for pixels in squares), precision)
+    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
     return Detector(method, made, backbone, threshold, provenance)
 
 
@@ -185,8 +185,7 @@ def pretrain(
     from synthmed_clip.methods.mediclip.pretrain import pretrain as teach
 
     made = teach(items, backbone, method, rng, workers=workers, progress=progress)
-    precision = str(backbone.dtype).removeprefix("torch.")
-    return Detector(made.method, made, backbone, 0.5, Provenance((), precision))
+    return Detector(made.method, made, backbone, 0.5, Provenance((), backbone.precision))
 
 
 def import_release(
@@ -197,7 +196,7 @@ def import_release(
     layers: tuple[int, ...] | None = None,
     threshold: float = 0.5,
     device: str | torch.device = "auto",
-    precision: str = "auto",
+    precision: Precision = "auto",
 ) -> Detector:
     """Read a checkpoint that the MediCLIP authors' code wrote.
 
@@ -233,8 +232,8 @@ def import_release(
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     made = restore_release(tensors, str(path), backbone, layers)
-    own = str(backbone.dtype).removeprefix("torch.")
-    return Detector(made.method, made, backbone, threshold, Provenance((), own))
+    provenance = Provenance((), backbone.precision)
+    return Detector(made.method, made, backbone, threshold, provenance)
 
 
 def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -16,13 +17,13 @@ from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 
-_FORMAT = "synthmed-clip features 1"
+_FORMAT = "synthmed-clip features 2"
 
 
 @dataclass(eq=False)
 class CachedBackbone(Backbone):
-    """A backbone that keeps the features of every batch in a folder, by the batch's content and all
-    that they depend on.
+    """A backbone that keeps the features of every batch in a folder, a file a layer, by the batch's
+    content and all that they depend on.
 
     Attributes
     ----------
@@ -36,18 +37,23 @@ class CachedBackbone(Backbone):
     def features(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """As `Backbone.features`; read back, bit for bit, where the same batch was seen before."""
         require_pixels(pixels, self.image_size)  # before its bytes become a key
-        key = sha256(
-            f"{self.fingerprint} {tuple(layers)} {tuple(pixels.shape)}".encode()
-            + pixels.cpu().contiguous().numpy().tobytes()
-        ).hexdigest()[:32]
-        path = self.folder / f"{key}.safetensors"
-        with suppress(FileNotFoundError, ValueError):  # what is damaged is found anew
+        batch = sha256(f"{self.fingerprint} {tuple(pixels.shape)}".encode())
+        batch.update(pixels.cpu().contiguous().numpy().tobytes())
+        paths = {n: self.folder / f"{batch.hexdigest()[:32]}-{n}.safetensors" for n in layers}
+        known = {layer: self._read(path) for layer, path in paths.items()}
+        missing = [layer for layer, feature in known.items() if feature is None]
+        found = super().features(pixels, missing) if missing else []
+        for layer, feature in zip(missing, found, strict=True):
+            known[layer] = feature
+            write_safetensors(paths[layer], {"feature": feature}, {"format": _FORMAT})
+        return [cast(Tensor, known[layer]) for layer in layers]
+
+    def _read(self, path: Path) -> Tensor | None:
+        """Read a layer's feature; None where it is not there, or is damaged."""
+        with suppress(FileNotFoundError, ValueError):
             tensors, _ = read_safetensors(path, _FORMAT)
-            return [tensors[str(layer)].to(self.device) for layer in layers]
-        found = super().features(pixels, layers)
-        tensors = {str(layer): feature for layer, feature in zip(layers, found, strict=True)}
-        write_safetensors(path, tensors, {"format": _FORMAT})
-        return found
+            return tensors["feature"].to(self.device)
+        return None
 
 
 def with_cache(backbone: Backbone, folder: Path) -> CachedBackbone:

@@ -99,6 +99,11 @@ class Backbone:
         return next(self.visual.parameters()).dtype
 
     @property
+    def precision(self) -> str:
+        """'float32' or 'bfloat16'."""
+        return str(self.dtype).removeprefix("torch.")
+
+    @property
     def fingerprint(self) -> str:
         """Of all that a result depends on: architecture, weights, input size, normalisation,
         precision, device.

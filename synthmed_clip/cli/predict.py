@@ -96,9 +96,10 @@ class Predict:
     ) -> None:
         from synthmed_clip.report.heatmaps import heat_map, overlay, save_picture
 
+        luma = io.grey(io.Image(image, channel_axis=None if image.ndim == 2 else -1)).array
         pictures = {
             "heatmaps": heat_map(anomaly_map, span),
-            "overlays": overlay(io.grey(image), anomaly_map, span),
+            "overlays": overlay(luma, anomaly_map, span),
         }
         for folder, picture in pictures.items():
             # The suffix stays: a.png and a.jpg may both be.

@@ -14,10 +14,10 @@ open_clip = pytest.importorskip("open_clip", reason="the detector needs the extr
 
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
+from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 
 from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
 from synthmed_clip.backbone.open_clip_internals import build, take_text_tower  # noqa: E402
-from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
 
 WORDS = (("healthy",), ("disease", "a lesion seen"))
