@@ -27,6 +27,17 @@ class OneOf(Generator):
         Masks alone, or anomalies and their compositions alone.
     weights : sequence of float, optional
         Their relative frequencies; equal by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste, OneOf, Sink, Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> recipe = OneOf(CutPaste(), Source(), weights=(0.9, 0.1))
+    >>> recipe(scan, rng=7).record["anomalies"]
+    ['CutPaste']
+    >>> Source() | Sink()
+    OneOf(Source(), Sink())
     """
 
     options: tuple[Any, ...] = ()
@@ -84,6 +95,17 @@ class Sequence(Generator):
     ----------
     *members : Generator
         Anomalies and their compositions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import GaussianIntensityChange, Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> recipe = Source() + GaussianIntensityChange()
+    >>> recipe
+    Sequence(Source(), GaussianIntensityChange())
+    >>> recipe(scan, rng=7).record["anomalies"]
+    ['Source', 'GaussianIntensityChange']
     """
 
     members: tuple[Any, ...] = ()
@@ -126,6 +148,14 @@ class Repeat(Generator):
         The numbers to draw from.
     weights : sequence of float, optional
         Their relative frequencies; equal by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste, Repeat
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> Repeat(CutPaste(), times=(3,))(scan, rng=7).record["anomalies"]
+    ['CutPaste', 'CutPaste', 'CutPaste']
     """
 
     member: Generator

@@ -60,6 +60,21 @@ class Generator(abc.ABC):
     applies in another: `run` draws parameters and applies them, `apply` applies parameters drawn
     before. What both return is for a mask its `synthmed.scene.Region`, for everything else an
     `Outcome`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import synthmed
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> generator = synthmed.EllipseMask(box=(0.1, 0.3))
+    >>> generator
+    EllipseMask(box=(0.1, 0.3))
+    >>> generator.to_dict()["box"]
+    [0.1, 0.3]
+    >>> synthmed.from_dict(generator.to_dict()) == generator
+    True
+    >>> generator(scan, rng=7).mask.shape
+    (64, 64)
     """
 
     is_mask: ClassVar[bool] = False
@@ -220,6 +235,12 @@ class Generator(abc.ABC):
 def from_dict(data: Mapping[str, Any]) -> Generator:
     """The generator that a dictionary made by `Generator.to_dict` describes; see
     `Generator.from_dict`.
+
+    Examples
+    --------
+    >>> from synthmed import from_dict
+    >>> from_dict({"type": "Source", "mask": {"type": "EllipseMask", "box": [0.1, 0.2]}})
+    Source(mask=EllipseMask(box=(0.1, 0.2)))
     """
     return Generator.from_dict(data)
 

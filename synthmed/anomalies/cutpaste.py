@@ -48,6 +48,19 @@ class CutPaste(Anomaly):
     References
     ----------
     Zhang et al., "MediCLIP", MICCAI 2024, section 2.2; Perez et al., "Poisson image editing", 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = CutPaste(blend="mixed")(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['CutPaste']
     """
 
     mask: Generator = PerlinMask()

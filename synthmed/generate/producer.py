@@ -29,6 +29,13 @@ class Item:
         of skipped inputs.
     files : dict of str to bytes
         By path relative to the output folder.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Producer, Settings, make_plan
+    >>> item = Producer(make_plan(["sample:retina"], Settings())).item(0)
+    >>> item.line["files"]
+    {'image': 'images/000000.png', 'mask': 'masks/000000.png'}
     """
 
     line: dict[str, Any]
@@ -176,6 +183,19 @@ def write_items(producer: Producer, out: Path, indices: Iterable[int]) -> list[s
     ------
     OSError
         If a file cannot be written; what is there is whole.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Producer, Settings, make_plan, write_items
+    >>> producer = Producer(make_plan(["sample:retina"], Settings()))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lines = write_items(producer, Path(folder), range(2))
+    ...     sorted(p.name for p in (Path(folder) / "images").iterdir())
+    ['000000.png', '000001.png']
+    >>> len(lines)
+    2
     """
     lines = []
     for item in map(producer.item, indices):

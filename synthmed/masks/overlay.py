@@ -66,6 +66,15 @@ class UnionMask(_Overlay):
         Two or more.
     roi_overlap : float
         Least share of the union that lies in the region of interest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import EllipseMask, PerlinMask, UnionMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = UnionMask(EllipseMask(), PerlinMask())(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:
@@ -83,6 +92,15 @@ class IntersectionMask(_Overlay):
         Two or more.
     roi_overlap : float
         Least share of the intersection that lies in the region of interest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import EllipseMask, IntersectionMask, PerlinMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = IntersectionMask(EllipseMask(), PerlinMask())(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:

@@ -37,6 +37,13 @@ class Report:
         For each invariant's name, on how many calls it was judged.
     not_applied : dict
         For each invariant that was never judged, why.
+
+    Examples
+    --------
+    >>> from synthmed import EllipseMask
+    >>> from synthmed.testing import check_anomaly
+    >>> check_anomaly(EllipseMask(), examples=5).calls
+    5
     """
 
     calls: int = 0
@@ -83,6 +90,14 @@ def check_anomaly(
     Fault
         If an invariant does not hold: an AssertionError that tells the smallest call found and the
         code to repeat it.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import check_anomaly
+    >>> report = check_anomaly(CutPaste(), examples=5)
+    >>> report.calls
+    5
     """
     if not isinstance(generator, Generator):
         raise TypeError(
@@ -137,6 +152,13 @@ def check_augmentation(
     ------
     Fault
         As `check_anomaly` does.
+
+    Examples
+    --------
+    >>> from synthmed.testing import check_augmentation
+    >>> report = check_augmentation(lambda image, rng: rng.permutation(image), examples=5)
+    >>> report.calls
+    5
     """
     if not callable(function):
         raise TypeError(f"function must be callable as f(image, rng), got {function!r}")
