@@ -81,7 +81,7 @@ def read_recipe(name: str) -> Generator:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from synthmed import read_recipe
+        >>> from synthmed import read_recipe
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "recipe.json"
     ...     _ = path.write_text('{"type": "CutPaste", "blend": "mixed"}')

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed.generator import Generator, Outcome, Parameters, nothing
+from synthmed.generator import Generator, Outcome, Parameters, nothing, region_of
 from synthmed.sample import NothingToSee
 from synthmed.scene import Region, Scene
 
@@ -85,7 +85,8 @@ class Anomaly(Generator):
         if scene.is_constant:
             raise NothingToSee(f"{name} has nothing to show on a constant image")
         for _ in range(_TRIES):
-            where, region = self.mask.run(rng, scene)
+            where, placed = self.mask.run(rng, scene)
+            region = region_of(placed)
             what = self.draw(rng, scene, region)
             outcome = self._outcome(what, scene, region)
             # The label may be a part of the mask that was placed.
@@ -98,7 +99,8 @@ class Anomaly(Generator):
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply drawn parameters."""
-        outcome = self._outcome(parameters, scene, self.mask.apply(parameters["mask"], scene))
+        region = region_of(self.mask.apply(parameters["mask"], scene))
+        outcome = self._outcome(parameters, scene, region)
         if outcome is None:
             raise NothingToSee(
                 f"these parameters of {type(self).__name__} change nothing visibly in this image"

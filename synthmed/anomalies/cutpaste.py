@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -64,12 +64,12 @@ class CutPaste(Anomaly):
     """
 
     mask: Generator = PerlinMask()
-    blend: str = "poisson"
+    blend: Literal["poisson", "mixed", "direct"] = "poisson"
     rotation: tuple[float, float] = (-45.0, 45.0)
     scale: float = 0.1
     source_share: float = 0.8
     order: int = 1
-    label: str = "mask"
+    label: Literal["mask", "changed"] = "mask"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

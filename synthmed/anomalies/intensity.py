@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -59,7 +60,7 @@ class GaussianIntensityChange(Anomaly):
     sigmas: tuple[float, ...] = (4.0, 7.0)
     gamma: tuple[float, float] = (0.4, 0.6)
     softness: tuple[float, float] = (1.0, 4.0)
-    texture: str = "box"
+    texture: Literal["box", "image"] = "box"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

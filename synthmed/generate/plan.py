@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthmed.generate.layouts import LAYOUTS
-from synthmed.generate.prepare import prepare, roi_digest
+from synthmed.generate.prepare import Form, prepare, roi_digest
 from synthmed.generate.settings import Settings
 from synthmed.generator import from_dict
 from synthmed.io import Input, Unreadable, find_inputs
@@ -29,7 +29,7 @@ class Examined:
     name: str
     sha256: str
     roi_sha256: str | None = None
-    form: tuple[Any, ...] = ()
+    form: Form | None = None
     problem: str | None = None
 
 

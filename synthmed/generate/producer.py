@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from synthmed.generate.layouts import GOOD, LAYOUTS
 from synthmed.generate.plan import Plan
-from synthmed.generate.prepare import Cache
+from synthmed.generate.prepare import Cache, Form
 from synthmed.io import Image, encode, suffix_for, write_atomically
 from synthmed.sample import NothingToSee, Sample
 
@@ -90,7 +90,7 @@ class Producer:
         self._train = set(plan.train_inputs())
         self._sampled = [k for k in range(len(plan.inputs)) if k not in self._train]
         self._originals = len(plan.inputs) if self._layout.has_originals else 0
-        self._alike: dict[tuple[Any, ...], list[int]] = {}
+        self._alike: dict[Form | None, list[int]] = {}
         self._position: dict[int, int] = {}
         for k in self._sampled:
             group = self._alike.setdefault(plan.examined[k].form, [])

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed.generator import Generator, Parameters
+from synthmed.generator import Generator, Parameters, region_of
 from synthmed.masks.base import Mask, Shape
 from synthmed.scene import Scene
 
 
 @dataclass(frozen=True, repr=False, init=False)
 class _Overlay(Mask):
-    masks: tuple[Any, ...] = ()
+    masks: tuple[Generator, ...] = ()
     roi_overlap: float = 0.5
 
     def __init__(self, *masks: Generator, roi_overlap: float = 0.5) -> None:
@@ -43,7 +43,8 @@ class _Overlay(Mask):
     def _middles(self, parameters: Parameters, scene: Scene) -> NDArray[np.bool_]:
         """The shapes on one box, middle over middle, along a new first axis."""
         drawn = [
-            m.apply(p, scene).inside for m, p in zip(self.masks, parameters["masks"], strict=True)
+            region_of(m.apply(p, scene)).inside
+            for m, p in zip(self.masks, parameters["masks"], strict=True)
         ]
         sides = np.max([s.shape for s in drawn], axis=0)
         layers = np.zeros((len(drawn), *sides), bool)

@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee
@@ -58,7 +58,7 @@ def check_anomaly(
     invariants: Iterable[str | Invariant] | None = None,
     without: Iterable[str | Invariant] = (),
     examples: int | None = None,
-    images: SearchStrategy[Any] | None = None,
+    images: SearchStrategy[NDArray[Any]] | None = None,
     dtype: DTypeLike | list[DTypeLike] | None = None,
     side: tuple[int, int] = (5, 40),
     dimensions: int | tuple[int, ...] = (2, 3),
@@ -112,7 +112,7 @@ def check_anomaly(
 def check_augmentation(
     function: Callable[..., Any],
     *,
-    images: SearchStrategy[Any] | None = None,
+    images: SearchStrategy[NDArray[Any]] | None = None,
     invariants: Iterable[str | Invariant] | None = None,
     without: Iterable[str | Invariant] = (),
     examples: int | None = None,
@@ -176,7 +176,7 @@ def check_augmentation(
     return _check(trials, _chosen(invariants, without, usual), invariants is not None, examples, [])
 
 
-def _telling(generator: Generator, images: SearchStrategy[Any] | None) -> list[Trial]:
+def _telling(generator: Generator, images: SearchStrategy[NDArray[Any]] | None) -> list[Trial]:
     """A call on which many seeds tell much, where no images of a certain kind are asked for."""
     return [Trial(generator, phantom("smooth", (24, 40), "float64"))] if images is None else []
 

@@ -223,9 +223,9 @@ def _box(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
 
 def _line(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     inside = np.zeros(shape, bool)
-    place: list[Any] = [int(rng.integers(n)) for n in shape]
-    place[int(rng.integers(len(shape)))] = slice(None)
-    inside[tuple(place)] = True
+    index: list[int | slice] = [int(rng.integers(n)) for n in shape]
+    index[int(rng.integers(len(shape)))] = slice(None)
+    inside[tuple(index)] = True
     return inside
 
 

@@ -24,6 +24,7 @@ from synthmed.anomalies import (
 )
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
+from synthmed.generator import RNG, Generator
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
 from synthmed.presets import PRESETS, preset
 from synthmed.testing.phantoms import CONTENTS, LAYOUTS, MASK_KINDS, phantom, phantom_mask
@@ -167,7 +168,7 @@ def rois(
     return _regions(shape, ["everywhere", *(kind for kind in MASK_KINDS if kind != "everywhere")])
 
 
-def rngs() -> SearchStrategy[Any]:
+def rngs() -> SearchStrategy[RNG]:
     """All that may be given as `rng` and can be repeated: ints, SeedSequences, BitGenerators,
     Generators.
 
@@ -191,7 +192,7 @@ def rngs() -> SearchStrategy[Any]:
     )
 
 
-def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
+def mask_generators(depth: int = 1) -> SearchStrategy[Generator]:
     """Masks with parameters drawn; `depth` overlays, or choices, deep.
 
     Examples
@@ -239,7 +240,7 @@ def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
     )
 
 
-def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
+def anomalies(mask: SearchStrategy[Generator] | None = None) -> SearchStrategy[Generator]:
     """Single anomalies with parameters drawn, on any mask.
 
     Examples
@@ -279,7 +280,7 @@ def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
     return st.one_of(st.builds(SmoothIntensityChange), smooth, textured, cut, *radial)
 
 
-def recipes() -> SearchStrategy[Any]:
+def recipes() -> SearchStrategy[Generator]:
     """Anomalies and compositions of them: presets, one of several, several in order, one several
     times.
 
