@@ -31,7 +31,7 @@ def heat_map(anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)) -> NDArra
     [[[0, 0, 4], [252, 255, 164]]]
     """
     coloured = cv2.applyColorMap(levels_of(anomaly_map, span), cv2.COLORMAP_INFERNO)
-    return cv2.cvtColor(coloured, cv2.COLOR_BGR2RGB)
+    return np.ascontiguousarray(coloured[..., ::-1])
 
 
 def overlay(

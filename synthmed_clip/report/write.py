@@ -8,6 +8,8 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
+
 from synthmed_clip.data.layouts import Dataset
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.evaluate import Evaluation
@@ -15,7 +17,7 @@ from synthmed_clip.files import write_text
 from synthmed_clip.methods.base import Scores
 from synthmed_clip.report.data import report_data
 
-_SCRIPTS = ("plots.js", "gallery.js", "script.js")
+_SCRIPTS = ("scale.js", "plots.js", "gallery.js", "script.js")
 
 
 def write_report(
@@ -42,7 +44,8 @@ def write_report(
     Raises
     ------
     ValueError
-        If evaluation and scores are not of as many images as the data set tests with.
+        If evaluation and scores are not of as many images as the data set tests with, a score is
+        not finite, or a map holds NaN.
     """
     counts = len(dataset.test), len(evaluation.scores), len(scores.maps)
     if len(set(counts)) > 1:
@@ -50,11 +53,18 @@ def write_report(
             f"{counts[0]} test images, but {counts[1]} scores and {counts[2]} maps: they must "
             f"belong together"
         )
-    page = _page(report_data(detector, dataset, evaluation, scores.maps.numpy()), str(evaluation))
+    maps = scores.maps.numpy()
+    for item, score, found in zip(dataset.test, evaluation.scores, maps, strict=True):
+        if not np.isfinite(score) or np.isnan(found).any():
+            raise ValueError(
+                f"scores must be finite, and maps without NaN; those of {item.image} are not "
+                f"(score {score})"
+            )
+    page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
     write_text(Path(path), page)
 
 
-def _page(data: dict, summary: str) -> str:
+def _page(data: dict[str, object], summary: str) -> str:
     """Put style, scripts and data into the template, in one pass: what is put in is not searched
     again.
     """

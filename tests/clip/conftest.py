@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -135,21 +135,25 @@ def scans(folder, normals, nasty, tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture(scope="session")
-def parts(scans, backbone):
-    """Detector, data set, evaluation and maps; the threshold is in the midst of the scores."""
+@pytest.fixture(scope="session", params=["bounded", "unbounded"])
+def parts(request, scans, backbone):
+    """Detector, data set, evaluation and scores; the threshold is in the midst of the scores.
+
+    Once for each kind of scores: MediCLIP's, from 0 to 1, and those of a join.
+    """
     import synthmed_clip
+    from synthmed_clip import Joined, MediCLIP, NearestPatch
     from synthmed_clip.data.layouts import read_dataset
-    from synthmed_clip.evaluation.evaluate import evaluate_maps
+    from synthmed_clip.evaluation.evaluate import evaluate_scores
 
     dataset = read_dataset(scans)
-    fitted = synthmed_clip.fit(
-        list(dataset.train), backbone=backbone, layers=(2, 4), epochs=2, rng=0, progress=False
-    )
-    maps = fitted.maps([item.image for item in dataset.test])
-    scores = maps.max((1, 2))
-    detector = replace(fitted, threshold=float(np.median(scores)))
-    return detector, dataset, evaluate_maps(maps, scores, dataset.test, detector.threshold), maps
+    method = MediCLIP(layers=(2, 4), epochs=2)
+    if request.param == "unbounded":
+        method = Joined((method, NearestPatch()))
+    fitted = synthmed_clip.fit(dataset.train, method, backbone=backbone, rng=0, progress=False)
+    scores = fitted.score([item.image for item in dataset.test])
+    detector = replace(fitted, threshold=float(np.median(scores.scores.numpy())))
+    return detector, dataset, evaluate_scores(scores, dataset.test, detector.threshold), scores
 
 
 @pytest.fixture(scope="session")
@@ -160,3 +164,49 @@ def page(parts, tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("report") / "new" / "page.html"
     write_report(path, *parts)
     return path
+
+
+@pytest.fixture
+def brightness(scans, backbone, monkeypatch):
+    """A detector of a method of the user's own: unbounded scores, no maps."""
+    import torch
+
+    import synthmed_clip
+    from synthmed_clip import Fitted, Method, Scores
+    from synthmed_clip.data.layouts import read_dataset
+
+    monkeypatch.setattr(Method, "known", dict(Method.known))  # the class is forgotten afterwards
+
+    @dataclass(frozen=True)
+    class Brightness(Method):
+        """Mean grey level."""
+
+        gain: float = 1.0
+
+        def fit(self, support, backbone, rng=None):
+            """Nothing to fit."""
+            return FittedBrightness(self)
+
+        @classmethod
+        def restore(cls, state, backbone):
+            """Of the method alone."""
+            return FittedBrightness(cls.from_dict(state["method"]))
+
+    @dataclass(frozen=True, eq=False)
+    class FittedBrightness(Fitted):
+        method: Brightness
+
+        def score(self, pixels):
+            """Without maps."""
+            return Scores(self.method.gain * pixels.mean((1, 2, 3)), torch.empty(len(pixels), 0, 0))
+
+        def state(self):
+            """Of the method alone."""
+            return {"method": self.method.to_dict()}
+
+        def score_left_out(self, support):
+            """Nothing was learnt from them."""
+            return self.score(support)
+
+    train = read_dataset(scans).train
+    return synthmed_clip.fit(train, Brightness(gain=-2), backbone=backbone)

@@ -6,7 +6,7 @@ import errno
 import json
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,12 +16,18 @@ import pytest
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
+import torch
 from PIL import Image
 
-from synthmed_clip.data.layouts import Item
+import synthmed
+import synthmed_clip
+from synthmed_clip import MediCLIP, NearestPatch, Scores, ZeroShot
+from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.evaluation.curves import curves
+from synthmed_clip.evaluation.evaluate import evaluate_scores
 from synthmed_clip.evaluation.metrics import image_metrics
-from synthmed_clip.report.data import _kinds, _outline
+from synthmed_clip.report.data import kinds_of
+from synthmed_clip.report.images import outline
 from synthmed_clip.report.write import write_report
 
 
@@ -75,14 +81,14 @@ def test_names_cannot_break_the_page(page, parts, nasty):
 
 
 def test_a_name_that_is_not_unicode(parts, scans, tmp_path):
-    detector, dataset, evaluation, maps = parts
+    detector, dataset, evaluation, scores = parts
     odd = scans.parent / "\udcff.png"  # the byte 0xFF
     try:
         shutil.copy(dataset.test[0].image, odd)
     except OSError:
         pytest.skip("this file system wants names to be Unicode")
     test = (replace(dataset.test[0], image=odd), *dataset.test[1:])
-    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
+    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, scores)
     assert embedded(tmp_path / "page.html")["images"][0]["name"].endswith("\udcff.png")
 
 
@@ -101,14 +107,19 @@ def test_the_data_is_that_of_the_evaluation(page, parts):
     )
     facts = dict(row for rows in shown["facts"].values() for row in rows)
     assert facts["SHA-256 of weights"] == detector.backbone.digest
-    assert facts["Seed (entropy)"] == ", ".join(map(str, detector.settings.entropy))
+    assert facts["Seed (entropy)"] == ", ".join(map(str, detector.fitted.history.entropy))
+    assert facts["Epochs"] == "2" and facts["Precision"] == (
+        "fitted in float32, evaluated in float32"
+    )
+    assert shown["scale"] == {"mediclip": "log-odds", "joined": "linear"}[detector.method.name]
+    assert shown["map_range"] == list(detector.fitted.map_range)
     assert len(shown["log"]) == 2 and shown["counts"]["train"] == 3
     outlined = [bool(row["outline"]) for row in shown["images"]]
     assert outlined == [item.mask is not None for item in dataset.test]
 
 
 def test_support_images_are_found_by_digest(page, parts, tmp_path):
-    detector, dataset, evaluation, maps = parts
+    detector, dataset, evaluation, scores = parts
     assert [image["name"] for image in embedded(page)["support"]["images"]] == [
         "t0.png",
         "t1.png",
@@ -116,28 +127,27 @@ def test_support_images_are_found_by_digest(page, parts, tmp_path):
     ]
     assert not embedded(page)["warnings"]
 
-    def written(settings, **changes):
+    def written(support, **changes):
+        origin = replace(detector.provenance, support=support)
+        changed = replace(detector, provenance=origin)
         write_report(
-            tmp_path / "page.html",
-            replace(detector, settings=settings),
-            replace(dataset, **changes),
-            evaluation,
-            maps,
+            tmp_path / "page.html", changed, replace(dataset, **changes), evaluation, scores
         )
         return embedded(tmp_path / "page.html")
 
-    shown = written(detector.settings, train=dataset.train[:1])["support"]
+    support = detector.provenance.support
+    shown = written(support, train=dataset.train[:1])["support"]
     assert len(shown["images"]) == 1 and "fitted on 3; 2 of them are not among" in shown["note"]
-    assert "does not say" in written(replace(detector.settings, support=()))["support"]["note"]
+    assert "does not say" in written(())["support"]["note"]
 
 
 def test_support_among_the_test_images_is_a_grave_warning(parts, tmp_path):
-    detector, dataset, evaluation, maps = parts
+    detector, dataset, evaluation, scores = parts
     test = tuple(
         replace(item, image=dataset.train[0]) if i < 2 else item
         for i, item in enumerate(dataset.test)
     )
-    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
+    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, scores)
     leak, twins = embedded(tmp_path / "page.html")["warnings"]
     assert (
         leak["grave"]
@@ -147,12 +157,12 @@ def test_support_among_the_test_images_is_a_grave_warning(parts, tmp_path):
     assert not twins["grave"] and twins["names"] == ["train/good/t0.png = train/good/t0.png"]
 
 
-def test_near_copies_of_training_images_are_told(parts, tmp_path):
-    detector, dataset, evaluation, maps = parts
+def test_near_copies_of_training_images_are_named(parts, tmp_path):
+    detector, dataset, evaluation, scores = parts
     with Image.open(dataset.train[0]) as image:
         image.point(lambda level: level * 0.8).save(tmp_path / "darker.png")
     test = (replace(dataset.test[0], image=tmp_path / "darker.png"), *dataset.test[1:])
-    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, maps)
+    write_report(tmp_path / "page.html", detector, replace(dataset, test=test), evaluation, scores)
     (near,) = embedded(tmp_path / "page.html")["warnings"]
     assert (
         "nearly repeat" in near["title"]
@@ -177,9 +187,117 @@ def test_nothing_half_written(parts, tmp_path, monkeypatch):
 
 
 def test_what_does_not_belong_together_is_refused(parts, tmp_path):
-    detector, dataset, evaluation, maps = parts
+    detector, dataset, evaluation, scores = parts
+    fewer = Scores(scores.scores[1:], scores.maps[1:])
     with pytest.raises(ValueError, match="12 test images, but 12 scores and 11 maps"):
-        write_report(tmp_path / "page.html", detector, dataset, evaluation, maps[1:])
+        write_report(tmp_path / "page.html", detector, dataset, evaluation, fewer)
+
+
+def test_what_cannot_be_drawn_is_refused(parts, tmp_path):
+    detector, dataset, evaluation, scores = parts
+    maps = scores.maps.clone()
+    maps[3, 2, 1] = torch.nan
+    with pytest.raises(ValueError, match=dataset.test[3].image.name):
+        write_report(
+            tmp_path / "page.html", detector, dataset, evaluation, Scores(scores.scores, maps)
+        )
+    endless = replace(evaluation, scores=(*evaluation.scores[:-1], np.inf))
+    with pytest.raises(ValueError, match=r"scores must be finite.*score inf"):
+        write_report(tmp_path / "page.html", detector, dataset, endless, scores)
+    assert not (tmp_path / "page.html").exists()
+
+
+# ---- any method
+
+
+def test_facts_are_the_fields_of_the_method(page, parts):
+    detector, shown = parts[0], embedded(page)
+    assert detector.method.name in shown["detector"]
+    assert dict(shown["facts"]["Method"])["Name"] == detector.method.name
+    parts_of = getattr(detector.method, "parts", (detector.method,))
+    for index, part in enumerate(parts_of, 1):
+        title = "Method" if len(parts_of) == 1 else f"parts {index}: {part.name}"
+        rows = dict(shown["facts"][title])
+        assert set(rows) - {"Name"} == {field.name for field in fields(part)}
+    taught = dict(shown["facts"]["Method" if len(parts_of) == 1 else "parts 1: mediclip"])
+    assert taught["layers"] == "2, 4" and taught["lr"] == "0.001" and taught["adapters"] == "yes"
+    assert taught["normal_words"] == "normal, healthy"
+    assert taught["recipe"] == "OneOf, in full below"
+    (recipe,) = shown["recipes"]
+    assert synthmed.from_dict(json.loads(recipe)) == synthmed.preset("paper")
+
+
+def test_the_epoch_that_was_kept_is_named(parts, tmp_path):
+    detector, dataset, evaluation, scores = parts
+    taught = getattr(detector.fitted, "members", (detector.fitted,))
+    log = tuple(
+        replace(e, validation=v) for e, v in zip(taught[0].history.log, (0.75, 0.5), strict=True)
+    )
+    history = replace(taught[0].history, log=log, validation="digest", start="another's")
+    fitted = replace(taught[0], history=history)
+    if len(taught) > 1:
+        fitted = replace(detector.fitted, members=(fitted, *taught[1:]))
+    changed = replace(detector, fitted=fitted)
+    write_report(tmp_path / "page.html", changed, dataset, evaluation, scores)
+    rows = dict(embedded(tmp_path / "page.html")["facts"]["Fit and evaluation"])
+    assert rows["Epochs"] == "2; epoch 1 was kept, Image-AUROC 0.7500 on the validation set"
+    assert rows["Began with (SHA-256)"] == "another's"
+
+
+def shown_of(detector, dataset, path):
+    scores = detector.score([item.image for item in dataset.test])
+    evaluation = evaluate_scores(scores, dataset.test, detector.threshold, resamples=20)
+    write_report(path, detector, dataset, evaluation, scores)
+    return embedded(path)
+
+
+def test_an_imported_detector_says_so(scans, backbone, tmp_path):
+    dataset = read_dataset(scans)
+    taught = synthmed_clip.fit(
+        dataset.train, MediCLIP(epochs=1), backbone=backbone, rng=0, progress=False
+    )
+    nowhere = replace(taught.provenance, support=())
+    imported = replace(
+        taught, fitted=replace(taught.fitted, history=None), provenance=nowhere, threshold=0.5
+    )
+    shown = shown_of(imported, dataset, tmp_path / "page.html")
+    rows = dict(shown["facts"]["Fit and evaluation"])
+    assert rows["Fit"] == "imported from a checkpoint" and not {"Epochs", "Seed (entropy)"} & set(
+        rows
+    )
+    assert rows["Precision"] == "evaluated in float32" and shown["log"] == []
+    assert "was imported from a checkpoint" in shown["calibration"]
+
+
+def test_methods_that_learn_nothing(scans, backbone, tmp_path):
+    dataset = read_dataset(scans)
+    nearest = synthmed_clip.fit(dataset.train, NearestPatch(pool=0.1), backbone=backbone)
+    shown = shown_of(nearest, dataset, tmp_path / "nearest.html")
+    assert dict(shown["facts"]["Method"]) == {
+        "Name": "nearest-patch",
+        "layers": "3",
+        "pool": "0.1",
+    }
+    rows = dict(shown["facts"]["Fit and evaluation"])
+    assert not {"Fit", "Epochs", "Seed (entropy)"} & set(rows)
+    assert not shown["recipes"] and not shown["log"] and len(shown["support"]["images"]) == 3
+    assert "largest score of its support images" in shown["calibration"]
+
+    blind = synthmed_clip.fit([], ZeroShot(), backbone=backbone)
+    shown = shown_of(blind, dataset, tmp_path / "blind.html")
+    assert "fitted on no images" in shown["support"]["note"]
+    assert "threshold is not calibrated" in shown["calibration"]
+    assert "Fit" not in dict(shown["facts"]["Fit and evaluation"])
+
+
+def test_a_method_of_ones_own_without_maps(brightness, scans, tmp_path):
+    dataset = read_dataset(scans)
+    shown = shown_of(brightness, dataset, tmp_path / "page.html")
+    assert shown["map_side"] == 0 and {row["map"] for row in shown["images"]} == {""}
+    assert shown["scale"] == "linear" and not shown["metrics"]["Pixel"]
+    outlined = [bool(row["outline"]) for row in shown["images"]]
+    assert outlined == [item.mask is not None for item in dataset.test] and any(outlined)
+    assert dict(shown["facts"]["Method"])["gain"] == "-2.0"
 
 
 def test_areas_of_the_curves_are_the_metrics():
@@ -204,24 +322,21 @@ def test_areas_of_the_curves_are_the_metrics():
 def test_an_outline_goes_around_the_mask():
     mask = np.zeros((20, 20), bool)
     mask[4:9, 3:13] = True
-    assert sorted(re.findall(r"[\d.]+ [\d.]+", _outline(mask))) == [
+    assert sorted(re.findall(r"[\d.]+ [\d.]+", outline(mask))) == [
         "12.5 4.5",
         "12.5 8.5",
         "3.5 4.5",
         "3.5 8.5",
     ]
     mask[6, 7] = False
-    assert _outline(mask).count("Z") == 2  # the hole, too
-    assert _outline(np.zeros((5, 5), bool)) == ""
+    assert outline(mask).count("Z") == 2  # the hole, too
+    assert outline(np.zeros((5, 5), bool)) == ""
 
 
-def test_classes_that_share_a_name_are_told_apart():
+def test_classes_that_share_a_name_stay_two():
     items = (
         Item(Path("a"), False, None, "brain"),
         Item(Path("b"), True, None, "brain"),
         Item(Path("c"), True),
     )
-    assert _kinds(items) == ["brain, normal", "brain, abnormal", "abnormal"]
-
-
-# ---- in a browser
+    assert kinds_of(items) == ["brain, normal", "brain, abnormal", "abnormal"]

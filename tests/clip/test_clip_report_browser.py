@@ -11,6 +11,10 @@ import pytest
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
+from synthmed_clip.data.layouts import read_dataset
+from synthmed_clip.evaluation.evaluate import evaluate_scores
+from synthmed_clip.report.write import write_report
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -83,24 +87,24 @@ class Screen:
         return tuple(int(self(f"#{name}").text) for name in ("tp", "fn", "fp", "tn"))
 
 
+def errors(browser):
+    return [e for e in browser.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+
+
 @pytest.fixture
 def screen(browser, page):
     yield Screen(browser, page)
-    assert [
-        entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")
-    ] == []
+    assert errors(browser) == []
 
 
 def truth(parts):
     dataset, evaluation = parts[1:3]
-    return np.array([item.abnormal for item in dataset.test]), np.array(
-        evaluation.scores, np.float32
-    )
+    return np.array([item.abnormal for item in dataset.test]), np.array(evaluation.scores)
 
 
 def matrix_at(parts, threshold):
     abnormal, scores = truth(parts)
-    flagged = scores > np.float32(threshold)
+    flagged = scores > threshold
     return tuple(
         int((chosen & kind).sum())
         for kind in (abnormal, ~abnormal)
@@ -131,7 +135,7 @@ def test_browser_slider_moves_the_threshold(screen, parts):
     assert screen.matrix() == matrix_at(parts, parts[0].threshold)
     levels = np.unique(scores)
     for place in (0, 3, len(levels) - 2, len(levels)):
-        threshold = levels[place - 1] if place else 0
+        threshold = levels[place - 1] if place else -np.inf
         screen.choose("#slider", place)
         tp, fn, fp, tn = matrix_at(parts, threshold)
         assert screen.matrix() == (tp, fn, fp, tn)
@@ -147,10 +151,66 @@ def test_browser_slider_moves_the_threshold(screen, parts):
     )
     screen.run("arguments[0].focus()", screen("#slider"))
     screen.keys("\ue014")  # arrow right: the next score
-    above = levels[levels > np.float32(parts[0].threshold)][0]
+    above = levels[levels > parts[0].threshold][0]
     assert screen.matrix() == matrix_at(parts, above)
-    screen.choose("#value", "0.25")
-    assert screen.matrix() == matrix_at(parts, 0.25)
+    just_below = float(np.nextafter(above, -np.inf))  # no float32: scores must not be rounded
+    for threshold in (0.25, just_below, -3.0, 1e6):
+        screen.choose("#value", repr(threshold))
+        assert screen.matrix() == matrix_at(parts, threshold)
+    assert screen.run("return state.threshold") == 1e6
+
+
+def test_browser_scale_and_legend_are_those_of_the_scores(screen, parts):
+    bounded, scores = parts[0].method.name == "mediclip", truth(parts)[1]
+    assert screen.texts("#scale") == ["log-odds" if bounded else "linear"]
+    low, high = screen.texts("#map-low")[0], screen.texts("#map-high")[0]
+    assert (low, high) == ("map 0", "1" if bounded else "10")
+    ticks = [float(tick) for tick in screen.texts("#histogram .tick")]
+    assert len(ticks) >= 3 and ticks == sorted(ticks)
+    margin = 0.1 * np.ptp(scores)
+    assert scores.min() - margin <= ticks[0] and ticks[-1] <= scores.max() + margin
+    shown = screen.texts("#cards .score")
+    assert sorted(map(float, shown)) == pytest.approx(sorted(scores), rel=0.01)
+    assert len(set(shown)) == len(set(scores))
+
+
+def test_browser_linear_ticks_are_round(screen):
+    found = screen.run(
+        "return [[0, 1, 5], [-3.2, 7.9, 10], [1e-5, 4.2e-5, 6], [-0.3, 0.3, 4], [995, 1007, 6]]"
+        ".map(([low, high, most]) => roundTicks(low, high, most))"
+    )
+    assert found == [
+        [0, 0.2, 0.4, 0.6, 0.8, 1],
+        [-2, 0, 2, 4, 6],
+        [1e-5, 2e-5, 3e-5, 4e-5],
+        [-0.2, 0, 0.2],
+        [996, 998, 1000, 1002, 1004, 1006],
+    ]
+
+
+def test_browser_a_method_without_maps_or_log(browser, brightness, scans, tmp_path):
+    dataset = read_dataset(scans)
+    scores = brightness.score([item.image for item in dataset.test])
+    evaluation = evaluate_scores(scores, dataset.test, brightness.threshold, resamples=20)
+    write_report(tmp_path / "page.html", brightness, dataset, evaluation, scores)
+    screen = Screen(browser, tmp_path / "page.html")
+    screen.until("[...document.images].every((image) => image.complete && image.naturalWidth)")
+    assert len(screen.texts("#cards img")) == 12 and not screen.texts("#cards canvas")
+    for hidden in (".legend", ".opacity", "#losses"):
+        assert not screen(hidden).is_displayed()
+    assert screen("#gallery .outlines").is_displayed() and screen.texts("#recipes details") == []
+    assert "gives no maps" in screen("#pixel-note").text
+    assert (
+        f"{sum(item.mask is not None for item in dataset.test)} of 6" in screen("#data-facts").text
+    )
+    assert screen.matrix() == matrix_at((brightness, dataset, evaluation), brightness.threshold)
+    assert brightness.threshold < 0  # a scale that begins at 0 would not show it
+    screen.choose("#slider", 0)
+    assert screen.matrix() == (6, 0, 6, 0)
+    outlined = screen("#cards .outline").find_element("xpath", "./ancestor::button")
+    outlined.click()
+    assert len(screen.texts("#viewer .picture")) == 2
+    assert errors(browser) == []
 
 
 def test_browser_prevalence_changes_predictive_values(screen, parts):
@@ -166,7 +226,7 @@ def test_browser_prevalence_changes_predictive_values(screen, parts):
 def test_browser_sorts_and_filters(screen, parts):
     abnormal, scores = truth(parts)
     names = np.array([item.image.name for item in parts[1].test])
-    flagged = scores > np.float32(parts[0].threshold)
+    flagged = scores > parts[0].threshold
 
     def shown():
         return [names.tolist().index(name) for name in screen.texts("#cards .name")]

@@ -3,16 +3,18 @@ const BATCH = 48;
 const OUTCOMES = { tp: "found", fn: "missed", fp: "false alarm", tn: "cleared" };
 const gallery = { chosen: [], limit: BATCH, cards: new Map(), open: 0 };
 
-/** The image with its map and outline, filled in when the browser has decoded them. */
-function picture(image, mapped = true) {
+/** The image with its map, if there is one, and outline, filled in when the browser has decoded them. */
+function picture(image, annotated = true) {
   const pixels = { src: report.media + image.pixels, alt: "", decoding: "async", width: report.side, height: report.side };
   const frame = element("span", { class: "picture" }, element("img", pixels));
-  if (!mapped) return frame;
-  const canvas = element("canvas", { width: report.map_side, height: report.map_side, "aria-hidden": "true" });
-  const map = new Image();
-  map.onload = () => colour(canvas, map);
-  map.src = report.media + image.map;
-  frame.append(canvas);
+  if (!annotated) return frame;
+  if (report.map_side) {
+    const canvas = element("canvas", { width: report.map_side, height: report.map_side, "aria-hidden": "true" });
+    const map = new Image();
+    map.onload = () => colour(canvas, map);
+    map.src = report.media + image.map;
+    frame.append(canvas);
+  }
   if (image.outline) {
     const svg = shape("svg", { viewBox: `0 0 ${report.side} ${report.side}`, "aria-hidden": "true", class: "outline" });
     for (const name of ["halo", "line"]) svg.append(shape("path", { d: image.outline, class: name }));
@@ -38,7 +40,7 @@ function cardOf(image) {
   let card = gallery.cards.get(image);
   if (!card) {
     const caption = element("span", { class: "caption" },
-      element("span", { class: "badge" }), element("span", { class: "score" }, showScore(image.score)),
+      element("span", { class: "badge" }), element("span", { class: "score" }, scale.show(image.score)),
       element("span", { class: "name" }, image.name.split("/").at(-1)), element("span", { class: "class" }, image.kind));
     const button = element("button", { type: "button" }, picture(image), caption);
     button.addEventListener("click", () => openViewer(image));
@@ -51,7 +53,7 @@ function cardOf(image) {
   badge.className = `badge ${outcome}`;
   card.dataset.outcome = outcome;
   card.firstChild.setAttribute(
-    "aria-label", `${image.name}, ${image.kind}, score ${showScore(image.score)}, ${OUTCOMES[outcome]}: open larger`,
+    "aria-label", `${image.name}, ${image.kind}, score ${scale.show(image.score)}, ${OUTCOMES[outcome]}: open larger`,
   );
   return card;
 }
@@ -66,7 +68,7 @@ const ORDERS = {
     const [one, other] = [outcomeOf(a), outcomeOf(b)];
     const rank = { fn: 0, fp: 1, tp: 2, tn: 2 };
     if (rank[one] !== rank[other]) return rank[one] - rank[other];
-    const distance = (image) => Math.abs(logit(image.score) - logit(state.threshold));
+    const distance = (image) => Math.abs(scale.place(image.score) - scale.place(state.threshold));
     return rank[one] === 2 ? distance(a) - distance(b) : distance(b) - distance(a);
   },
 };
@@ -103,10 +105,11 @@ function showViewer() {
   byId("viewer-title").textContent = image.name;
   byId("viewer-facts").replaceChildren(
     element("span", { class: `badge ${outcome}` }, OUTCOMES[outcome]),
-    ` ${image.kind}, score ${showScore(image.score)}, threshold ${showScore(state.threshold)}`,
+    ` ${image.kind}, score ${scale.show(image.score)}, threshold ${scale.show(state.threshold)}`,
     ` (${gallery.open + 1} of ${gallery.chosen.length})`,
   );
-  byId("viewer-panes").replaceChildren(picture(image, false), picture(image));
+  const annotated = report.map_side || image.outline ? [picture(image)] : [];
+  byId("viewer-panes").replaceChildren(picture(image, false), ...annotated);
   byId("previous").disabled = gallery.open === 0;
   byId("next").disabled = gallery.open === gallery.chosen.length - 1;
 }
@@ -142,6 +145,14 @@ function followOverlay() {
       for (const other of document.querySelectorAll(".outlines")) other.checked = box.checked;
     });
   }
+}
+
+/** What the colours of the maps span; nothing of maps where there are none. */
+function drawLegend() {
+  document.documentElement.classList.toggle("no-maps", !report.map_side);
+  const [low, high] = report.map_range;
+  byId("map-low").textContent = `map ${low}`;
+  byId("map-high").textContent = high;
   const ramp = byId("ramp").getContext("2d");
   const pixels = ramp.createImageData(256, 1);
   for (let i = 0; i < 256; i++) pixels.data.set([...report.colours.slice(3 * i, 3 * i + 3), 255], 4 * i);
@@ -168,5 +179,6 @@ function startGallery() {
     if (event.key === "ArrowLeft") step(-1);
   });
   followOverlay();
+  drawLegend();
   drawGallery();
 }

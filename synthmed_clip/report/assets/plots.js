@@ -1,7 +1,4 @@
 // Plots as inline SVG, one unit a pixel, so that text keeps its size at any width. Colours are the style sheet's.
-"use strict";
-
-const SMALLEST = 2 ** -24; // half of float32's step below 1: a score that says 1 is drawn there
 
 /** Make an element: text children as text, never as markup. */
 function element(tag, attributes = {}, ...children) {
@@ -16,18 +13,6 @@ function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
-}
-
-function logit(score) {
-  const inside = Math.min(Math.max(score, SMALLEST), 1 - SMALLEST);
-  return Math.log(inside / (1 - inside));
-}
-
-/** A score with enough digits to tell it from 0 and 1. */
-function showScore(score) {
-  const distance = Math.min(score, 1 - score);
-  if (distance <= 0) return String(score);
-  return score.toFixed(Math.min(8, Math.max(3, 1 + Math.ceil(-Math.log10(distance)))));
 }
 
 /** Draw now and whenever the place's width changes; returns the function that draws. */
@@ -98,24 +83,23 @@ function curvePlot(width, curve, { label, xLabel, yLabel, chance, point, stepped
   return svg;
 }
 
-/** Where to put ticks on a log-odds axis: round scores, as many as fit. */
+/** The round scores between two places, as many as fit. */
 function scoreTicks(low, high, x) {
-  const round = [0.5];
-  for (let power = 1; power <= 7; power++) round.push(10 ** -power, 1 - 10 ** -power);
-  let ticks = round.sort((a, b) => a - b).filter((score) => logit(score) >= low && logit(score) <= high);
-  if (ticks.length < 3) ticks = [0, 1, 2, 3, 4].map((i) => 1 / (1 + Math.exp(-(low + ((high - low) * (i + 0.5)) / 5))));
-  const shown = ticks.map((score) => [x(logit(score)), ticks.length === 5 ? +score.toPrecision(3) : +score.toPrecision(7)]);
   const kept = [];
-  for (const tick of shown) if (!kept.length || tick[0] - kept.at(-1)[0] > 58) kept.push(tick);
+  for (const tick of scale.ticks(low, high)) {
+    const at = x(scale.place(tick));
+    if (!kept.length || at - kept.at(-1)[0] > 58) kept.push([at, tick]);
+  }
   return kept;
 }
 
 /** Normal above the axis, abnormal below it, each as shares of its own kind. */
 function histogramPlot(width, images, threshold) {
   const height = 286, left = 12, right = width - 12, top = 42, middle = 128, bottom = 214;
-  const places = images.map((image) => logit(image.score));
-  const around = [...places, logit(threshold)];
-  const low = Math.min(...around) - 0.2, high = Math.max(...around) + 0.2;
+  const places = images.map((image) => scale.place(image.score));
+  const around = [...places, scale.place(threshold)];
+  const least = Math.min(...around), most = Math.max(...around), margin = (most - least) / 40 || 1;
+  const low = least - margin, high = most + margin;
   const x = (place) => left + ((place - low) / (high - low)) * (right - left);
   const svg = canvasOf(width, height, "Histogram of scores, normal images above and abnormal ones below the axis");
   const bins = Math.max(16, Math.min(60, Math.floor(width / 14)));
@@ -128,12 +112,12 @@ function histogramPlot(width, images, threshold) {
     return counts;
   });
   const totals = heights.map((counts) => counts.reduce((a, b) => a + b));
-  const most = Math.max(...heights.flatMap((counts, k) => counts.map((count) => count / totals[k])));
+  const tallest = Math.max(...heights.flatMap((counts, k) => counts.map((count) => count / totals[k])));
   heights.forEach((counts, k) => {
     const word = k ? "abnormal" : "normal";
     counts.forEach((count, bin) => {
       if (!count) return;
-      const length = (count / totals[k] / most) * (k ? bottom - middle : middle - top);
+      const length = (count / totals[k] / tallest) * (k ? bottom - middle : middle - top);
       const bar = {
         x: x(edge(bin)) + 0.75, width: Math.max(1, (right - left) / bins - 1.5), height: length,
         y: k ? middle + 1 : middle - 1 - length, rx: 1.5, class: `bar ${word}`,
@@ -147,11 +131,11 @@ function histogramPlot(width, images, threshold) {
   for (const [at, label] of scoreTicks(low, high, x)) {
     svg.append(shape("line", { x1: at, x2: at, y1: axis, y2: axis + 5, class: "zero" }), text(at, axis + 19, label));
   }
-  const at = x(logit(threshold));
+  const at = x(scale.place(threshold));
   const anchor = at < width / 4 ? "start" : at > (3 * width) / 4 ? "end" : "middle";
   svg.append(
     shape("line", { x1: at, x2: at, y1: top - 4, y2: bottom, class: "threshold" }),
-    text(at, 14, `threshold ${showScore(threshold)}`, anchor, "axis"),
+    text(at, 14, `threshold ${scale.show(threshold)}`, anchor, "axis"),
     text((left + right) / 2, height - 4, "score", "middle", "axis"),
   );
   return svg;
@@ -161,9 +145,7 @@ function histogramPlot(width, images, threshold) {
 function lossPlot(width, log) {
   const height = 240, names = ["loss", "focal", "dice"];
   const most = Math.max(...log.map((epoch) => epoch.loss)) * 1.05 || 1;
-  const step = [0.05, 0.1, 0.2, 0.5, 1, 2, 5].find((size) => most / size <= 6) || most;
-  const yTicks = [];
-  for (let tick = 0; tick <= most; tick += step) yTicks.push(+tick.toFixed(4));
+  const yTicks = roundTicks(0, most, 6);
   const last = Math.max(2, log.length);
   const ends = names.map((name) => `${name} ${log.at(-1)[name].toFixed(3)}`);
   const svg = canvasOf(width, height, `Loss by epoch, at the end ${ends.join(", ")}`);

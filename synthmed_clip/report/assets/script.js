@@ -1,17 +1,14 @@
 // The page but for plots and gallery: figures, the movable threshold, tables, theme.
-const report = JSON.parse(document.getElementById("report").textContent);
 const byId = (id) => document.getElementById(id);
-const images = report.images;
-const levels = [...new Set(images.map((image) => image.score))].sort((a, b) => a - b);
 const state = { threshold: report.threshold, prevalence: null };
 
 function plural(count, word) {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/** tp, fn, fp or tn. Scores are float32, and Python compares them with the threshold rounded alike. */
+/** tp, fn, fp or tn. */
 function outcomeOf(image) {
-  const flagged = image.score > Math.fround(state.threshold);
+  const flagged = image.score > state.threshold;
   return image.abnormal ? (flagged ? "tp" : "fn") : flagged ? "fp" : "tn";
 }
 
@@ -52,7 +49,9 @@ function drawSummary() {
       element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval)));
     if (tiles.length) byId("metrics").append(element("div", { class: "tiles" }, ...tiles));
   }
-  byId("pixel-note").textContent = report.counts.masked
+  byId("pixel-note").textContent = !report.map_side
+    ? "The method gives no maps, so there are no figures for pixels."
+    : report.counts.masked
     ? `Pixels: ${plural(report.counts.masked, "abnormal image")} with a mask, and all normal ones; ` +
       "AUPRO up to a false positive rate of 0.3."
     : "No abnormal image has a mask, so there are no figures for pixels.";
@@ -83,9 +82,9 @@ function drawThreshold() {
   byId("ppv").textContent = Number.isFinite(ppv) ? ppv.toFixed(3) : "none flagged";
   byId("npv").textContent = Number.isFinite(npv) ? npv.toFixed(3) : "none cleared";
   if (state.prevalence === null) byId("prevalence").value = (100 * own).toFixed(1);
-  byId("slider").value = levels.filter((level) => level <= Math.fround(state.threshold)).length;
+  byId("slider").value = levels.filter((level) => level <= state.threshold).length;
   byId("slider").setAttribute("aria-valuetext",
-    `${showScore(state.threshold)}: sensitivity ${sensitivity.value.toFixed(3)}, specificity ${specificity.value.toFixed(3)}`);
+    `${scale.show(state.threshold)}: sensitivity ${sensitivity.value.toFixed(3)}, specificity ${specificity.value.toFixed(3)}`);
   byId("value").value = +state.threshold.toPrecision(8);
   byId("calibrated").disabled = state.threshold === report.threshold;
   state.point = { recall: sensitivity.value, rate: 1 - specificity.value, precision: tp / (tp + fp) };
@@ -115,7 +114,8 @@ function drawClasses() {
 }
 
 function drawData() {
-  const { normal, abnormal, masked, train } = report.counts;
+  const { normal, abnormal, train } = report.counts;
+  const masked = report.classes.reduce((sum, group) => sum + (group.abnormal ? group.masked : 0), 0);
   byId("data-facts").append(factTable("Data set", [
     ["Folder", report.folder],
     ["Test images", `${normal + abnormal}: ${normal} normal, ${abnormal} abnormal`],
@@ -130,9 +130,12 @@ function drawData() {
 
 function drawProvenance() {
   for (const [title, rows] of Object.entries(report.facts)) byId("facts").append(factTable(title, rows));
-  byId("recipe").textContent = report.recipe;
+  for (const recipe of report.recipes) {
+    const title = element("summary", {}, "Recipe of the synthetic anomalies");
+    byId("recipes").append(element("details", {}, title, element("pre", {}, recipe)));
+  }
+  byId("losses").hidden = !report.log.length;
   if (report.log.length) redraws.push(plot("loss", (width) => lossPlot(width, report.log)));
-  else byId("loss").append(element("p", { class: "note" }, "Not recorded: an imported checkpoint has none."));
 }
 
 function factTable(title, rows) {
@@ -157,16 +160,18 @@ function followThreshold() {
       });
     }),
   );
+  byId("scale").textContent = scale.name;
+  byId("value").step = scale.step;
   byId("slider").max = levels.length;
   // At place k the k lowest of the distinct scores are not flagged: the place alone would bunch up where scores do.
   byId("slider").addEventListener("input", (event) => {
     const place = Number(event.target.value);
-    setThreshold(place ? levels[place - 1] : 0, false);
+    setThreshold(place ? levels[place - 1] : scale.floor, false);
   });
   byId("slider").addEventListener("change", drawGallery);
   byId("value").addEventListener("change", (event) => {
     const given = event.target.valueAsNumber;
-    setThreshold(Number.isFinite(given) ? Math.min(1, Math.max(0, given)) : state.threshold);
+    setThreshold(Number.isFinite(given) ? given : state.threshold);
   });
   byId("calibrated").addEventListener("click", () => setThreshold(report.threshold));
   byId("prevalence").addEventListener("input", (event) => {
