@@ -20,19 +20,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
-import synthmed
-from synthmed_clip import Detector, fit, load_backbone
+from synthmed_clip import Backbone, Detector, MediCLIP, fit, load_backbone
 from synthmed_clip.evaluation.metrics import pixel_metrics
-from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts
-from synthmed_clip.methods.mediclip.settings import Settings
-from synthmed_clip.training.loop import Learner, train
+from synthmed_clip.training.history import Epoch
+from synthmed_clip.training.learner import Learner
+from synthmed_clip.training.loop import train
 from synthmed_clip.training.steps import SyntheticSteps, stream
 
 
@@ -84,31 +83,36 @@ def tower(backbone, images: np.ndarray) -> Callable[[], object]:
     return run
 
 
-def small_fit(backbone, images: np.ndarray, epochs: int, **options) -> Detector:
-    return fit(images, backbone=backbone, epochs=epochs, rng=0, progress=False, **options)
+def small_fit(backbone: Backbone, images: np.ndarray, epochs: int) -> Detector:
+    """A MediCLIP of a few epochs."""
+    return fit(images, MediCLIP(epochs=epochs), backbone=backbone, rng=0, progress=False)
 
 
 def step(model: str, rounds: int, batch: int = 8) -> None:
     """One training step, fresh synthetic images included, against the bare tower."""
     backbone = load_backbone(model, None)
     images = support_images(batch, backbone.image_size)
-    settings: Settings = small_fit(backbone, images, 1).settings
-    settings = Settings.from_dict(settings.to_dict() | {"epochs": 10**6})
-    runs = {}
-    for workers in (0, 1):
-        learner = Learner.begin(backbone, settings)
-        steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
-        runs[f"step, workers={workers}"] = train(
-            backbone, settings, learner, steps, workers=workers
-        )
+    method = MediCLIP(batch_size=batch).resolved(backbone)
+    steps = SyntheticSteps(method.synthesis, images, batch, (0,))
+    model = method.model(backbone)
+
+    def steps_taken(workers: int) -> Iterator[Epoch]:
+        """Endless epochs, each of one step, of a head of their own."""
+        own = method.model(backbone)
+        learner = Learner.begin(own.head, method.lr, method.betas, method.average)
+
+        def probability(pixels: torch.Tensor) -> torch.Tensor:
+            return own.maps_of(own.features(pixels), own.class_features())
+
+        return train(learner, steps, probability, 10**6, workers=workers)
+
+    runs = {f"step, workers={workers}": steps_taken(workers) for workers in (0, 1)}
     tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
-    steps = SyntheticSteps(synthmed.preset("paper"), images, batch, settings.entropy)
     made = stream(steps, 0, 10**6, 0)
-    prompts = embed_prompts(backbone.text, settings.words, settings.tokens)
 
     def text() -> None:
-        learner.head.zero_grad()
-        class_features(backbone.text, prompts, learner.head.context).square().mean().backward()
+        model.head.zero_grad()
+        model.class_features().square().mean().backward()
 
     times = interleaved(
         rounds,
@@ -181,7 +185,7 @@ def memory_child(model: str) -> None:
             peak = max(peak, _resident())
 
     threading.Thread(target=watch, daemon=True).start()
-    small_fit(backbone, images, 2, batch_size=8)
+    small_fit(backbone, images, 2)
     done.set()
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
     print(
