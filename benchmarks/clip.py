@@ -20,18 +20,18 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
 
-from synthmed_clip import Backbone, Detector, MediCLIP, fit, load_backbone
-from synthmed_clip.evaluation.metrics import pixel_metrics
-from synthmed_clip.training.history import Epoch
+from synthmed_clip import Detector, MediCLIP, fit, load_backbone
+from synthmed_clip.evaluation import pixel_metrics
 from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.loop import train
+from synthmed_clip.training.seeds import draw_entropy
 from synthmed_clip.training.steps import SyntheticSteps, stream
 
 
@@ -83,8 +83,7 @@ def tower(backbone, images: np.ndarray) -> Callable[[], object]:
     return run
 
 
-def small_fit(backbone: Backbone, images: np.ndarray, epochs: int) -> Detector:
-    """A MediCLIP of a few epochs."""
+def small_fit(backbone, images: np.ndarray, epochs: int) -> Detector:
     return fit(images, MediCLIP(epochs=epochs), backbone=backbone, rng=0, progress=False)
 
 
@@ -93,20 +92,18 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     backbone = load_backbone(model, None)
     images = support_images(batch, backbone.image_size)
     method = MediCLIP(batch_size=batch).resolved(backbone)
-    steps = SyntheticSteps(method.synthesis, images, batch, (0,))
-    model = method.model(backbone)
-
-    def steps_taken(workers: int) -> Iterator[Epoch]:
-        """Endless epochs, each of one step, of a head of their own."""
-        own = method.model(backbone)
-        learner = Learner.begin(own.head, method.lr, method.betas, method.average)
-
-        def probability(pixels: torch.Tensor) -> torch.Tensor:
-            return own.maps_of(own.features(pixels), own.class_features())
-
-        return train(learner, steps, probability, 10**6, workers=workers)
-
-    runs = {f"step, workers={workers}": steps_taken(workers) for workers in (0, 1)}
+    steps = SyntheticSteps(method.synthesis, images, batch, draw_entropy(0))
+    runs = {}
+    for workers in (0, 1):
+        model = method.model(backbone)
+        learner = Learner.begin(model.head, method.lr, method.betas, method.average)
+        runs[f"step, workers={workers}"] = train(
+            learner,
+            steps,
+            lambda pixels, m=model: m.maps_of(m.features(pixels), m.class_features()),
+            epochs=10**6,
+            workers=workers,
+        )
     tasks = {name: (lambda epochs=epochs: next(epochs)) for name, epochs in runs.items()}
     made = stream(steps, 0, 10**6, 0)
 

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 import synthmed.generate as generation
+from synthmed.generate.settings import Channels, LayoutName, Size
 from synthmed.io import write_atomically
 from synthmed.presets import read_recipe
 
@@ -44,7 +45,7 @@ class Generate:
     """Determines every sample."""
     size: _Size = "224"
     """Side to which images are resized, or native."""
-    channels: Literal["grey", "keep"] = "grey"
+    channels: Channels = "grey"
     """Make images grey, or keep their channels."""
     roi: str = "none"
     """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named
@@ -56,7 +57,7 @@ class Generate:
     """
     workers: int = os.cpu_count() or 1
     """Processes."""
-    layout: Literal["pairs", "mvtec"] = "pairs"
+    layout: LayoutName = "pairs"
     """images/ and masks/, or the folders of MVTec-AD."""
     train_share: float = 0.5
     """Layout mvtec: share of the inputs for train/good."""
@@ -67,15 +68,15 @@ class Generate:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
         settings = generation.Settings(
-            read_recipe(self.recipe),
-            self.per_image,
-            self.seed,
-            _size(self.size),
-            self.channels,
-            self.roi,
-            self.mask_level,
-            self.layout,
-            self.train_share,
+            recipe=read_recipe(self.recipe),
+            per_image=self.per_image,
+            seed=self.seed,
+            size=_size(self.size),
+            channels=self.channels,
+            roi=self.roi,
+            mask_level=self.mask_level,
+            layout=self.layout,
+            train_share=self.train_share,
         )
         with tqdm(unit=" samples", disable=None, dynamic_ncols=True) as bar:
 
@@ -89,7 +90,7 @@ class Generate:
             summary = generation.generate(
                 source, out, settings, workers=self.workers, strict=self.strict, progress=progress
             )
-        _tell(summary)
+        _print_summary(summary)
         return 1 if summary.skipped or summary.rejected else 0
 
 
@@ -107,7 +108,7 @@ class Preview:
     """Determines every sample."""
     size: _Size = "224"
     """Side to which images are resized, or native."""
-    channels: Literal["grey", "keep"] = "grey"
+    channels: Channels = "grey"
     """Make images grey, or keep their channels."""
     roi: str = "none"
     """Where anomalies may lie: none, auto, or a folder of masks named as the inputs."""
@@ -118,24 +119,22 @@ class Preview:
 
     def run(self) -> int:
         """Run the command; return the exit status."""
-        from synthmed.preview import draw_recipe
-
         source, out = _source_and_out(self.paths)
         settings = generation.Settings(
-            read_recipe(self.recipe),
-            20,
-            self.seed,
-            _size(self.size),
-            self.channels,
-            self.roi,
-            self.mask_level,
+            recipe=read_recipe(self.recipe),
+            per_image=20,
+            seed=self.seed,
+            size=_size(self.size),
+            channels=self.channels,
+            roi=self.roi,
+            mask_level=self.mask_level,
         )
         plan = generation.make_plan(source, settings)
         if out.resolve() in {i.path.resolve() for i in plan.inputs}:
             raise generation.Refused(f"{out} is one of the inputs; choose another file")
-        write_atomically(out, draw_recipe(generation.Producer(plan)))
+        write_atomically(out, generation.draw_recipe(generation.Producer(plan)))
         print(f"wrote {out}")
-        _tell_skipped({e.name: e.problem or "" for e in plan.skipped})
+        _print_skipped({e.name: e.problem or "" for e in plan.skipped})
         return 1 if plan.skipped else 0
 
 
@@ -177,28 +176,28 @@ def _source_and_out(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
     return paths[:-1], Path(paths[-1])
 
 
-def _size(text: str) -> int | str:
+def _size(text: str) -> Size:
     if text == "native":
-        return text
+        return "native"
     try:
         return int(text)
     except ValueError:
         raise ValueError(f"size must be a number of pixels or 'native', got {text!r}") from None
 
 
-def _tell(summary: generation.Summary) -> None:
+def _print_summary(summary: generation.Summary) -> None:
     made = summary.samples - summary.resumed
     rate = f", {made / summary.seconds:.0f} a second" if made and summary.seconds > 0 else ""
     before = f" ({summary.resumed} of them made before)" if summary.resumed else ""
     print(f"{summary.samples} samples in {summary.out}{before}, {summary.seconds:.1f} s{rate}")
     for kind, count in sorted(summary.kinds.items()):
         print(f"  {count:6d}  {kind}")
-    _tell_skipped(summary.skipped)
+    _print_skipped(summary.skipped)
     for name, count in summary.rejected.items():
         print(f"rejected {count} samples of {name}: {summary.reasons[name]}", file=sys.stderr)
 
 
-def _tell_skipped(skipped: dict[str, str]) -> None:
+def _print_skipped(skipped: dict[str, str]) -> None:
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}", file=sys.stderr)
 

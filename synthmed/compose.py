@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from synthmed.generator import Generator, Outcome, Parameters
+from synthmed.generator import Generator, Outcome, Parameters, nothing
 from synthmed.sample import NothingToSee
 from synthmed.scene import Scene
 
@@ -162,19 +162,23 @@ def _run_all(
 ) -> tuple[Parameters, Outcome]:
     for _ in range(_TRIES):
         drawn = []
-        total = Outcome(scene, np.zeros(scene.shape, bool))
+        total = nothing(scene)
         for member in members:
             parameters, outcome = member.run(rng, total.scene)
             drawn.append(parameters)
             total = _then(total, outcome)
-        # Each can be seen on the result of the one before, but a second may undo a first.
-        if len(total.anomalies) < 2 or scene.visibly_differs(total.scene):
+        # Each can be seen on the result of the one before, but a second may undo a first; each has
+        # its share in the region of interest, but what they share there counts once in the union.
+        if len(total.anomalies) < 2 or (
+            scene.visibly_differs(total.scene) and scene.is_in_roi(total.mask, total.roi_overlap)
+        ):
             return {"members": drawn}, total
-    raise NothingToSee(f"{type(owner).__name__} undid its own changes in {_TRIES} draws")
+    outside = "" if scene.roi is None else ", or lay outside the region of interest,"
+    raise NothingToSee(f"{type(owner).__name__} undid its own changes{outside} in {_TRIES} draws")
 
 
 def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scene) -> Outcome:
-    total = Outcome(scene, np.zeros(scene.shape, bool))
+    total = nothing(scene)
     for member, drawn in zip(members, parameters["members"], strict=True):
         total = _then(total, member.apply(drawn, total.scene))
     return total
@@ -182,7 +186,10 @@ def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scen
 
 def _then(first: Outcome, second: Outcome) -> Outcome:
     return replace(
-        second, mask=first.mask | second.mask, anomalies=first.anomalies + second.anomalies
+        second,
+        mask=first.mask | second.mask,
+        anomalies=first.anomalies + second.anomalies,
+        roi_overlap=min(first.roi_overlap, second.roi_overlap),
     )
 
 

@@ -33,13 +33,24 @@ _Self = TypeVar("_Self", bound="Generator")
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What applying a generator gives: the scene after it, where it changed it, and the names of
-    what changed it.
+    """What applying a generator gives.
+
+    Attributes
+    ----------
+    scene : Scene
+        As it is after it.
+    mask : ndarray of bool
+        Where it changed.
+    anomalies : tuple of str
+        The names of what changed it, in order.
+    roi_overlap : float
+        The least share of the mask that has to lie in the region of interest.
     """
 
     scene: Scene
     mask: NDArray[np.bool_]
     anomalies: tuple[str, ...] = ()
+    roi_overlap: float = 0.5
 
 
 class Generator(abc.ABC):
@@ -211,6 +222,11 @@ def from_dict(data: Mapping[str, Any]) -> Generator:
     `Generator.from_dict`.
     """
     return Generator.from_dict(data)
+
+
+def nothing(scene: Scene) -> Outcome:
+    """The outcome where nothing changes: joined with another it leaves that one as it is."""
+    return Outcome(scene, np.zeros(scene.shape, bool), roi_overlap=1.0)
 
 
 def outcome_of(scene: Scene, result: Any) -> Outcome:

@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from synthmed.sample import NothingToSee
@@ -29,16 +30,79 @@ class Figure:
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """A mask at its place in the image: the mask within its box, and the box's first corner."""
+    """A mask at its place in the image.
+
+    Attributes
+    ----------
+    corner : tuple of int
+        Index of the first pixel of its box.
+    inside : ndarray of bool
+        The mask within its box.
+    figure : Figure or None
+        Its closed form, where it has one.
+    roi_overlap : float
+        The least share in the region of interest that its mask asks for, of itself and of a label
+        within it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Region
+    >>> region = Region((2, 3), np.ones((4, 5), bool))
+    >>> region.box
+    (slice(2, 6, None), slice(3, 8, None))
+    >>> grown = region.grown_box(3, shape=(10, 10))
+    >>> grown
+    (slice(0, 9, None), slice(0, 10, None))
+    >>> region.core(grown)
+    (slice(2, 6, None), slice(3, 8, None))
+    >>> region.inside_of(grown).shape, region.inside_of(grown).sum()
+    ((9, 10), np.int64(20))
+    """
 
     corner: tuple[int, ...]
     inside: NDArray[np.bool_]
     figure: Figure | None = None
+    roi_overlap: float = 0.5
 
     @property
     def box(self) -> Box:
         """Slices that cut the region's box out of an array of the image's spatial shape."""
         return tuple(slice(c, c + n) for c, n in zip(self.corner, self.inside.shape, strict=True))
+
+    def grown_box(self, margin: int | Sequence[int], shape: Sequence[int]) -> Box:
+        """The box, larger by a margin on every side, as far as the image goes on.
+
+        Parameters
+        ----------
+        margin : int or sequence of int
+            In pixels, one for all axes or one an axis.
+        shape : sequence of int
+            The image's spatial shape.
+
+        Returns
+        -------
+        tuple of slice
+        """
+        margins = [margin] * len(self.corner) if isinstance(margin, int) else margin
+        return tuple(
+            slice(max(s.start - m, 0), min(s.stop + m, n))
+            for s, m, n in zip(self.box, margins, shape, strict=True)
+        )
+
+    def core(self, grown: Box) -> Box:
+        """Where the region's box lies in a larger one: slices that cut it out of an array of that
+        one's shape.
+        """
+        return tuple(
+            slice(s.start - g.start, s.stop - g.start) for s, g in zip(self.box, grown, strict=True)
+        )
+
+    def inside_of(self, grown: Box) -> NDArray[np.bool_]:
+        """The mask within a larger box."""
+        mask = np.zeros([g.stop - g.start for g in grown], bool)
+        mask[self.core(grown)] = self.inside
+        return mask
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,11 +190,7 @@ class Scene:
     def roi_box(self) -> Box:
         """The bounding box of the region of interest."""
         assert self.roi is not None
-        lines = [
-            np.flatnonzero(self.roi.any(axis=tuple(a for a in range(self.roi.ndim) if a != axis)))
-            for axis in range(self.roi.ndim)
-        ]
-        return tuple(slice(int(line[0]), int(line[-1]) + 1) for line in lines)
+        return scipy.ndimage.find_objects(self.roi.astype(np.uint8))[0]
 
     def pixels(self, length: float) -> tuple[float, ...]:
         """A length given in pixels at an image side of 224, as pixels of this image along each
@@ -194,6 +254,12 @@ class Scene:
         mask = np.zeros(self.shape, bool)
         mask[region.box] = inside
         return replace(self, image=image, is_own=True), mask
+
+    def is_in_roi(self, mask: NDArray[np.bool_], least: float) -> bool:
+        """Whether at least this share of a mask lies in the region of interest, if there is one."""
+        if self.roi is None:
+            return True
+        return bool(np.count_nonzero(mask & self.roi) >= least * np.count_nonzero(mask))
 
     def visibly_differs(self, other: Scene) -> bool:
         """Whether some pixel differs from another scene's by at least 1/255 of the value range."""

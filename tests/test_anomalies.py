@@ -16,10 +16,10 @@ from synthmed import (
     Source,
 )
 from synthmed.kernels import edge_ratio, exit_ratio, sign_noise
-from synthmed.testing import picture
+from synthmed.testing import phantom
 
-IMAGE = picture("smooth", (224, 224))
-SMALL = picture("smooth", (48, 40), "float64")
+IMAGE = phantom("smooth", (224, 224))
+SMALL = phantom("smooth", (48, 40), "float64")
 
 
 def _drawn(anomaly, n, image=SMALL, **call):
@@ -162,7 +162,7 @@ def test_the_ramp_is_added_as_the_method_says():
 
 
 def test_the_patch_is_turned_and_scaled_as_the_method_says():
-    donor = picture("smooth", (480, 480), "float64", seed=1)
+    donor = phantom("smooth", (480, 480), "float64", seed=1)
     drawn = _drawn(CutPaste(PerlinMask(box=(0.1, 0.2))), 500, donors=[donor])
     turn, scale = np.array([d["rotation"][0] for d in drawn]), _column(drawn, "scale")
     assert _uniform(turn, -45, 45)
@@ -177,7 +177,7 @@ def test_the_patch_is_turned_and_scaled_as_the_method_says():
 
 
 def test_a_direct_paste_shows_the_donor():
-    donor = picture("smooth", (60, 70), "float64", seed=1)
+    donor = phantom("smooth", (60, 70), "float64", seed=1)
     for seed in range(5):
         sample = CutPaste(blend="direct", rotation=(0.0, 0.0), scale=0.0)(
             SMALL, rng=seed, donors=[donor]
@@ -194,7 +194,7 @@ def test_a_direct_paste_shows_the_donor():
 
 
 def test_the_source_region_stays_within_its_share_of_the_donor():
-    for d in _drawn(CutPaste(PerlinMask(box=(0.5, 0.9)), region=0.4), 100):
+    for d in _drawn(CutPaste(PerlinMask(box=(0.5, 0.9)), source_share=0.4), 100):
         angle, scale = np.radians(d["rotation"][0]), d["scale"]
         half = (np.array(d["mask"]["shape"]["box"]) - 1) / 2 / scale
         reach = np.abs([[np.cos(angle), np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ half
@@ -214,6 +214,6 @@ def test_the_label_of_what_changed():
 
 
 def test_donors_are_drawn_alike_and_told_by_their_digest():
-    donors = [picture("noise", (48, 40), "float64", seed=s) for s in range(4)]
+    donors = [phantom("noise", (48, 40), "float64", seed=s) for s in range(4)]
     index = np.array([d["donor"]["index"] for d in _drawn(CutPaste(), 300, donors=donors)])
     assert scipy.stats.chisquare(np.bincount(index, minlength=4)).pvalue > 1e-3

@@ -23,9 +23,9 @@ from synthmed import (
     SmoothIntensityChange,
     Source,
 )
-from synthmed.testing import Trial, invariants, picture, region
+from synthmed.testing import Trial, invariants, phantom, phantom_mask
 
-IMAGE = picture("smooth", (40, 48))
+IMAGE = phantom("smooth", (40, 48))
 
 
 def _anomalies(recipe, n):
@@ -92,9 +92,9 @@ def test_a_second_anomaly_does_not_undo_the_first():
     """
     trial = Trial(
         Source() + CutPaste(),
-        picture("gradient", (18, 5), "int16"),
+        phantom("gradient", (18, 5), "int16"),
         seed=479001600,
-        roi=region("ragged", (18, 5), seed=18),
+        roi=phantom_mask("ragged", (18, 5), seed=18),
     )
     invariants.visible_inside_mask(trial)
 

@@ -17,7 +17,8 @@ import pytest
 import synthmed
 from synthmed.cli import main
 from synthmed.generate import Producer, Refused, Settings, generate, make_plan, verify
-from synthmed.io import Image, encode, read_image, read_mask
+from synthmed.io import Image, Reader, add_reader, encode, read_image, read_mask
+from synthmed.io.readers import READERS
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -258,8 +259,8 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
         "2",
     ]
     assert main(arguments) == 1
-    told = capsys.readouterr()
-    assert "10 samples" in told.out
+    printed = capsys.readouterr()
+    assert "10 samples" in printed.out
     for name, reason in (
         ("text.png", "not an image"),
         ("dir.png", "Is a directory"),
@@ -269,8 +270,8 @@ def test_one_bad_file_does_not_end_a_run(normals, tmp_path, capsys):
         ("truncated.png", "truncated"),
     ):
         assert any(
-            f"skipped {name}" in line and reason in line for line in told.err.splitlines()
-        ), (name, told.err)
+            f"skipped {name}" in line and reason in line for line in printed.err.splitlines()
+        ), (name, printed.err)
     skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
     assert len(skipped["inputs"]) == 6
     assert main(arguments) == 1  # and says so again
@@ -453,8 +454,7 @@ def test_regions_of_interest_with_class_numbers_need_a_mask_level(normals, tmp_p
     for name in ("0.png", "2.png", "4.png", "more/1.png", "more/3.png"):
         (roi / name).write_bytes(png(classes))
     arguments = ["--size", "64", "--per-image", "4", "--roi", str(roi), "--workers", "1"]
-    (tmp_path / "recipe.json").write_text('{"type": "GaussianIntensityChange"}')
-    generated = [*arguments, "--recipe", str(tmp_path / "recipe.json")]
+    generated = [*arguments, "--recipe", "release"]
     assert main(["generate", str(normals), str(tmp_path / "none"), *generated]) == 2
     assert "0.png: a mask with the levels 0, 1, 2" in capsys.readouterr().err
     for level, inside in ((["1"], classes == 1), (["1", "2"], classes > 0), (["any"], classes > 0)):
@@ -505,8 +505,8 @@ def test_replay_command(normals, tmp_path, capsys):
     (out / "images" / "000004.png").write_bytes(png(image))
     (out / "masks" / "000004.png").unlink()
     assert main(["replay", manifest, "--index", "4"]) == 1
-    told = capsys.readouterr().out
-    assert "1 values differ" in told and "No such file" in told
+    printed = capsys.readouterr().out
+    assert "1 values differ" in printed and "No such file" in printed
     assert main(["replay", manifest, "--index", "5"]) == 0
     assert main(["replay", manifest, "--index", "99"]) == 2
     assert main(["replay", manifest]) == 2
@@ -552,3 +552,33 @@ def test_importing_needs_neither_torch_nor_the_compiler():
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip()
         == "[]"
     )
+
+
+def is_npy(head, name):
+    return head.startswith(b"\x93NUMPY")
+
+
+def read_npy(path):
+    return Image(np.load(path), spacing=(3.0, 1.0, 1.0), value_range=(-1.0, 2.0))
+
+
+def test_a_readers_geometry_reaches_the_records_in_every_worker(tmp_path):
+    reader = Reader("NumPy", (".npy",), is_npy, read_npy)
+    add_reader(reader)
+    try:
+        (tmp_path / "in").mkdir()
+        for k in range(2):
+            volume = np.stack([scan(k + j, 32, "float32") for j in range(12)])
+            np.save(tmp_path / "in" / f"{k}.npy", volume)
+        settings = Settings(size="native", per_image=2)
+        for workers in (1, 2):
+            generate(tmp_path / "in", tmp_path / str(workers), settings, workers=workers)
+        assert tree(tmp_path / "1") == tree(tmp_path / "2")
+        manifest = tmp_path / "1" / "manifest.jsonl"
+        records = [json.loads(text)["record"] for text in manifest.read_text().splitlines()]
+        assert len(records) == 4
+        assert all(r["spacing"] == [3.0, 1.0, 1.0] for r in records)
+        assert all(r["value_range"] == [-1.0, 2.0] for r in records)
+        assert all(not d.problems for d in verify(manifest))
+    finally:
+        READERS.remove(reader)

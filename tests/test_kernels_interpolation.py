@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthmed.kernels import affine_coordinates, gaussian_blur, interpolate, rotation_matrix
-from synthmed.testing import picture, strategies
+from synthmed.testing import phantom, strategies
 
 
 @given(
@@ -32,7 +32,7 @@ def test_any_order_reads_as_map_coordinates(shape, order, channels, seed):
 
 
 def test_whole_coordinates_read_the_pixels_themselves():
-    image = picture("noise", (7, 9), "float64")[..., None]
+    image = phantom("noise", (7, 9), "float64")[..., None]
     np.testing.assert_array_equal(interpolate(image, np.indices((7, 9)).astype(float)), image)
 
 

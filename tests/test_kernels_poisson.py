@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthmed.kernels import poisson_blend
-from synthmed.testing import picture, region, strategies
+from synthmed.testing import phantom, phantom_mask, strategies
 
 
 def direct(target, source, mask, mixed):
@@ -58,32 +58,33 @@ def test_any_mask(mask, mixed, content, seed):
         with pytest.raises(ValueError, match="covers the whole image"):
             poisson_blend(np.zeros(mask.shape), np.zeros(mask.shape), mask)
         return
-    target = picture("smooth", mask.shape, "float64", seed=seed)
-    source = picture(content, mask.shape, "float64", seed=seed + 1)
+    target = phantom("smooth", mask.shape, "float64", seed=seed)
+    source = phantom(content, mask.shape, "float64", seed=seed + 1)
     assert agree(target, source, mask, mixed) < 1e-3
 
 
 CASES = {
-    "disc": region("disc", (60, 80), seed=1),
+    "disc": phantom_mask("disc", (60, 80), seed=1),
     "on the border": np.indices((50, 40)).sum(axis=0) < 60,
-    "all but one pixel": region("everywhere", (40, 30)) & ~(np.arange(1200).reshape(40, 30) == 0),
-    "all but one pixel amid": region("everywhere", (40, 30))
+    "all but one pixel": phantom_mask("everywhere", (40, 30))
+    & ~(np.arange(1200).reshape(40, 30) == 0),
+    "all but one pixel amid": phantom_mask("everywhere", (40, 30))
     & ~(np.arange(1200).reshape(40, 30) == 615),
-    "a hole of a pixel": region("disc", (40, 40), seed=2)
+    "a hole of a pixel": phantom_mask("disc", (40, 40), seed=2)
     & ~(np.arange(1600).reshape(40, 40) == 820),
-    "a line": region("line", (30, 30), seed=3),
+    "a line": phantom_mask("line", (30, 30), seed=3),
     "a comb": (np.indices((40, 40))[1] % 2 == 0) | (np.indices((40, 40))[0] == 20),
-    "scattered": region("scattered", (40, 50), seed=4),
+    "scattered": phantom_mask("scattered", (40, 50), seed=4),
     "a spiral": (
         np.hypot(*(np.indices((64, 64)) - 32)) / 3
         - np.arctan2(*(np.indices((64, 64)) - 32)) / 2 / np.pi
     )
     % 1
     < 0.4,
-    "a volume": region("disc", (14, 20, 18), seed=5),
-    "a volume but for a corner": region("everywhere", (9, 10, 11))
+    "a volume": phantom_mask("disc", (14, 20, 18), seed=5),
+    "a volume but for a corner": phantom_mask("everywhere", (9, 10, 11))
     & ~(np.arange(990).reshape(9, 10, 11) == 0),
-    "a ragged volume": region("ragged", (12, 16, 10), seed=6),
+    "a ragged volume": phantom_mask("ragged", (12, 16, 10), seed=6),
 }
 
 
@@ -91,31 +92,31 @@ CASES = {
 @pytest.mark.parametrize("mask", CASES.values(), ids=CASES.keys())
 def test_the_masks_that_are_hard(mask, mixed):
     shape = (*mask.shape, 2)
-    target = picture("smooth", shape, "int16", channel_axis=-1)
-    source = picture("noise", shape, "int16", channel_axis=-1, seed=7)
+    target = phantom("smooth", shape, "int16", channel_axis=-1)
+    source = phantom("noise", shape, "int16", channel_axis=-1, seed=7)
     assert agree(target, source, mask, mixed) < 2e-4  # promised is 1e-3
 
 
 def test_a_shifted_source_gives_the_same():
     """Only its gradients matter."""
-    target, source = picture("smooth", (30, 40), "float64"), picture("noise", (30, 40), "float64")
-    mask = region("disc", (30, 40))
+    target, source = phantom("smooth", (30, 40), "float64"), phantom("noise", (30, 40), "float64")
+    mask = phantom_mask("disc", (30, 40))
     np.testing.assert_allclose(
         poisson_blend(target, source, mask), poisson_blend(target, source + 5, mask), atol=2e-4
     )
 
 
 def test_a_source_that_is_the_target_changes_nothing():
-    image = picture("smooth", (30, 40))
+    image = phantom("smooth", (30, 40))
     np.testing.assert_allclose(
-        poisson_blend(image, image, region("disc", (30, 40))), image, atol=0.05
+        poisson_blend(image, image, phantom_mask("disc", (30, 40))), image, atol=0.05
     )
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
 def test_any_magnitude(scale):
-    target, source = picture("smooth", (20, 20), "float64"), picture("noise", (20, 20), "float64")
-    mask = region("disc", (20, 20))
+    target, source = phantom("smooth", (20, 20), "float64"), phantom("noise", (20, 20), "float64")
+    mask = phantom_mask("disc", (20, 20))
     expected = poisson_blend(target, source, mask)
     np.testing.assert_allclose(
         poisson_blend(target * scale, source * scale, mask) / scale, expected, atol=2e-4
@@ -124,10 +125,10 @@ def test_any_magnitude(scale):
 
 def test_nothing_is_written_and_an_empty_mask_does_nothing():
     image, source = (
-        picture("smooth", (9, 9), layout="read-only"),
-        picture("noise", (9, 9), layout="read-only"),
+        phantom("smooth", (9, 9), layout="read-only"),
+        phantom("noise", (9, 9), layout="read-only"),
     )
-    mask = region("disc", (9, 9))
+    mask = phantom_mask("disc", (9, 9))
     mask.setflags(write=False)
     poisson_blend(image, source, mask)
     np.testing.assert_array_equal(poisson_blend(image, source, np.zeros((9, 9), bool)), image)
@@ -152,7 +153,7 @@ def test_nothing_is_written_and_an_empty_mask_does_nothing():
             "target must have the mask's shape",
         ),
         (
-            (np.full((4, 4), np.nan), np.zeros((4, 4)), region("box", (4, 4))),
+            (np.full((4, 4), np.nan), np.zeros((4, 4)), phantom_mask("box", (4, 4))),
             ValueError,
             "must be finite",
         ),

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthmed.kernels import edge_ratio, exit_ratio, interpolate, radial_coordinates
-from synthmed.testing import picture, region, strategies
+from synthmed.testing import phantom, phantom_mask, strategies
 
 
 def _is_inside(offset, to_unit, is_box):
@@ -76,7 +76,7 @@ def test_values_are_read_as_the_method_says(shape, alpha, sink):
     """At D (d/D)^alpha, or D (1 - (1 - d/D)^alpha), on the ray: with vectors, and read by
     map_coordinates.
     """
-    image = picture("smooth", shape, "float64")
+    image = phantom("smooth", shape, "float64")
     centre = np.array(shape) // 2 - 1
     to_unit = np.diag(2.2 / np.array(shape))
     ratio = edge_ratio(shape, centre, to_unit)
@@ -116,4 +116,4 @@ def test_what_the_centre_does_not_see_lies_behind_the_edge():
     mask[4, 3:6] = False
     ratio = exit_ratio(mask, (1, 4))
     assert ratio[7, 4] > 1 and ratio[2, 4] < 1
-    assert (exit_ratio(region("everywhere", (9, 9)), (1, 4)) < 1).all()
+    assert (exit_ratio(phantom_mask("everywhere", (9, 9)), (1, 4)) < 1).all()

@@ -15,9 +15,9 @@ from synthmed import (
     UnionMask,
 )
 from synthmed.kernels import edge_ratio
-from synthmed.testing import picture
+from synthmed.testing import phantom
 
-IMAGE = picture("smooth", (224, 224))
+IMAGE = phantom("smooth", (224, 224))
 
 
 def _records(mask, n, image=IMAGE, **call):
@@ -99,7 +99,7 @@ def test_sides_are_gamma_distributed_and_clipped():
 @pytest.mark.parametrize("shape", [(80, 120), (20, 30, 26)])
 def test_a_figure_is_the_pixels_whose_centres_lie_inside(figure, is_box, shape):
     for seed in range(10):
-        sample = figure()(picture("smooth", shape), rng=seed)
+        sample = figure()(phantom("smooth", shape), rng=seed)
         drawn = sample.record["parameters"]
         to_unit = np.linalg.inv(drawn["shape"]["to_pixels"])
         inside = np.argwhere(sample.mask)

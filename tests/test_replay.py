@@ -7,14 +7,14 @@ import pytest
 
 import synthmed
 from synthmed import CutPaste, NothingToSee, SmoothIntensityChange, Source
-from synthmed.testing import picture
+from synthmed.testing import phantom
 
-IMAGE = picture("smooth", (40, 48))
+IMAGE = phantom("smooth", (40, 48))
 
 
 def test_what_a_record_says():
     record = CutPaste()(
-        picture("smooth", (3, 40, 48), channel_axis=0), rng=1, channel_axis=0, spacing=(1, 2)
+        phantom("smooth", (3, 40, 48), channel_axis=0), rng=1, channel_axis=0, spacing=(1, 2)
     ).record
     assert set(record) == {
         "synthmed",
@@ -56,7 +56,7 @@ def test_what_replaying_refuses(change, image, message):
 
 
 def test_donors_are_those_that_were_used():
-    donors = [picture("noise", (40, 48), seed=s) for s in range(2)]
+    donors = [phantom("noise", (40, 48), seed=s) for s in range(2)]
     sample = CutPaste()(IMAGE, rng=1, donors=donors)
     index = sample.record["parameters"]["donor"]["index"]
     np.testing.assert_array_equal(

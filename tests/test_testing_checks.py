@@ -16,14 +16,14 @@ from synthmed.testing import (
     check_anomaly,
     check_augmentation,
     invariants,
-    picture,
+    phantom,
     strategies,
 )
 from synthmed.testing.invariants import EVERY_CALL, MANY_SEEDS, OPTIONAL
 
 
 def test_invariants_need_no_hypothesis_to_be_called():
-    before = picture("smooth", (8, 8), "float32")
+    before = phantom("smooth", (8, 8), "float32")
     after, mask = before.copy(), np.zeros((8, 8), bool)
     after[2:4, 2:4] = 1 - after[2:4, 2:4]
     mask[2:4, 2:4] = True

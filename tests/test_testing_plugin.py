@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthmed.testing import Fault, Trial, invariants, picture, plugin
+from synthmed.testing import Fault, Trial, invariants, phantom, plugin
 
 pytest_plugins = ["pytester"]
 
@@ -112,14 +112,14 @@ def test_importing_synthmed_does_not_import_hypothesis():
 @pytest.mark.parametrize(
     "trial",
     [
-        Trial(lambda image, rng: image + 1, picture("extreme", (7, 9, 8), "float64")),
-        Trial(lambda image, rng: (image, image.T), picture("smooth", (30, 12), "int64")),
+        Trial(lambda image, rng: image + 1, phantom("extreme", (7, 9, 8), "float64")),
+        Trial(lambda image, rng: (image, image.T), phantom("smooth", (30, 12), "int64")),
         Trial(
             lambda image, rng: image * np.nan,
-            picture("constant", (3, 9, 8), "float32", channel_axis=0),
+            phantom("constant", (3, 9, 8), "float32", channel_axis=0),
             channel_axis=0,
         ),
-        Trial(lambda image, rng: 1 / 0, picture("noise", (1, 1))),
+        Trial(lambda image, rng: 1 / 0, phantom("noise", (1, 1))),
         Trial(lambda image, rng: image, np.random.default_rng(0).random((300, 200))),
     ],
     ids=["volume", "wrong mask", "nan", "raises", "large"],
@@ -144,7 +144,7 @@ def test_whatever_fails_can_be_saved(trial, tmp_path):
 
 
 def test_a_fault_tells_where_by_how_much_and_how_to_see_it_again():
-    before = picture("gradient", (8, 9), seed=3)
+    before = phantom("gradient", (8, 9), seed=3)
     after = before.copy()
     after[2, 5] -= 40
     trial = Trial(lambda image, rng: (after, np.zeros((8, 9), bool)), before, seed=11)
@@ -152,4 +152,4 @@ def test_a_fault_tells_where_by_how_much_and_how_to_see_it_again():
         invariants.unchanged_outside_mask(trial)
     message = str(caught.value)
     assert f"1 of 72 values, the first at (2, 5): {before[2, 5]} became {after[2, 5]}" in message
-    assert "picture('gradient', (8, 9), 'uint8', seed=3), seed=11)" in message
+    assert "phantom('gradient', (8, 9), 'uint8', seed=3), seed=11)" in message

@@ -8,8 +8,8 @@ from hypothesis import HealthCheck, find, given, settings
 from hypothesis import strategies as st
 
 import synthmed
-from synthmed.testing import picture, region, strategies
-from synthmed.testing.pictures import CONTENTS, LAYOUTS, REGIONS, origin
+from synthmed.testing import phantom, phantom_mask, strategies
+from synthmed.testing.phantoms import CONTENTS, LAYOUTS, MASK_KINDS, origin
 from synthmed.testing.trial import copy_as_it_lies
 
 DEFAULT = settings(
@@ -60,7 +60,7 @@ def test_values_are_as_asked(image):
 )
 def test_extremes_are_reached(dtype):
     limits = np.finfo(dtype) if dtype.startswith("f") else np.iinfo(dtype)
-    image = picture("extreme", (20, 20), dtype)
+    image = phantom("extreme", (20, 20), dtype)
     assert image.min() == limits.min and image.max() == limits.max and np.isfinite(image).all()
 
 
@@ -76,15 +76,15 @@ def test_everything_is_drawn():
         said.append(origin(image) + origin(roi))
 
     draw()
-    for word in [*CONTENTS, *(k for k in LAYOUTS if k != "plain"), *strategies.DTYPES, *REGIONS]:
+    for word in [*CONTENTS, *(k for k in LAYOUTS if k != "plain"), *strategies.DTYPES, *MASK_KINDS]:
         assert any(repr(word) in s for s in said), word
 
 
 @pytest.mark.parametrize("content", CONTENTS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_picture_is_its_call(content, layout):
-    image = picture(content, (5, 4, 6), "int16", channel_axis=1, layout=layout, seed=3)
-    again = eval(origin(image), {"picture": picture})
+def test_a_phantom_is_its_call(content, layout):
+    image = phantom(content, (5, 4, 6), "int16", channel_axis=1, layout=layout, seed=3)
+    again = eval(origin(image), {"phantom": phantom})
     np.testing.assert_array_equal(image, again)
     assert (
         image.strides == again.strides
@@ -101,10 +101,10 @@ def test_a_picture_is_its_call(content, layout):
     )
 
 
-@pytest.mark.parametrize("kind", REGIONS)
+@pytest.mark.parametrize("kind", MASK_KINDS)
 @given(strategies.shapes((1, 9), (2, 3)), st.integers(0, 99))
 def test_regions_are_neither_empty_nor_everything(kind, shape, seed):
-    inside = region(kind, shape, seed=seed)
+    inside = phantom_mask(kind, shape, seed=seed)
     assert inside.dtype == bool and inside.shape == shape and inside.any()
     assert inside.all() == (kind == "everywhere" or inside.size == 1)
 
@@ -112,16 +112,16 @@ def test_regions_are_neither_empty_nor_everything(kind, shape, seed):
 @pytest.mark.parametrize(
     ("strategy", "condition", "expected"),
     [
-        (strategies.images(), lambda image: image.size > 5, "picture('gradient', (1, 6), 'uint8')"),
+        (strategies.images(), lambda image: image.size > 5, "phantom('gradient', (1, 6), 'uint8')"),
         (
             strategies.images(),
             lambda image: image.dtype.kind == "f",
-            "picture('gradient', (1, 1), 'float32')",
+            "phantom('gradient', (1, 1), 'float32')",
         ),
         (
             strategies.images(),
             lambda i: not i.flags.writeable,
-            "picture('gradient', (1, 1), 'uint8', layout='read-only')",
+            "phantom('gradient', (1, 1), 'uint8', layout='read-only')",
         ),
         (strategies.masks((4, 4)), lambda mask: mask.sum() > 3, None),
     ],
@@ -160,7 +160,7 @@ def test_trials_shrink_to_little():
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_mask_generators_give_masks(mask, seed):
     try:
-        sample = mask(picture("smooth", (40, 50)), rng=seed)
+        sample = mask(phantom("smooth", (40, 50)), rng=seed)
     except synthmed.NothingToSee:
         return
     assert sample.mask.any() and sample.image.shape == (40, 50)

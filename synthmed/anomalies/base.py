@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed.generator import Generator, Outcome, Parameters
+from synthmed.generator import Generator, Outcome, Parameters, nothing
 from synthmed.sample import NothingToSee
 from synthmed.scene import Region, Scene
 
@@ -71,21 +71,13 @@ class Anomaly(Generator):
             where, region = self.mask.run(rng, scene)
             what = self.draw(rng, scene, region)
             outcome = self._outcome(what, scene, region)
-            if outcome is not None and self._is_in_roi(outcome.mask, scene):
+            # The label may be a part of the mask that was placed.
+            if outcome is not None and scene.is_in_roi(outcome.mask, region.roi_overlap):
                 return {"mask": where, **what}, outcome
         where_else = "" if scene.roi is None else " inside the region of interest"
         raise NothingToSee(
             f"{name} changed no pixel by 1/255 of the value range{where_else} in {_TRIES} draws"
         )
-
-    def _is_in_roi(self, mask: NDArray[np.bool_], scene: Scene) -> bool:
-        """Whether the label, which may be a part of the mask placed there, still has its share in
-        the region.
-        """
-        if scene.roi is None:
-            return True
-        least = getattr(self.mask, "roi_overlap", 0.0)  # a choice of masks has none of its own
-        return bool(np.count_nonzero(mask & scene.roi) >= least * np.count_nonzero(mask))
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply drawn parameters."""
@@ -98,7 +90,9 @@ class Anomaly(Generator):
 
     def _outcome(self, parameters: Parameters, scene: Scene, region: Region) -> Outcome | None:
         changed = scene.changed(region, *self.change(parameters, scene, region))
-        return None if changed is None else Outcome(*changed, (type(self).__name__,))
+        if changed is None:
+            return None
+        return Outcome(*changed, (type(self).__name__,), region.roi_overlap)
 
 
 @dataclass(frozen=True, repr=False)
@@ -111,4 +105,4 @@ class Identity(Generator):
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """The scene as it is."""
-        return Outcome(scene, np.zeros(scene.shape, bool))
+        return nothing(scene)

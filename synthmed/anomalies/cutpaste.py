@@ -36,8 +36,8 @@ class CutPaste(Anomaly):
     scale : float
         The patch is scaled by ``s = 1 + Exp(scale)`` or by ``1 / s``, either with probability one
         half.
-    region : float
-        Largest sides of the region of the donor that is read, as a fraction of the donor's; `s` is
+    source_share : float
+        Largest sides of the part of the donor that is read, as a fraction of the donor's; `s` is
         limited by it.
     order : int
         Order of the spline by which the patch is read: 1 linear, 3 cubic.
@@ -54,7 +54,7 @@ class CutPaste(Anomaly):
     blend: str = "poisson"
     rotation: tuple[float, float] = (-45.0, 45.0)
     scale: float = 0.1
-    region: float = 0.8
+    source_share: float = 0.8
     order: int = 1
     label: str = "mask"
 
@@ -64,12 +64,12 @@ class CutPaste(Anomaly):
         validation.choice(self, "blend", ("poisson", "mixed", "direct"))
         validation.interval(self, "rotation", -180, 180)
         validation.number(self, "scale", 0)
-        validation.number(self, "region", 0, 1)
+        validation.number(self, "source_share", 0, 1)
         validation.choice(self, "order", range(6))
         validation.choice(self, "label", ("mask", "changed"))
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
-        """Draw the donor, the patch's rotation and scale, and the middle of the region that is
+        """Draw the donor, the patch's rotation and scale, and the middle of the part that is
         read.
         """
         drawn: Parameters = {"donor": None}
@@ -87,7 +87,7 @@ class CutPaste(Anomaly):
         shrink = min(
             1.0,
             *(
-                (self.region * k - 1) / (2 * r) if r > 0 else 1.0
+                (self.source_share * k - 1) / (2 * r) if r > 0 else 1.0
                 for k, r in zip(donor.shape[:-1], reach, strict=True)
             ),
         )
@@ -112,18 +112,10 @@ class CutPaste(Anomaly):
         turn = kernels.rotation_matrix(parameters["rotation"], scene.spacing) / parameters["scale"]
         # Blending needs the patch's gradients across the mask's edge: one pixel more where the
         # image goes on.
-        grown = tuple(
-            slice(max(s.start - 1, 0), min(s.stop + 1, n))
-            for s, n in zip(region.box, scene.shape, strict=True)
-        )
+        grown = region.grown_box(1, scene.shape)
         before = scene.patch(grown)
         values = self._patch(donor, scene, turn, parameters["middle"], region.box, grown)
-        inside = np.zeros(before.shape[:-1], bool)
-        core = tuple(
-            slice(s.start - g.start, s.stop - g.start)
-            for s, g in zip(region.box, grown, strict=True)
-        )
-        inside[core] = region.inside
+        inside, core = region.inside_of(grown), region.core(grown)
         if self.blend != "direct":
             values = kernels.poisson_blend(before, values, inside, mixed=self.blend == "mixed")
         values, before, inside = values[core], before[core], inside[core]

@@ -55,9 +55,9 @@ class _Radial(Anomaly):
         # The edge lies up to half a pixel beyond the box, and a spline reaches further than its
         # point.
         reach = 1 if self.order < 2 else 12
-        grown = tuple(slice(max(s.start - reach, 0), s.stop + reach) for s in region.box)
-        for axis, (g, s) in enumerate(zip(grown, region.box, strict=True)):
-            coordinates[axis] += s.start - g.start
+        grown = region.grown_box(reach, scene.shape)
+        for axis, core in enumerate(region.core(grown)):
+            coordinates[axis] += core.start
         return kernels.interpolate(scene.patch(grown), coordinates, self.order), inside
 
 

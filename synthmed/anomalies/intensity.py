@@ -145,18 +145,13 @@ class SmoothIntensityChange(Anomaly):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Add the ramp, within the range of the image's own values."""
         # What lies beyond the image is not the mask's edge.
-        margin = [
-            (int(s.start > 0), int(s.stop < n))
-            for s, n in zip(region.box, scene.shape, strict=True)
-        ]
-        inside = np.pad(region.inside, margin)
+        grown = region.grown_box(1, scene.shape)
+        inside = region.inside_of(grown)
         if inside.all():
             distance = np.full(inside.shape, np.inf)
         else:
             distance = scipy.ndimage.distance_transform_edt(inside, sampling=scene.spacing)
-        distance = distance[
-            tuple(slice(a, k - b) for (a, b), k in zip(margin, inside.shape, strict=True))
-        ]
+        distance = distance[region.core(grown)]
         width = min(parameters["width"] * scene.side, distance.max())
         ramp = np.minimum(distance / width, 1) if 0 < width < np.inf else np.ones_like(distance)
         ends = scene.normalised(np.array([scene.image.min(), scene.image.max()]))
@@ -167,13 +162,6 @@ class SmoothIntensityChange(Anomaly):
 def _soft(region: Region, scene: Scene, softness: float) -> NDArray[np.float32]:
     """The mask blurred as in the whole image, and zero outside it."""
     sigma = scene.pixels(softness)
-    grown = tuple(
-        slice(max(b.start - math.ceil(4 * s) - 1, 0), min(b.stop + math.ceil(4 * s) + 1, n))
-        for b, s, n in zip(region.box, sigma, scene.shape, strict=True)
-    )
-    core = tuple(
-        slice(b.start - g.start, b.stop - g.start) for b, g in zip(region.box, grown, strict=True)
-    )
-    mask = np.zeros([g.stop - g.start for g in grown], np.float32)
-    mask[core] = region.inside
-    return kernels.gaussian_blur(mask, sigma)[core] * region.inside
+    grown = region.grown_box([math.ceil(4 * s) + 1 for s in sigma], scene.shape)
+    mask = region.inside_of(grown).astype(np.float32)
+    return kernels.gaussian_blur(mask, sigma)[region.core(grown)] * region.inside

@@ -1,12 +1,14 @@
-"""Dataset generation: plan it, run it, verify it.
+"""Dataset generation: settings and a plan, the samples' producer, engines that run it, and checks.
 
-A plan says what every sample is; `run` executes it in this process or in several, and any engine
-that calls `Producer.item` for every index and writes what it returns gives the same files.
+A plan says what every sample is; any engine that calls `write_items` for every index, in any order,
+gives the same files.
 """
 
-from synthmed.generate.plan import Plan, Settings, make_plan, read_plan
-from synthmed.generate.producer import Item, Producer
+from synthmed.generate.plan import Plan, make_plan, read_plan
+from synthmed.generate.preview import draw_recipe
+from synthmed.generate.producer import Item, Producer, write_items
 from synthmed.generate.run import Refused, Summary, generate
+from synthmed.generate.settings import Settings
 from synthmed.generate.verify import Difference, verify
 
 __all__ = [
@@ -17,8 +19,10 @@ __all__ = [
     "Refused",
     "Settings",
     "Summary",
+    "draw_recipe",
     "generate",
     "make_plan",
     "read_plan",
     "verify",
+    "write_items",
 ]

@@ -1,79 +1,23 @@
-"""What a run is: its settings and its inputs, and so every sample's identity."""
+"""What a run is: its settings and its inputs. They decide what every sample is."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthmed.generate.layouts import LAYOUTS
 from synthmed.generate.prepare import prepare, roi_digest
-from synthmed.generator import Generator, from_dict
-from synthmed.io import Input, MaskLevel, Unreadable, find_inputs, require_mask_level
-from synthmed.presets import preset
+from synthmed.generate.settings import Settings
+from synthmed.generator import from_dict
+from synthmed.io import Input, Unreadable, find_inputs
 from synthmed.version import __version__
 
 RECIPE_FILE = "recipe.json"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to generate a dataset: all that, beside the inputs, decides what the files hold.
-
-    Attributes
-    ----------
-    recipe : Generator
-    per_image : int
-        Samples for each input.
-    seed : int
-    size : int or "native"
-        Side of the square to which images are resized, or their own size.
-    channels : {"grey", "keep"}
-    roi : str
-        ``"none"``, ``"auto"`` (`synthmed.foreground`), or a folder with one mask for each input, of
-        the same relative name.
-    mask_level : int, sequence of int, "any" or None
-        Which levels of the masks in the folder `roi` are inside; see `synthmed.io.read_mask`.
-    layout : {"pairs", "mvtec"}
-    train_share : float
-        Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
-        test.
-    """
-
-    recipe: Generator = field(default_factory=lambda: preset("paper"))
-    per_image: int = 10
-    seed: int = 0
-    size: int | str = 224
-    channels: str = "grey"
-    roi: str = "none"
-    mask_level: MaskLevel = None
-    layout: str = "pairs"
-    train_share: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Check the settings."""
-        if self.recipe.is_mask:
-            raise ValueError(
-                f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}"
-            )
-        if self.per_image < 1:
-            raise ValueError(f"per-image must be at least 1, got {self.per_image}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
-        if self.size != "native" and not (isinstance(self.size, int) and self.size >= 1):
-            raise ValueError(f"size must be a number of pixels or 'native', got {self.size!r}")
-        if self.channels not in ("grey", "keep"):
-            raise ValueError(f"channels must be 'grey' or 'keep', got {self.channels!r}")
-        if self.layout not in ("pairs", "mvtec"):
-            raise ValueError(f"layout must be 'pairs' or 'mvtec', got {self.layout!r}")
-        if not 0 < self.train_share < 1:
-            raise ValueError(f"train-share must lie between 0 and 1, got {self.train_share}")
-        object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
-        if self.roi not in ("none", "auto") and not Path(self.roi).is_dir():
-            raise ValueError(f"roi must be 'none', 'auto' or a folder of masks, got {self.roi!r}")
 
 
 @dataclass(frozen=True)
@@ -100,8 +44,10 @@ class Plan:
     skipped: tuple[Examined, ...]
 
     def train_inputs(self) -> list[int]:
-        """Layout mvtec: the inputs whose originals are the training set, drawn by the seed."""
-        if self.settings.layout == "pairs":
+        """The inputs whose originals are the training set, drawn by the seed, in a layout that has
+        one.
+        """
+        if not LAYOUTS[self.settings.layout].has_originals:
             return []
         count = len(self.inputs)
         train = min(max(round(self.settings.train_share * count), 1), count - 1)
@@ -113,7 +59,7 @@ class Plan:
     def to_dict(self) -> dict[str, Any]:
         """The run as JSON data: the content of ``recipe.json``."""
         settings = {k: v for k, v in vars(self.settings).items() if k != "recipe"}
-        if self.settings.layout == "pairs":
+        if not LAYOUTS[self.settings.layout].has_originals:
             del settings["train_share"]
         return {
             "synthmed": __version__,
@@ -161,8 +107,10 @@ def make_plan(
     if not good:
         reasons = "\n  ".join(e.problem or "" for e in plan.skipped[:5])
         raise ValueError(f"none of the {len(inputs)} inputs can be used:\n  {reasons}")
-    if settings.layout == "mvtec" and len(good) < 2:
-        raise ValueError("layout mvtec needs at least 2 inputs, one for each side of the split")
+    if LAYOUTS[settings.layout].has_originals and len(good) < 2:
+        raise ValueError(
+            f"layout {settings.layout} needs at least 2 inputs, one for each side of the split"
+        )
     return plan
 
 
@@ -192,21 +140,8 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
         If an input is missing, or is not the file that it was.
     """
     data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
-    names = {
-        f: data[f]
-        for f in (
-            "per_image",
-            "seed",
-            "size",
-            "channels",
-            "roi",
-            "mask_level",
-            "layout",
-            "train_share",
-        )
-        if f in data
-    }
-    settings = Settings(recipe=from_dict(data["recipe"]), **names)
+    values = {f.name: data[f.name] for f in fields(Settings) if f.name in data}
+    settings = Settings(**values | {"recipe": from_dict(data["recipe"])})
     where = tuple(source) or tuple(data["source"])
     inputs = {i.name: i for i in find_inputs(where)}
     found = []

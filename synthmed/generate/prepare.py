@@ -8,17 +8,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_file
 from synthmed.foreground import foreground
+from synthmed.generate.settings import Settings
 from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize
-
-if TYPE_CHECKING:
-    from synthmed.generate.plan import Settings
 
 _CACHE_BYTES = 256 * 2**20
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.generate.layouts import GOOD, LAYOUTS
 from synthmed.generate.plan import Plan
 from synthmed.generate.prepare import Cache
-from synthmed.io import Image, encode, suffix_for
+from synthmed.io import Image, encode, suffix_for, write_atomically
 from synthmed.sample import NothingToSee, Sample
-
-GOOD = "good"
 
 
 @dataclass(frozen=True)
@@ -57,17 +58,31 @@ class Donors(Sequence[NDArray[Any]]):
 class Producer:
     """Makes the items of a plan, each from its index alone.
 
-    Layout pairs: the samples, `per_image` for each input. Layout mvtec: first the originals of all
-    inputs, then the samples of the test inputs.
+    In a layout without originals the samples, `per_image` for each input. In one with them, first
+    the originals of all inputs, then the samples of the test inputs.
+
+    Parameters
+    ----------
+    plan : Plan
+
+    Examples
+    --------
+    >>> from synthmed.generate import Producer, Settings, make_plan
+    >>> producer = Producer(make_plan(["sample:retina"], Settings(per_image=2)))
+    >>> len(producer)
+    28
+    >>> item = producer.item(3)
+    >>> item.line["source"], sorted(item.files)
+    ('retina-01', ['images/000003.png', 'masks/000003.png'])
     """
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.cache = Cache(plan.inputs, plan.settings)
-        self._mvtec = plan.settings.layout == "mvtec"
+        self._layout = LAYOUTS[plan.settings.layout]
         self._train = set(plan.train_inputs())
         self._sampled = [k for k in range(len(plan.inputs)) if k not in self._train]
-        self._originals = len(plan.inputs) if self._mvtec else 0
+        self._originals = len(plan.inputs) if self._layout.has_originals else 0
         self._alike: dict[tuple[Any, ...], list[int]] = {}
         self._position: dict[int, int] = {}
         for k in self._sampled:
@@ -89,27 +104,20 @@ class Producer:
         k = self.source_of(index)
         line = {"index": index, "source": self.plan.inputs[k].name}
         if index < self._originals:
-            image = self.cache[k].image
-            path = (
-                f"{'train' if k in self._train else 'test'}/{GOOD}/{index:06d}{suffix_for(image)}"
-            )
-            return Item(
-                line | {"kind": GOOD, "files": {"image": path}},
-                {path: encode(image, suffix_for(image))},
-            )
+            path, data = _file(self._layout.original(index, k in self._train), self.cache[k].image)
+            return Item(line | {"kind": GOOD, "files": {"image": path}}, {path: data})
         try:
             sample = self.sample(index)
         except NothingToSee as error:
             return Item(line | {"rejected": str(error)}, {})
         kind = kind_of(sample.record)
         image = replace(self.cache[k].image, array=sample.image)
-        mask = Image(sample.mask.astype(np.uint8) * np.uint8(255))
-        image_file, mask_file = self._paths(index, kind, suffix_for(image), suffix_for(mask))
-        files = {image_file: encode(image, suffix_for(image))}
-        names = {"image": image_file}
-        if mask_file is not None:
-            files[mask_file] = encode(mask, suffix_for(mask))
-            names["mask"] = mask_file
+        path, data = _file(self._layout.image(index, kind), image)
+        names, files = {"image": path}, {path: data}
+        mask_stem = self._layout.mask(index, kind)
+        if mask_stem is not None:
+            path, data = _file(mask_stem, Image(sample.mask.astype(np.uint8) * np.uint8(255)))
+            names["mask"], files[path] = path, data
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
 
     def sample(self, index: int) -> Sample:
@@ -136,17 +144,11 @@ class Producer:
         group = self._alike[self.plan.examined[k].form]
         return Donors(self.cache, group, self._position[k]) if len(group) > 1 else None
 
-    def _paths(
-        self, index: int, kind: str, image_suffix: str, mask_suffix: str
-    ) -> tuple[str, str | None]:
-        if not self._mvtec:
-            return f"images/{index:06d}{image_suffix}", f"masks/{index:06d}{mask_suffix}"
-        if kind == GOOD:
-            return f"test/{GOOD}/{index:06d}{image_suffix}", None
-        return (
-            f"test/{kind}/{index:06d}{image_suffix}",
-            f"ground_truth/{kind}/{index:06d}_mask{mask_suffix}",
-        )
+
+def _file(stem: str, image: Image) -> tuple[str, bytes]:
+    """The path and the bytes of the file that holds an image."""
+    suffix = suffix_for(image)
+    return f"{stem}{suffix}", encode(image, suffix)
 
 
 def kind_of(record: dict[str, Any]) -> str:
@@ -154,3 +156,32 @@ def kind_of(record: dict[str, Any]) -> str:
     none.
     """
     return "+".join(sorted(set(record["anomalies"]))) or GOOD
+
+
+def write_items(producer: Producer, out: Path, indices: Iterable[int]) -> list[str]:
+    """Write the files of some items into a folder, and return their lines of the manifest.
+
+    Parameters
+    ----------
+    producer : Producer
+    out : Path
+    indices : iterable of int
+
+    Returns
+    -------
+    list of str
+        One JSON object each, with the line's end.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written; what is there is whole.
+    """
+    lines = []
+    for item in map(producer.item, indices):
+        for name, data in item.files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, data)
+        lines.append(json.dumps(item.line, separators=(",", ":")) + "\n")
+    return lines

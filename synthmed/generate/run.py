@@ -5,23 +5,22 @@ same files.
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import signal
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, Settings, examine, make_plan
+from synthmed.generate.engines import write_all
+from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, examine, make_plan
+from synthmed.generate.preview import draw_dataset
 from synthmed.generate.producer import Producer
+from synthmed.generate.settings import Settings
 from synthmed.io import Input, write_atomically
 from synthmed.io.files import TEMPORARY, naming, remove_temporary
 
@@ -31,7 +30,6 @@ MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
     "skipped.json",
     "preview.png",
 )
-_CHUNK = 16
 
 
 class Refused(ValueError):
@@ -120,6 +118,18 @@ def generate(
         If the source names no usable input; with `strict`, at the first that is not usable.
     OSError
         If a file cannot be written; what is there is whole, and the run can be resumed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Settings, generate
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     summary = generate("sample:retina", Path(folder) / "out", Settings(per_image=1))
+    ...     sorted(p.name for p in (Path(folder) / "out").iterdir())
+    ['images', 'manifest.jsonl', 'masks', 'preview.png', 'recipe.json']
+    >>> summary.samples
+    14
     """
     started = time.monotonic()
     if workers < 1:
@@ -167,7 +177,7 @@ def _produce(
     with journal.open("a", encoding="utf-8") as file:
         if progress:
             progress(done, len(producer))
-        for lines in _write_all(producer, out, done, workers):
+        for lines in write_all(producer, out, done, workers):
             for text in lines:
                 line = json.loads(text)
                 if strict and "rejected" in line:
@@ -199,11 +209,11 @@ def _begin(plan: Plan, out: Path) -> None:
             if k != "source" and before.get(k) != now.get(k)
         ]
         if differing:
-            told = "; ".join(
+            changes = "; ".join(
                 f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in differing
             )
             raise Refused(
-                f"{out} holds another run ({told}). Choose another folder, or remove this one"
+                f"{out} holds another run ({changes}). Choose another folder, or remove this one"
             )
     elif any(out.iterdir()):
         raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
@@ -215,8 +225,6 @@ def _finish(plan: Plan, producer: Producer, out: Path) -> None:
     """From the journal the manifest, ordered by index as the journal is; the preview; the list of
     what was skipped.
     """
-    from synthmed.preview import draw_dataset
-
     rejected = [line for line in _lines(out / JOURNAL) if "rejected" in line]
     if rejected or plan.skipped:
         skipped = {
@@ -271,12 +279,12 @@ def _journaled(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
 def _refuse_overlap(source: Sequence[str], out: Path) -> None:
     target = out.resolve()
     for item in source:
-        place = Path(item).resolve()
-        if place.is_dir() and target.is_relative_to(place):
+        where = Path(item).resolve()
+        if where.is_dir() and target.is_relative_to(where):
             raise Refused(
                 f"the output folder {out} lies in the source {item}: its images would become inputs"
             )
-        if place.exists() and place.is_relative_to(target):
+        if where.exists() and where.is_relative_to(target):
             raise Refused(f"the source {item} lies in the output folder {out}")
 
 
@@ -289,77 +297,3 @@ def _examine_all(inputs: Sequence[Input], settings: Settings, workers: int) -> l
     # Threads: decoding, resizing and hashing leave the interpreter's lock alone.
     with ThreadPoolExecutor(workers) as threads:
         return list(threads.map(examine, inputs, repeat(settings)))
-
-
-def _write_all(producer: Producer, out: Path, start: int, workers: int) -> Iterator[list[str]]:
-    """Write all items from `start` on, here or in a pool of processes; yield their lines, chunk by
-    chunk, in order.
-    """
-    chunks = (range(a, min(a + _CHUNK, len(producer))) for a in range(start, len(producer), _CHUNK))
-    if workers == 1:
-        writer = _Writer(producer, out)
-        yield from map(writer.write, chunks)
-        return
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (producer.plan, out))
-    try:
-        waiting: deque[Future[list[str]]] = deque()
-        for chunk in chunks:
-            waiting.append(pool.submit(_write_in_worker, chunk))
-            if len(waiting) >= 4 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-class _Writer:
-    """Writes items into a folder."""
-
-    def __init__(self, producer: Producer, out: Path) -> None:
-        self._producer, self._out = producer, out
-        self._made: set[Path] = set()
-
-    def write(self, chunk: Iterable[int]) -> list[str]:
-        """Write the files of some items, and return their lines."""
-        lines = []
-        for index in chunk:
-            item = self._producer.item(index)
-            for name, data in item.files.items():
-                path = self._out / name
-                if path.parent not in self._made:
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    self._made.add(path.parent)
-                write_atomically(path, data)
-            lines.append(json.dumps(item.line, separators=(",", ":")) + "\n")
-        return lines
-
-
-_writer: _Writer | None = None
-
-
-def _start_worker(plan: Plan, out: Path) -> None:
-    """In a worker: one thread, deaf to Ctrl-C (the parent ends it), and no life after the
-    parent's.
-    """
-    global _writer
-    import cv2
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    sentinel = parent.sentinel
-
-    def watch() -> None:
-        wait([sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-    _writer = _Writer(Producer(plan), out)
-
-
-def _write_in_worker(chunk: range) -> list[str]:
-    assert _writer is not None
-    return _writer.write(chunk)

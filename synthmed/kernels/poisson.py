@@ -7,6 +7,7 @@ bounding box.
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
 
 from synthmed.kernels import multigrid
@@ -108,11 +109,10 @@ def poisson_blend(
 
 def _grown_box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:
     """The mask's bounding box and one pixel around it, where the image goes on."""
-    box = []
-    for axis in range(mask.ndim):
-        line = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
-        box.append(slice(max(line[0] - 1, 0), min(line[-1] + 2, mask.shape[axis])))
-    return tuple(box)
+    box = scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
+    return tuple(
+        slice(max(s.start - 1, 0), min(s.stop + 1, n)) for s, n in zip(box, mask.shape, strict=True)
+    )
 
 
 def _correction(

@@ -68,9 +68,8 @@ class Mask(Generator):
             accepted += 1
             corner = self._place(rng, shape.inside, scene)
             if corner is not None:
-                return {"shape": parameters, "corner": list(corner)}, Region(
-                    corner, shape.inside, shape.figure
-                )
+                region = Region(corner, shape.inside, shape.figure, self.roi_overlap)
+                return {"shape": parameters, "corner": list(corner)}, region
         if not accepted:
             raise NothingToSee(
                 f"{self!r} drew {_TRIES} shapes for an image of shape {scene.shape} and accepted "
@@ -83,7 +82,7 @@ class Mask(Generator):
     def apply(self, parameters: Parameters, scene: Scene) -> Region:
         """Render a shape at the place that was found for it."""
         shape = self.render(parameters["shape"], scene)
-        return Region(tuple(parameters["corner"]), shape.inside, shape.figure)
+        return Region(tuple(parameters["corner"]), shape.inside, shape.figure, self.roi_overlap)
 
     def _place(
         self, rng: np.random.Generator, inside: NDArray[np.bool_], scene: Scene

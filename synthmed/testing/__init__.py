@@ -19,7 +19,7 @@ except ImportError as _error:
 
 from synthmed.testing import invariants, strategies
 from synthmed.testing.checks import Report, check_anomaly, check_augmentation
-from synthmed.testing.pictures import picture, region
+from synthmed.testing.phantoms import phantom, phantom_mask
 from synthmed.testing.trial import DoesNotApply, Fault, Result, Trial
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "check_anomaly",
     "check_augmentation",
     "invariants",
-    "picture",
-    "region",
+    "phantom",
+    "phantom_mask",
     "strategies",
 ]

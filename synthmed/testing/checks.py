@@ -17,7 +17,7 @@ from synthmed.generator import Generator
 from synthmed.sample import NothingToSee
 from synthmed.testing import strategies
 from synthmed.testing.invariants import EVERY_CALL, MANY_SEEDS, OPTIONAL, Invariant
-from synthmed.testing.pictures import CONTENTS, LAYOUTS, picture
+from synthmed.testing.phantoms import CONTENTS, LAYOUTS, phantom
 from synthmed.testing.trial import DoesNotApply, Fault, Trial
 
 _CANDIDATES = 8
@@ -156,7 +156,7 @@ def check_augmentation(
 
 def _telling(generator: Generator, images: SearchStrategy[Any] | None) -> list[Trial]:
     """A call on which many seeds tell much, where no images of a certain kind are asked for."""
-    return [Trial(generator, picture("smooth", (24, 40), "float64"))] if images is None else []
+    return [Trial(generator, phantom("smooth", (24, 40), "float64"))] if images is None else []
 
 
 def _check(
@@ -168,7 +168,7 @@ def _check(
 ) -> Report:
     report, faults = Report(), []
     candidates: list[Trial] = []
-    every, many = [[i for i in chosen if (i in MANY_SEEDS) == told] for told in (False, True)]
+    every, many = [[i for i in chosen if (i in MANY_SEEDS) == wanted] for wanted in (False, True)]
 
     @settings(
         max_examples=settings().max_examples if examples is None else examples,

@@ -30,7 +30,9 @@ def half_steps(before: NDArray[Any], after: NDArray[Any]) -> NDArray[np.float64]
         return np.abs(after * np.float64(0.5) - before * np.float64(0.5))
 
 
-def told(before: NDArray[Any], after: NDArray[Any], where: NDArray[np.bool_] | None = None) -> str:
+def describe(
+    before: NDArray[Any], after: NDArray[Any], where: NDArray[np.bool_] | None = None
+) -> str:
     """How many values differ, the first place, and the largest difference."""
     where = unequal(before, after) if where is None else where
     steps = np.where(where, half_steps(before, after), -1)
@@ -60,5 +62,5 @@ def between(first: Result, second: Result, slack: float = 0.0) -> str | None:
         limit = slack * (a.max() * 0.5 - a.min() * 0.5) if slack else 0.0
         where = unequal(a, b) & ~(half_steps(a, b) <= limit)
         if where.any():
-            return f"{name}: {told(a, b, where)}"
+            return f"{name}: {describe(a, b, where)}"
     return None

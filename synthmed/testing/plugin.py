@@ -32,10 +32,10 @@ def checker(folder: Path) -> Callable[..., Report]:
             return run(subject, **options)
         except Fault as fault:
             image, script = save(fault, folder)
-            told = Fault(
+            named = Fault(
                 fault.invariant, fault.trial, fault.what, f"\n\nPicture: {image}\nScript:  {script}"
             )
-            raise told from fault.__cause__
+            raise named from fault.__cause__
 
     return check
 

@@ -1,7 +1,7 @@
 """Hypothesis strategies for images, masks, seeds, generators and whole calls.
 
-What they draw shrinks to a call of `picture` or `region`, to a generator's constructor or to a
-small int: to something a person can read.
+What they draw shrinks to a call of `phantom` or `phantom_mask`, to a generator's constructor or to
+a small int: to something a person can read.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
 from synthmed.presets import PRESETS, preset
-from synthmed.testing.pictures import CONTENTS, LAYOUTS, REGIONS, picture, region
+from synthmed.testing.phantoms import CONTENTS, LAYOUTS, MASK_KINDS, phantom, phantom_mask
 from synthmed.testing.trial import Trial
 
 DTYPES = ("uint8", "int16", "uint16", "float32", "float64")
@@ -46,7 +46,7 @@ def images(
     contents: Sequence[str] = tuple(CONTENTS),
     layouts: Sequence[str] = tuple(LAYOUTS),
 ) -> SearchStrategy[NDArray[Any]]:
-    """Images made to break code; see `synthmed.testing.picture` for what they show.
+    """Images made to break code; see `synthmed.testing.phantom` for what they show.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def images(
     value_range : (low, high), optional
         Of the values; by default what is usual for the dtype.
     contents, layouts : sequence of str
-        What the images show, of `synthmed.testing.pictures.CONTENTS`, and how they lie in memory,
+        What the images show, of `synthmed.testing.phantoms.CONTENTS`, and how they lie in memory,
         of its `LAYOUTS`. "extreme" uses all that the dtype holds and is left out where a value
         range is given.
     """
@@ -81,7 +81,7 @@ def images(
                 draw(st.integers(*channels)),
             )
         return draw(
-            _pictures(
+            _phantoms(
                 tuple(shape),
                 kinds,
                 contents,
@@ -115,14 +115,14 @@ def masks(
     shape : tuple of int or strategy, optional
         By default that of small images. An array of a single pixel is all True.
     """
-    return _regions(shape, [kind for kind in REGIONS if kind != "everywhere"])
+    return _regions(shape, [kind for kind in MASK_KINDS if kind != "everywhere"])
 
 
 def rois(
     shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None,
 ) -> SearchStrategy[NDArray[np.bool_]]:
     """Regions of interest: as `masks`, or everywhere; never empty."""
-    return _regions(shape, ["everywhere", *(kind for kind in REGIONS if kind != "everywhere")])
+    return _regions(shape, ["everywhere", *(kind for kind in MASK_KINDS if kind != "everywhere")])
 
 
 def rngs() -> SearchStrategy[Any]:
@@ -186,7 +186,7 @@ def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
         order=order,
         rotation=st.sampled_from([(-45.0, 45.0), (0.0, 0.0)]),
         scale=st.sampled_from([0.1, 0.0, 1.0]),
-        region=st.sampled_from([0.8, 1.0, 0.3]),
+        source_share=st.sampled_from([0.8, 1.0, 0.3]),
         label=st.sampled_from(["mask", "changed"]),
     )
     textured = st.builds(
@@ -257,10 +257,10 @@ def trials(
     if axis is not None:
         full.insert(axis % (n + 1), draw(st.integers(1, 4)))
     kinds = _several(DTYPES if dtype is None else dtype)
-    image = draw(_pictures(tuple(full), kinds, tuple(CONTENTS), tuple(LAYOUTS), channel_axis=axis))
+    image = draw(_phantoms(tuple(full), kinds, tuple(CONTENTS), tuple(LAYOUTS), channel_axis=axis))
     donor = draw(
         st.none()
-        | _pictures(
+        | _phantoms(
             tuple(full), (image.dtype.name,), ("smooth", "noise"), ("plain",), channel_axis=axis
         )
     )
@@ -276,7 +276,7 @@ def trials(
     )
 
 
-def _pictures(
+def _phantoms(
     shape: tuple[int, ...],
     kinds: Sequence[str],
     contents: Sequence[str],
@@ -284,7 +284,7 @@ def _pictures(
     **more: Any,
 ) -> SearchStrategy[NDArray[Any]]:
     return st.builds(
-        picture,
+        phantom,
         st.sampled_from(list(contents)),
         st.just(shape),
         st.sampled_from(list(kinds)),
@@ -302,7 +302,7 @@ def _regions(shape: Any, kinds: Sequence[str]) -> SearchStrategy[NDArray[np.bool
         if isinstance(shape, SearchStrategy)
         else st.just(shape)
     )
-    return st.builds(region, st.sampled_from(kinds), where, seed=st.integers(0, 999))
+    return st.builds(phantom_mask, st.sampled_from(kinds), where, seed=st.integers(0, 999))
 
 
 def _ranges(image: NDArray[Any]) -> SearchStrategy[tuple[float, float]]:

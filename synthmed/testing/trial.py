@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee, Sample
-from synthmed.testing.pictures import origin
+from synthmed.testing.phantoms import origin
 
 _LITERAL = 600  # elements up to which an array is written out
 
@@ -186,7 +186,7 @@ class Trial:
         lines = [
             "import numpy as np",
             *imports,
-            "from synthmed.testing import Trial, invariants, picture, region",
+            "from synthmed.testing import Trial, invariants, phantom, phantom_mask",
             "",
             f"trial = Trial({', '.join(arguments)})",
             check,
@@ -238,11 +238,17 @@ def _import(thing: Any) -> str:
 def members(generator: Generator) -> Iterator[Generator]:
     """The generator, and all those of which it is made."""
     yield generator
+    for member in direct_members(generator):
+        yield from members(member)
+
+
+def direct_members(generator: Generator) -> Iterator[Generator]:
+    """The generators that are values of a generator's fields."""
     for field in dataclasses.fields(generator):  # type: ignore[arg-type]
         value = getattr(generator, field.name)
         for member in value if isinstance(value, tuple) else (value,):
             if isinstance(member, Generator):
-                yield from members(member)
+                yield member
 
 
 def _source(value: Any, folder: Path | None, name: str) -> str:

@@ -7,7 +7,6 @@ import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import open_clip
 import torch
@@ -113,13 +112,13 @@ def read_state(path: Path) -> State:
     """
     try:
         if path.suffix.lower() == ".safetensors" or _begins_as_safetensors(path):
-            state: Any = load_file(path)
+            state: object = load_file(path)
         elif _is_torchscript(path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit is deprecated, OpenAI's files remain
-                state = dict(torch.jit.load(path, map_location="cpu").state_dict())
-            for entry in ("input_resolution", "context_length", "vocab_size"):
-                state.pop(entry, None)
+                archive = torch.jit.load(path, map_location="cpu").state_dict()
+            settings = {"input_resolution", "context_length", "vocab_size"}
+            state = {name: tensor for name, tensor in archive.items() if name not in settings}
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError, KeyError) as error:

@@ -1,8 +1,10 @@
-"""Small random text towers of Hugging Face's kinds, with their tokenizers; no weights and no
-network.
+"""Small random models, and text towers of Hugging Face's kinds with their tokenizers; no weights
+and no network.
 """
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
@@ -89,3 +91,13 @@ def write_transformer(folder, kind):
 def hf_config(kind, folder, **more):
     names = {"hf_model_name": str(folder), "hf_tokenizer_name": str(folder), "context_length": 40}
     return {"embed_dim": 24, "vision_cfg": VISION, "text_cfg": names | HEADS[kind] | more}
+
+
+def random_clip(configs, name):
+    """One of open_clip's own models, not as `load_backbone` would make it."""
+    import open_clip
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return open_clip.CLIP(**json.loads(configs[name].read_text()))

@@ -123,7 +123,7 @@ except FileNotFoundError as error:
         environment.pop("HF_HUB_CACHE", None)
         command = [sys.executable, "-W", "ignore", "-c", code]
         return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=120, check=True
+            command, env=environment, capture_output=True, text=True, timeout=300, check=True
         ).stdout
 
     said = load()

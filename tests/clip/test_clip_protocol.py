@@ -16,10 +16,9 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import torch
 from PIL import Image
-from synthmed_clip.methods.baselines import PatchMemory, join, zero_shot
 
 import synthmed
-from synthmed_clip import Detector, fit, load_backbone, pretrain
+from synthmed_clip import Detector, MediCLIP, NearestPatch, fit, load_backbone
 from synthmed_clip.backbone.cache import with_cache
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
@@ -29,7 +28,10 @@ from synthmed_clip.protocol.engine import Engine
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.results import Result, Run, summarise
 from synthmed_clip.protocol.tables import table, verdicts, write_tables
-from synthmed_clip.protocol.variants import ablations, variants
+from synthmed_clip.protocol.variants import Entry, ablations, entries
+
+BASE = MediCLIP(epochs=2, batch_size=2)
+ALL = ("paper", "zero-shot", "nearest-patch", "joined")
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +54,12 @@ def data(folder, normals, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def protocol(data) -> Protocol:
-    options = {"epochs": 2, "batch_size": 2, "lr": 1e-3}
     return Protocol(
         [read_dataset(data)],
-        variants(["paper"]),
+        [*entries(ALL, BASE), *ablations(BASE)[:3]],
         shots=(1, 2),
         repeats=2,
-        ablations=ablations()[:3],
         ablation_shots=2,
-        options=options,
     )
 
 
@@ -83,10 +82,10 @@ def test_every_run_is_there_and_keeps_its_detector(finished, backbone):
     found = {(r.run.method, r.run.shots, r.run.repeat) for r in results}
     expected = {("zero-shot", 0, 0)}
     for repeat in range(2):
-        expected |= {("paper", 1, repeat), ("paper", 2, repeat), ("nearest patch", 1, repeat)}
+        expected |= {("paper", 1, repeat), ("paper", 2, repeat), ("nearest-patch", 1, repeat)}
         others = (
-            "nearest patch",
-            "paper + nearest patch",
+            "nearest-patch",
+            "paper + nearest-patch",
             "hard prompts",
             "no adapters",
             "no temperature",
@@ -97,11 +96,9 @@ def test_every_run_is_there_and_keeps_its_detector(finished, backbone):
         output / Run("lungs", "no adapters", 2, 1).folder / "detector.safetensors",
         backbone=backbone,
     )
-    assert (
-        not detector.settings.adapters
-        and len(detector.settings.support) == 2
-        and len(detector.log) == 2
-    )
+    assert not detector.method.adapters and len(detector.provenance.support) == 2
+    assert len(detector.fitted.history.log) == 2
+    assert len(list(output.rglob("detector.safetensors"))) == len(found)
     assert not list(output.rglob("checkpoint*")) and not list((output / "features").glob("tmp*"))
 
 
@@ -112,10 +109,8 @@ def test_a_run_is_what_fit_and_evaluate_give(finished, protocol, backbone):
     result = next(r for r in results if r.run == Run("lungs", "no temperature", 2, 1))
     detector = fit(
         protocol.support(data, 1, 2),
+        replace(BASE, temperature=1.0),
         backbone=backbone,
-        temperature=1.0,
-        epochs=2,
-        batch_size=2,
         rng=np.random.SeedSequence(0, spawn_key=(1, 2)),
         workers=0,
         progress=False,
@@ -132,7 +127,7 @@ def test_near_duplicates_are_told_and_left_out(finished, protocol, backbone):
     assert engine.results() == []  # not before it is known whose output it is
     assert engine.run() == engine.results() == results
     assert any("normal/n0.png (train/t0.png, 1.000)" in note for note in engine.notes())
-    assert any(r.figures["Image-AUROC"] != r.apart["Image-AUROC"] for r in results)
+    assert any(r.figures["Image-AUROC"] != r.unseen["Image-AUROC"] for r in results)
 
 
 def test_goes_on_where_it_stopped(finished, protocol, backbone, tmp_path):
@@ -188,14 +183,17 @@ def test_a_protocol_that_cannot_run_says_so_before_it_writes(protocol, backbone,
     with pytest.raises(ValueError, match="transfer needs another data set beside lungs"):
         replace(protocol, transfer=True)
     with pytest.raises(ValueError, match="methods need different names"):
-        replace(protocol, ablations=ablations()[:1] * 2)
-    for changes, message in (
-        ({"options": {"epochs": 0}}, "epochs must be"),
-        ({"layers": (9,)}, "layers must be among"),
-        ({"variants": variants(["paper"], auxiliary=True)}, "none of the 0 auxiliary images"),
+        replace(protocol, entries=ablations()[:1] * 2)
+    far = Entry("far", MediCLIP(layers=(9,)))
+    for chosen, message in (
+        ([far], "layers must be among 1 to 4 of vit"),
+        ([Entry("far", NearestPatch(layers=(9,)))], "layers must be among 1 to 4 of vit"),
+        (entries(["paper"], auxiliary=True), "none of the 0 auxiliary images"),
     ):
         with pytest.raises(ValueError, match=message):
-            Engine(replace(protocol, **changes), backbone, tmp_path).run()
+            Engine(replace(protocol, entries=chosen), backbone, tmp_path).run()
+    with pytest.raises(ValueError, match="no method 'nearest', did you mean 'nearest-patch'"):
+        entries(["paper", "nearest"])
     assert not list(tmp_path.iterdir())
 
 
@@ -210,15 +208,13 @@ def test_other_auxiliary_images_are_not_taken_for_the_first(
 ):
     small = replace(
         protocol,
-        variants=variants(["release"], True),
-        ablations=(),
+        entries=entries(["release"], BASE, auxiliary=True),
         shots=(2,),
         repeats=1,
-        baselines=False,
     )
     results = Engine(replace(small, auxiliary=validation), backbone, tmp_path, workers=0).run()
     assert [r.run.method for r in results] == ["release", "release + auxiliary"]
-    assert results[1].apart == {}  # every test image was an auxiliary one
+    assert results[1].unseen == {}  # every test image was an auxiliary one
     with pytest.raises(ValueError, match="other auxiliary images"):
         Engine(replace(small, auxiliary=validation[1:]), backbone, tmp_path, workers=0).run()
 
@@ -232,7 +228,7 @@ def test_faults_in_the_data_are_told_before_any_fit(protocol, backbone, data, tm
         changed = replace(read_dataset(root), validation=validation)
         with pytest.raises(error, match=message):
             Engine(
-                replace(protocol, datasets=[changed], baselines=False),
+                replace(protocol, datasets=[changed]),
                 backbone,
                 tmp_path / "out",
                 workers=0,
@@ -254,16 +250,16 @@ def test_faults_in_the_data_are_told_before_any_fit(protocol, backbone, data, tm
 
 
 def test_a_data_set_may_change_until_it_has_a_run(protocol, backbone, data, tmp_path):
-    small = replace(protocol, ablations=(), shots=(1,), repeats=1, baselines=False)
+    small = replace(protocol, entries=entries(["paper"], BASE), shots=(1,), repeats=1)
     lungs, brains = tmp_path / "lungs", tmp_path / "brains"
     for root in (lungs, brains):
         shutil.copytree(data, root)
     both = replace(small, datasets=[read_dataset(lungs), read_dataset(brains)])
 
-    def only_lungs(support, **options):
+    def only_lungs(support, method, **options):
         if brains in support[0].parents:
             raise KeyboardInterrupt
-        return fit(support, **options)
+        return fit(support, method, **options)
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("synthmed_clip.protocol.engine.fit", only_lungs)
@@ -302,8 +298,7 @@ def test_near_duplicates_of_other_data_sets_are_told_too(
     small = replace(
         protocol,
         datasets=[*protocol.datasets, read_dataset(other)],
-        variants=variants(["paper"], auxiliary=True),
-        ablations=(),
+        entries=entries(ALL, BASE, auxiliary=True),
         shots=(1,),
         ablation_shots=1,
         repeats=1,
@@ -343,9 +338,8 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
     other = tmp_path / "brains"
     shutil.copytree(data, other)
     shutil.rmtree(other / "train")
-    small = replace(
-        protocol, variants=variants(["release", "release"]), ablations=(), shots=(1,), repeats=1
-    )
+    names = ("release", "release", "zero-shot", "nearest-patch", "joined")
+    small = replace(protocol, entries=entries(names, BASE), shots=(1,), repeats=1)
     wide = replace(small, datasets=[*protocol.datasets, read_dataset(other)], transfer=True)
     found = [
         (r.run.method, r.run.shots, r.test)
@@ -353,10 +347,10 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
     ]
     assert found[2:] == [
         ("release", 1, "lungs"),
-        ("nearest patch", 1, "lungs"),
+        ("nearest-patch", 1, "lungs"),
         *(
             (method, 2, test)
-            for method in ("release", "nearest patch", "release + nearest patch")
+            for method in ("release", "release + nearest-patch", "nearest-patch")
             for test in ("lungs", "brains")
         ),
     ]
@@ -370,125 +364,15 @@ def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
             reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True
         ):
             assert torch.equal(a, b)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2  # a file a layer
     reader.features(pixels, (4,))
-    reader.features(pixels[:3], (4,))
-    assert len(list(tmp_path.iterdir())) == 3
-
-
-def test_patch_memory_against_plain_arithmetic(backbone, normals):
-    pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
-    memory = PatchMemory.of(backbone, pixels[:3], (2, 4), 4)
-    tokens = backbone.features(pixels, (4,))[0].flatten(2).transpose(1, 2).double().numpy()
-    tokens /= np.linalg.norm(tokens, axis=-1, keepdims=True)
-    distance = 1 - (tokens @ tokens[:3].reshape(-1, 32).T).max(-1)
-    found = memory.find(pixels)
-    assert np.allclose(
-        found.maps[:, [0, 0, -1, -1], [0, -1, 0, -1]], distance[:, [0, 3, 12, 15]], atol=1e-6
-    )
-    assert np.allclose(found.scores, distance.max(1), atol=1e-6)
-    assert np.allclose(found.scores[:3], 0, atol=1e-6)
-    others = 1 - (tokens[1] @ tokens[[0, 2]].reshape(-1, 32).T).max(-1)
-    assert memory.find_left_out().scores[1] == pytest.approx(others.max(), abs=1e-6)
-
-
-def test_join_standardises_on_the_support():
-    rng = np.random.default_rng(0)
-    a, b, on_a, on_b = rng.random((4, 5, 6, 6), np.float32)
-    expected = (a - on_a.mean()) / on_a.std() + (b - on_b.mean()) / on_b.std()
-    found = join(a, b, (on_a, on_b))
-    assert np.allclose(found.maps, expected, atol=1e-5) and np.array_equal(
-        found.scores, found.maps.max((1, 2))
-    )
-
-
-@pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])
-def test_zero_shot_on_every_kind_of_tower(name, configs):
-    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
-    size = backbone.image_size
-    pixels = to_pixels(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
-    found = zero_shot(backbone, pixels)
-    assert found.scores.shape == (3,) and ((found.scores > 0) & (found.scores < 1)).all()
-    assert found.maps.shape == ((3, size, size) if "vit" in name else (3, 0, 0))
-
-
-def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, tmp_path):
-    detector = fit(
-        normals, backbone=backbone, adapters=False, epochs=2, rng=0, workers=0, progress=False
-    )
-    assert {name for name, _ in detector.head.named_parameters()} == {
-        "context_normal",
-        "context_abnormal",
-    }
-    detector.save(tmp_path / "d.safetensors")
-    loaded = Detector.load(tmp_path / "d.safetensors", backbone=backbone)
-    assert np.array_equal(loaded.maps(normals), detector.maps(normals))
-
-
-def test_hard_prompts_are_constants(backbone, normals):
-    options = next(m.options for m in ablations() if m.name == "hard prompts")
-    one, two = (
-        fit(normals, backbone=backbone, epochs=e, rng=0, workers=0, progress=False, **options)
-        for e in (1, 3)
-    )
-    assert torch.equal(one.classes, two.classes) and not torch.equal(
-        one.head.adapters[0].weight, two.head.adapters[0].weight
-    )
+    reader.features(pixels[:3], (4, 3))
+    assert len(list(tmp_path.iterdir())) == 4
 
 
 @pytest.fixture(scope="module")
 def validation(folder) -> tuple[Item, ...]:
     return read_dataset(folder).test
-
-
-def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path):
-    options = {
-        "backbone": backbone,
-        "rng": 3,
-        "workers": 0,
-        "progress": False,
-        "validation": validation,
-        "lr": 0.02,
-    }
-    chosen = fit(normals, epochs=5, checkpoint=tmp_path / "c", **options)
-    figures = [epoch.validation for epoch in chosen.log]
-    best = int(np.argmax(figures)) + 1
-    alone = fit(normals, epochs=best, **options | {"validation": ()})
-    assert torch.equal(chosen.head.adapters[0].weight, alone.head.adapters[0].weight) and best < 5
-    resumed = fit(normals, epochs=2, checkpoint=tmp_path / "d", **options)
-    assert len(resumed.log) == 2
-    resumed = fit(normals, epochs=5, checkpoint=tmp_path / "d", **options)
-    assert (
-        torch.equal(resumed.head.adapters[0].weight, chosen.head.adapters[0].weight)
-        and resumed.log == chosen.log
-    )
-    with pytest.raises(ValueError, match="validation needs normal and abnormal"):
-        fit(normals, epochs=1, **options | {"validation": validation[:2]})
-
-
-def test_auxiliary_data_teaches_before_the_support_images(backbone, normals, validation):
-    before = pretrain(
-        validation, backbone, epochs=8, rng=0, workers=0, progress=False, batch_size=4, lr=0.01
-    )
-    assert before.log[-1].loss < before.log[0].loss and before.settings.support == ()
-    options = {
-        "backbone": backbone,
-        "epochs": 1,
-        "rng": 0,
-        "workers": 0,
-        "progress": False,
-        "lr": 1e-9,
-    }
-    after = fit(normals, start=before, **options)
-    assert torch.allclose(after.head.adapters[0].weight, before.head.adapters[0].weight, atol=1e-6)
-    with pytest.raises(ValueError, match="start does not fit"):
-        fit(normals, start=before, tokens=3, **options)
-    with pytest.raises(
-        ValueError, match="none of the 6 auxiliary images is abnormal and has a mask"
-    ):
-        pretrain(
-            [Item(item.image, item.abnormal) for item in validation if item.abnormal], backbone
-        )
 
 
 def test_tables_say_what_was_found():
@@ -502,26 +386,30 @@ def test_tables_say_what_was_found():
     results = [
         result("paper", 0, 0.25, bad),
         result("paper", 1, 0.75, bad),
-        result("nearest patch", 0, 1.0, good),
+        result("nearest-patch", 0, 1.0, good),
     ]
-    results += [result("nearest patch", 1, 1.0, good), result("release", 0, 1.0, good)]
-    results.append(result("paper + nearest patch", 0, 0.1, bad))
+    results += [result("nearest-patch", 1, 1.0, good), result("release", 0, 1.0, good)]
+    results.append(result("paper + nearest-patch", 0, 0.1, bad))
     rows = summarise(results)
     assert [(r.method, r.repeats) for r in rows] == [
         ("paper", 2),
-        ("nearest patch", 2),
+        ("nearest-patch", 2),
         ("release", 1),
-        ("paper + nearest patch", 1),
+        ("paper + nearest-patch", 1),
     ]
     assert rows[0].figures["Image-AUROC"] == (0.5, pytest.approx(0.35355339)) and rows[
         0
     ].published == (0.908, 0.004)
     lines = table(rows).splitlines()
     assert "| busi | paper | 16 | 50.0 ± 35.4 |" in lines[2] and lines[2].endswith("| 90.8 ± 0.4 |")
-    said = verdicts(results, {"busi": np.array([False, False, True, True])})
+    compared = [
+        Entry("paper", MediCLIP(), baselines=("nearest-patch", "paper + nearest-patch")),
+        Entry("release", MediCLIP(), baselines=("nearest-patch", "release + nearest-patch")),
+    ]
+    said = verdicts(results, {"busi": np.array([False, False, True, True])}, compared)
     assert [s.split(":")[1].strip() for s in said] == [
-        "paper does not beat nearest patch",
-        "release does not beat nearest patch",
+        "paper does not beat nearest-patch",
+        "release does not beat nearest-patch",
     ]
     assert "50.0 against 100.0" in said[0]
 
@@ -539,7 +427,7 @@ def test_plots_where_a_method_has_no_maps(tmp_path):
     figures = {"Image-AUROC": 0.5}
     results = [
         Result(
-            Run("lungs", method, shots, 0), "lungs", found, found, None, None, None, 1.0, (0.1, 0.9)
+            Run("lungs", method, shots, 0), "lungs", found, found, 0.5, 1.0, 1.0, 1.0, (0.1, 0.9)
         )
         for method, shots, found in (
             ("zero-shot", 0, figures),
@@ -547,7 +435,7 @@ def test_plots_where_a_method_has_no_maps(tmp_path):
             ("paper", 8, figures | {"Pixel-AUROC": 0.8}),
         )
     ]
-    write_tables(tmp_path, results, {"lungs": np.array([False, True])}, [])
+    write_tables(tmp_path, results, {"lungs": np.array([False, True])}, [], [])
     with Image.open(tmp_path / "auroc-lungs.png") as picture:
         assert picture.width > 2 * picture.height  # two plots side by side
 

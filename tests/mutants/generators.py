@@ -9,8 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from synthmed import EllipseMask, Identity, PerlinMask, SmoothIntensityChange, Source
-from synthmed.generator import Outcome
+from synthmed import (
+    CutPaste,
+    EllipseMask,
+    Identity,
+    PerlinMask,
+    RectangleMask,
+    SmoothIntensityChange,
+    Source,
+)
+from synthmed.generator import Generator, Outcome
 
 BRIGHTER = 0.3
 
@@ -286,6 +294,16 @@ class IgnoresTheRoi(EllipseMask):
 
 
 @dataclass(frozen=True, repr=False)
+class IgnoresTheRoiWithSeveralMasks(CutPaste):
+    """One mask of two is placed anywhere."""
+
+    mask: Generator = EllipseMask(box=(0.2, 0.3)) | RectangleMask(box=(0.2, 0.3))
+
+    def run(self, rng, scene):
+        return super().run(rng, replace(scene, roi=None))
+
+
+@dataclass(frozen=True, repr=False)
 class TreatsChannelsUnlike(SmoothIntensityChange):
     """The first channel alone changes."""
 
@@ -363,6 +381,7 @@ CAUGHT_BY = {
     SwapsAxes: "runs",
     AssumesSquares: "axes_alike",
     IgnoresTheRoi: "mostly_in_roi",
+    IgnoresTheRoiWithSeveralMasks: "mostly_in_roi",
     TreatsChannelsUnlike: "equivariant_to_channels",
     AddsGreyLevels: "equivariant_to_intensity",
     ReadsMemory: "independent_of_memory_layout|equivariant_to_channels",

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from synthmed.compose import OneOf
 from synthmed.generator import Generator
 from synthmed.masks import Mask
 from synthmed.sample import NothingToSee
 from synthmed.testing import differences
 from synthmed.testing.invariants.base import invariant
-from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies
+from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies, direct_members
 
 
 @invariant
@@ -40,7 +41,7 @@ def input_not_written(trial: Trial) -> str | None:
     image = copy_as_it_lies(trial.image)
     result = trial.call(image)
     if not differences.same(image, trial.image):
-        return "it wrote to its input: " + differences.told(trial.image, image)
+        return "it wrote to its input: " + differences.describe(trial.image, image)
     shared = [
         name
         for name, array in (("image", result.image), ("mask", result.mask))
@@ -91,7 +92,7 @@ def unchanged_outside_mask(trial: Trial) -> str | None:
     before, after, mask = _comparable(trial)
     changed = differences.unequal(before, after) & ~mask
     if changed.any():
-        return "the image changed outside the mask: " + differences.told(before, after, changed)
+        return "the image changed outside the mask: " + differences.describe(before, after, changed)
     return None
 
 
@@ -133,7 +134,7 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
     low, high = trial.limits
     beyond = ((after < low) | (after > high)) & differences.unequal(before, after)
     if beyond.any():
-        return f"values leave the value range ({low}, {high}): " + differences.told(
+        return f"values leave the value range ({low}, {high}): " + differences.describe(
             before, after, beyond
         )
     return None
@@ -141,19 +142,26 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
 
 @invariant
 def mostly_in_roi(trial: Trial) -> str | None:
-    """At least half of a single anomaly's mask, or the share that its mask asks for, lies in the
-    region of interest.
+    """At least half of the mask lies in the region of interest, whether it is of one anomaly or of
+    several; or the least share that one of the generator's masks asks for.
     """
-    mask_of = getattr(trial.generator, "mask", trial.generator)
-    if trial.roi is None or not isinstance(mask_of, Mask) or not trial.mask.any():
-        raise DoesNotApply("no region of interest is given, or no single mask is placed in it")
+    generator = trial.generator
+    if trial.roi is None or not trial.mask.any():
+        raise DoesNotApply("no region of interest is given, or the mask is empty")
     share = np.count_nonzero(trial.mask & trial.roi) / np.count_nonzero(trial.mask)
-    if share < mask_of.roi_overlap:
-        return (
-            f"{share:.3f} of the mask lies in the region of interest, at least "
-            f"{mask_of.roi_overlap:g} should"
-        )
+    least = _least_roi_overlap(generator)
+    if share < least:
+        return f"{share:.3f} of the mask lies in the region of interest, at least {least:g} should"
     return None
+
+
+def _least_roi_overlap(generator: Generator) -> float:
+    """The least share that a mask of the generator's asks for; of a mask made of masks, its own."""
+    if isinstance(generator, Mask):
+        return generator.roi_overlap
+    if generator.is_mask and not isinstance(generator, OneOf):
+        return Mask.roi_overlap
+    return min(map(_least_roi_overlap, direct_members(generator)), default=1.0)
 
 
 @invariant
@@ -179,7 +187,7 @@ def no_wrap_around(trial: Trial) -> str | None:
     limits = np.iinfo(dtype)
     beyond = (straight < limits.min) | (straight > limits.max)
     if beyond.any() and (after == straight.astype(dtype))[beyond].all():
-        return f"{dtype} wraps around (the result in {wide} is beyond it): " + differences.told(
+        return f"{dtype} wraps around (the result in {wide} is beyond it): " + differences.describe(
             trial.image, after, beyond
         )
     return None

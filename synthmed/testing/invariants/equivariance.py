@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 from synthmed.anomalies import Anomaly
@@ -77,10 +78,10 @@ def equivariant_to_intensity(trial: Trial) -> str | None:
         straight = called(1, 0)
         # A power of two is exact, so no decision within the generator may fall another way. An
         # offset rounds the result: a second anomaly on top of it would see that.
-        told = compared(2.0**-3, 0, 0)
-        if told is None and isinstance(generator, Anomaly) and trial.image.dtype.kind in "iu":
-            told = compared(1, 1024, 1e-9)
-        return told
+        found = compared(2.0**-3, 0, 0)
+        if found is None and isinstance(generator, Anomaly) and trial.image.dtype.kind in "iu":
+            found = compared(1, 1024, 1e-9)
+        return found
     except NothingToSee as error:
         raise DoesNotApply("as double, the image shows nothing") from error
 
@@ -133,7 +134,7 @@ def axes_alike(trial: Trial) -> str | None:
     """Masks on the transposed image are as large along each axis as those on the image along the
     other.
 
-    Told by 100 seeds each, as a difference of the means of five standard errors, on images that are
+    From 100 seeds each, as a difference of the means of five standard errors, on images that are
     not square.
     """
     shape = trial.image.shape
@@ -144,7 +145,7 @@ def axes_alike(trial: Trial) -> str | None:
         or max(shape) < 1.25 * min(shape)
     ):
         raise DoesNotApply(
-            "it is told by images without channels, of two unequal axes of at least 16 pixels"
+            "it shows in images without channels, of two unequal axes of at least 16 pixels"
         )
     donors = None if trial.donors is None else [d.T for d in trial.donors]
     spacing = None if trial.spacing is None else trial.spacing[::-1]
@@ -178,8 +179,8 @@ def _extents(trial: Trial, changes: dict[str, Any]) -> NDArray[Any]:
         if mask is None:
             raise DoesNotApply("no mask is returned")
         if mask.any():
-            lines = [np.flatnonzero(mask.any(axis=1 - axis)) for axis in range(2)]
-            rows.append([line[-1] - line[0] + 1 for line in lines])
+            box = scipy.ndimage.find_objects(mask.astype(np.uint8))[0]
+            rows.append([s.stop - s.start for s in box])
     return np.array(rows).reshape(-1, 2)
 
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -14,12 +14,9 @@ import scipy
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
-from synthmed.generate.producer import kind_of
+from synthmed.generate.producer import Producer, kind_of
 from synthmed.io import Image, read_image, read_mask
 from synthmed.sample import NothingToSee
-
-if TYPE_CHECKING:
-    from synthmed.generate import Producer
 
 PER_KIND = 4
 _TILE, _GAP, _MARGIN, _HEAD = 192, 6, 24, 40

@@ -1,5 +1,5 @@
-"""Small images that break code, each told by one readable call, so that a failing example can be
-written down.
+"""Phantoms: small images and masks that break code, each made by one readable call, so that a
+failing example can be written down.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _made: dict[int, str] = {}
 
 
 def origin(array: NDArray[Any]) -> str | None:
-    """The call of `picture` or `region` that made this very array, as source code; None for any
-    other array.
+    """The call of `phantom` or `phantom_mask` that made this very array, as source code; None for
+    any other array.
     """
     return _made.get(id(array))
 
@@ -30,7 +30,7 @@ def _remember(array: NDArray[Any], call: str) -> NDArray[Any]:
     return array
 
 
-def picture(
+def phantom(
     content: str,
     shape: tuple[int, ...],
     dtype: DTypeLike = "uint8",
@@ -86,17 +86,17 @@ def picture(
     usual = {"value_range": None, "channel_axis": None, "layout": "plain", "seed": 0}
     words = [f"{k}={v!r}" for k, v in more.items() if v != usual[k]]
     return _remember(
-        image, f"picture({', '.join([repr(content), repr(shape), repr(kind.name), *words])})"
+        image, f"phantom({', '.join([repr(content), repr(shape), repr(kind.name), *words])})"
     )
 
 
-def region(kind: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray[np.bool_]:
+def phantom_mask(kind: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray[np.bool_]:
     """Make a mask: never empty, and all True only for the kind "everywhere".
 
     Parameters
     ----------
     kind : str
-        One of `REGIONS`.
+        One of `MASK_KINDS`.
     shape : tuple of int
     seed : int
         Of what is random in it.
@@ -106,13 +106,13 @@ def region(kind: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray[np.bo
     ndarray of bool
     """
     rng = np.random.default_rng(seed)
-    inside = REGIONS[kind](shape, rng)
+    inside = MASK_KINDS[kind](shape, rng)
     if not inside.any():
         inside[tuple(n // 2 for n in shape)] = True
     if kind != "everywhere" and inside.all() and inside.size > 1:
         inside[(-1,) * inside.ndim] = False
     more = f", seed={seed}" if seed else ""
-    return _remember(inside, f"region({kind!r}, {shape!r}{more})")
+    return _remember(inside, f"phantom_mask({kind!r}, {shape!r}{more})")
 
 
 def _range(dtype: np.dtype[Any], extreme: bool) -> tuple[float, float]:
@@ -237,7 +237,7 @@ CONTENTS: dict[str, Callable[[tuple[int, ...], np.random.Generator], Unit]] = {
     "constant": _constant,
     "extreme": _extreme,
 }
-"""What `picture` can show, the simplest first."""
+"""What `phantom` can show, the simplest first."""
 
 LAYOUTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "plain": lambda image: image,
@@ -247,9 +247,9 @@ LAYOUTS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "strided": _strided,
     "big-endian": lambda image: image.astype(image.dtype.newbyteorder(">")),
 }
-"""How a `picture` can lie in memory."""
+"""How a `phantom` can lie in memory."""
 
-REGIONS: dict[str, Callable[[tuple[int, ...], np.random.Generator], NDArray[np.bool_]]] = {
+MASK_KINDS: dict[str, Callable[[tuple[int, ...], np.random.Generator], NDArray[np.bool_]]] = {
     "box": _box,
     "disc": _disc,
     "ring": _ring,
@@ -258,4 +258,4 @@ REGIONS: dict[str, Callable[[tuple[int, ...], np.random.Generator], NDArray[np.b
     "scattered": lambda shape, rng: rng.random(shape) < 0.5,
     "everywhere": lambda shape, rng: np.ones(shape, bool),
 }
-"""What `region` can make, the simplest first."""
+"""What `phantom_mask` can make, the simplest first."""

@@ -1,0 +1,90 @@
+"""How a dataset is generated: all that, with the inputs, decides what its files hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from synthmed.generator import Generator
+from synthmed.io import MaskLevel, require_mask_level
+from synthmed.presets import preset
+
+Size = int | Literal["native"]
+Channels = Literal["grey", "keep"]
+LayoutName = Literal["pairs", "mvtec"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to generate a dataset.
+
+    Attributes
+    ----------
+    recipe : Generator
+    per_image : int
+        Samples for each input.
+    seed : int
+    size : int or "native"
+        Side of the square to which images are resized, or their own size.
+    channels : {"grey", "keep"}
+    roi : str
+        ``"none"``, ``"auto"`` (`synthmed.foreground`), or a folder with one mask for each input, of
+        the same relative name.
+    mask_level : int, sequence of int, "any" or None
+        Which levels of the masks in the folder `roi` are inside; see `synthmed.io.read_mask`.
+    layout : {"pairs", "mvtec"}
+    train_share : float
+        Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
+        test.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a value is not as described.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Settings
+    >>> Settings(per_image=3, size="native").seed
+    0
+    >>> Settings(per_image=0)
+    Traceback (most recent call last):
+    ValueError: per_image must be at least 1, got 0
+    """
+
+    recipe: Generator = field(default_factory=lambda: preset("paper"))
+    per_image: int = 10
+    seed: int = 0
+    size: Size = 224
+    channels: Channels = "grey"
+    roi: str = "none"
+    mask_level: MaskLevel = None
+    layout: LayoutName = "pairs"
+    train_share: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if self.recipe.is_mask:
+            raise ValueError(
+                f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}"
+            )
+        if self.per_image < 1:
+            raise ValueError(f"per_image must be at least 1, got {self.per_image}")
+        if self.seed < 0:
+            raise ValueError(f"seed must not be negative, got {self.seed}")
+        if self.size != "native" and not (isinstance(self.size, int) and self.size >= 1):
+            raise ValueError(f"size must be a number of pixels or 'native', got {self.size!r}")
+        for name, options in (("channels", Channels), ("layout", LayoutName)):
+            _require_one_of(name, getattr(self, name), get_args(options))
+        if not 0 < self.train_share < 1:
+            raise ValueError(f"train_share must lie between 0 and 1, got {self.train_share}")
+        object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
+        if self.roi not in ("none", "auto") and not Path(self.roi).is_dir():
+            raise ValueError(f"roi must be 'none', 'auto' or a folder of masks, got {self.roi!r}")
+
+
+def _require_one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
+    if value not in options:
+        known = " or ".join(map(repr, options))
+        raise ValueError(f"{name} must be {known}, got {value!r}")

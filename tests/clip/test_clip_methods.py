@@ -1,0 +1,362 @@
+"""The door: every method as data, fitted, saved, loaded and used like any other."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
+
+from annotated_types import Ge  # noqa: E402
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+import synthmed  # noqa: E402
+from synthmed_clip import (  # noqa: E402
+    Detector,
+    Fitted,
+    Joined,
+    MediCLIP,
+    Method,
+    NearestPatch,
+    Scores,
+    ZeroShot,
+    fit,
+    load_backbone,
+)
+from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
+from synthmed_clip.cli.main import main  # noqa: E402
+from synthmed_clip.data.images import square  # noqa: E402
+from synthmed_clip.data.layouts import read_dataset  # noqa: E402
+from synthmed_clip.evaluation import evaluate  # noqa: E402
+from synthmed_clip.methods.values import convert  # noqa: E402
+
+
+@dataclass(frozen=True)
+class Brightness(Method):
+    """How far an image's mean is from the support's."""
+
+    gain: float = 1.0
+
+    def fit(self, support, backbone, rng):
+        return FittedBrightness(self, support.mean())
+
+    @classmethod
+    def restore(cls, state, backbone):
+        return FittedBrightness(cls.from_dict(state["method"]), state["mean"])
+
+
+@dataclass
+class FittedBrightness(Fitted):
+    method: Brightness
+    mean: torch.Tensor
+
+    def score(self, pixels):
+        maps = (pixels.mean(1) - self.mean).abs() * self.method.gain
+        return Scores(maps.amax((1, 2)), maps)
+
+    def state(self):
+        return {"mean": self.mean, "method": self.method.to_dict()}
+
+
+SHORT = MediCLIP(epochs=1, tokens=2)
+METHODS = [
+    SHORT,
+    MediCLIP(variant="release", epochs=1, tokens=0, adapters=False, recipe=synthmed.Source()),
+    NearestPatch(),
+    NearestPatch(layers=(1, 3), pool=0.2),
+    ZeroShot(abnormal_words=("lesion",)),
+    Joined((SHORT, NearestPatch())),
+    Joined((NearestPatch(layers=(2,)), ZeroShot(), Brightness(gain=0.5))),
+    Brightness(gain=2),
+]
+
+
+def pixels_of(images, size=32):
+    return to_pixels(np.stack([square(image, size)[0] for image in images]))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_a_method_is_data(method):
+    data = json.loads(json.dumps(method.to_dict()))
+    again = Method.from_dict(data)
+    assert again == method and hash(again) == hash(method) and type(again) is type(method)
+    assert repr(again) == repr(method) and type(method).from_dict(data) == method
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.gain = 3
+    for field in dataclasses.fields(method):
+        with pytest.raises((TypeError, ValueError), match=field.name):
+            Method.from_dict(data | {field.name: object()})
+    with pytest.raises(ValueError, match="has no 'gian'"):
+        Method.from_dict(data | {"gian": 1})
+
+
+@pytest.mark.parametrize("method", METHODS, ids=repr)
+def test_fitted_saved_loaded_used_and_evaluated(method, backbone, normals, folder, tmp_path):
+    options = {"backbone": backbone, "rng": 3, "progress": False, "workers": 0}
+    detector = fit(normals, method, **options)
+    again = fit(normals, method, **options)
+    for name, one in (("a", detector), ("b", again)):
+        one.save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    loaded = Detector.load(tmp_path / "a", backbone=backbone)
+    assert loaded.method == detector.method == method.resolved(backbone)
+    assert loaded.threshold == detector.threshold and loaded.provenance == detector.provenance
+    found, expected = loaded.score(normals), detector.score(normals)
+    assert found.scores.shape == (6,) and found.maps.shape == (6, 32, 32)
+    assert found.scores.dtype == found.maps.dtype == torch.float32
+    assert torch.equal(found.scores, expected.scores) and torch.equal(found.maps, expected.maps)
+    restored = type(method).restore(detector.fitted.state(), backbone)
+    assert torch.equal(restored.score(pixels_of(normals)).scores, expected.scores)
+    prediction = loaded.predict(normals[0])
+    assert prediction.anomaly_map.shape == normals[0].shape
+    assert prediction.is_anomalous == (prediction.score > loaded.threshold)
+    figures = evaluate(loaded, read_dataset(folder).test, resamples=10).to_dict()
+    assert 0 <= figures["image"]["AUROC"]["value"] <= 1 and "AUROC" in figures["pixel"]
+
+
+def test_values_are_brought_to_their_types_or_refused():
+    numbers = {"lr": np.float32(0.5), "epochs": np.int64(3)}
+    method = MediCLIP(layers=np.array([2, 4]), recipe="paper", **numbers)
+    assert method.layers == (2, 4) and type(method.layers[0]) is int
+    assert type(method.lr) is float and type(method.epochs) is int
+    assert method.recipe == synthmed.preset("paper")
+    assert MediCLIP(layers=range(1, 3)).layers == (1, 2)
+    with pytest.raises(TypeError, match="layers must be several values, not 3"):
+        MediCLIP(layers=3)
+    with pytest.raises(ValueError, match=r"pool must be at least 0 and at most 1, not 1\.5"):
+        NearestPatch(pool=1.5)
+    with pytest.raises(ValueError, match="parts must be of at least 2 values"):
+        Joined((NearestPatch(),))
+    with pytest.raises(TypeError, match="parts must be"):
+        Joined(("nearest-patch", "zero-shot"))
+
+
+@given(
+    st.one_of(st.none(), st.booleans(), st.integers(-9, 9), st.floats(), st.text(max_size=2)),
+    st.sampled_from([bool, int, float, str, Literal["a", 2], Annotated[int, Ge(0)], int | None]),
+)
+def test_what_is_taken_is_of_the_type(value, annotation):
+    try:
+        found = convert("it", value, annotation)
+    except (TypeError, ValueError) as error:
+        assert str(error).startswith("it must be ")
+        return
+    assert found == value or (annotation is float and found == float(value))
+    allowed = {bool: bool, int: int, float: float, str: str}.get(annotation, (int, str, type(None)))
+    assert isinstance(found, allowed) and (isinstance(found, bool) == (annotation is bool))
+
+
+def test_unknown_methods_are_named(tmp_path, backbone, normals):
+    with pytest.raises(ValueError, match="no method 'MediCLAP' is known, did you mean 'MediCLIP'"):
+        Method.from_dict({"type": "MediCLAP"})
+    with pytest.raises(ValueError, match=r"'my\.module:Own' is known; import my\.module first"):
+        Method.from_dict({"type": "my.module:Own"})
+    with pytest.raises(ValueError, match="expected a MediCLIP, not a NearestPatch"):
+        MediCLIP.from_dict(NearestPatch().to_dict())
+    with pytest.raises(ValueError, match="no method 'nearest', did you mean 'nearest-patch'"):
+        Method.named("nearest")
+    detector = fit(normals, Brightness(), backbone=backbone, progress=False)
+    detector.save(tmp_path / "d")
+    known = Method.known.pop(f"{__name__}:Brightness")
+    try:
+        with pytest.raises(ValueError, match=f"import {__name__} first"):
+            Detector.load(tmp_path / "d", backbone=backbone)
+    finally:
+        Method.known[f"{__name__}:Brightness"] = known
+
+
+def test_options_that_a_method_does_not_take_are_refused(backbone, normals, folder, tmp_path):
+    mediclip = fit(normals, SHORT, backbone=backbone, progress=False, workers=0)
+    for option, value in (
+        ("checkpoint", tmp_path / "c"),
+        ("validation", read_dataset(folder).test),
+        ("callback", print),
+        ("start", mediclip),
+    ):
+        with pytest.raises(TypeError, match=f"nearest-patch takes no {option}"):
+            fit(normals, NearestPatch(), backbone=backbone, **{option: value})
+    nearest = fit(normals, NearestPatch(), backbone=backbone)
+    with pytest.raises(TypeError, match="start must be a fitted MediCLIP, not FittedNearestPatch"):
+        fit(normals, SHORT, backbone=backbone, start=nearest, progress=False)
+    with pytest.raises(ValueError, match="joined needs at least 2 normal images"):
+        fit(normals[:1], Joined(), backbone=backbone)
+
+
+@pytest.mark.parametrize("layers", [(3,), (1, 4)])
+@pytest.mark.parametrize("pool", [0.0, 0.3, 1.0])
+def test_nearest_patch_against_plain_numpy(layers, pool, backbone, normals):
+    support, pixels = pixels_of(normals[:4]), pixels_of(normals[4:])
+    fitted = NearestPatch(layers=layers, pool=pool).fit(support, backbone)
+
+    def patches(images, layer):
+        feature = backbone.features(images, (layer,))[0].double().numpy()
+        flat = feature.reshape(*feature.shape[:2], -1).transpose(0, 2, 1)
+        return flat / np.linalg.norm(flat, axis=-1, keepdims=True)
+
+    def distances(queries, memory):  # one patch at a time
+        return np.array([[min(1 - q @ m for m in memory) for q in image] for image in queries])
+
+    flat = np.mean(
+        [distances(patches(pixels, n), np.concatenate(list(patches(support, n)))) for n in layers],
+        axis=0,
+    )
+    count = max(1, round(pool * flat.shape[1]))
+    expected = np.sort(flat, axis=1)[:, -count:].mean(1)
+    found = fitted.score(pixels)
+    assert found.scores.numpy() == pytest.approx(expected, abs=1e-5)
+    corners = found.maps.numpy()[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    side = int(flat.shape[1] ** 0.5)
+    at = [0, side - 1, -side, -1]
+    assert corners == pytest.approx(flat[:, at], abs=1e-5)
+
+    left_out = fitted.score_left_out(support)
+    for index in range(4):
+        others = [i for i in range(4) if i != index]
+        own = np.mean(
+            [
+                distances(
+                    patches(support[index : index + 1], n),
+                    np.concatenate(list(patches(support[others], n))),
+                )
+                for n in layers
+            ],
+            axis=0,
+        )
+        pooled = np.sort(own, axis=1)[:, -count:].mean()
+        assert float(left_out.scores[index]) == pytest.approx(pooled, abs=1e-5)
+    assert NearestPatch().fit(support[:1], backbone).score_left_out(support[:1]) is None
+
+
+def test_the_threshold_is_the_highest_left_out_score(backbone, normals):
+    detector = fit(normals, NearestPatch(), backbone=backbone)
+    left_out = detector.fitted.score_left_out(pixels_of(normals))
+    assert detector.threshold == float(left_out.scores.max())
+    one = fit(normals[:1], NearestPatch(), backbone=backbone, rng=0)
+    assert one.threshold > 0  # against synthetic anomalies, where nothing can be left out
+
+
+def test_joined_standardises_on_the_support(backbone, normals):
+    support, pixels = pixels_of(normals[:4]), pixels_of(normals[4:])
+    parts = NearestPatch(layers=(2,)), ZeroShot()
+    fitted = Joined(parts).fit(support, backbone, 0)
+    expected = 0
+    for part in parts:
+        alone = part.resolved(backbone).fit(support, backbone)
+        on_support = alone.score_left_out(support).maps.numpy()
+        expected = (
+            expected + (alone.score(pixels).maps.numpy() - on_support.mean()) / on_support.std()
+        )
+    found = fitted.score(pixels)
+    assert np.allclose(found.maps, expected, atol=1e-4)
+    assert torch.equal(found.scores, found.maps.amax((1, 2)))
+    assert fitted.score_left_out(support).scores.shape == (4,)
+
+
+def test_a_joined_part_that_is_fitted_is_not_fitted_again(backbone, normals):
+    options = {"backbone": backbone, "rng": 1, "progress": False, "workers": 0}
+    alone = fit(normals, SHORT, **options)
+    known = {alone.method: alone.fitted}
+    joined = fit(normals, Joined((SHORT, NearestPatch())), fitted=known, **options)
+    assert joined.fitted.members[0] is alone.fitted
+    plain = fit(normals, Joined((SHORT, NearestPatch())), **options)
+    assert torch.equal(plain.score(normals).scores, joined.score(normals).scores)
+
+
+def test_the_release_in_a_join_sees_colour_and_the_other_part_grey(backbone, normals):
+    method = Joined((replace(SHORT, variant="release"), NearestPatch()))
+    joined = fit(normals, method, backbone=backbone, rng=0, progress=False)
+    colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    assert joined.method.channels == "colour"
+    assert np.isfinite(joined.predict(colour).score)
+
+
+@pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])
+def test_zero_shot_on_every_kind_of_tower(name, configs, normals):
+    backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
+    size = backbone.image_size
+    pixels = to_pixels(np.random.default_rng(0).integers(0, 256, (3, size, size), np.uint8))
+    found = ZeroShot().fit(pixels, backbone).score(pixels)
+    assert found.scores.shape == (3,) and ((found.scores > 0) & (found.scores < 1)).all()
+    assert found.maps.shape == ((3, size, size) if "vit" in name else (3, 0, 0))
+    detector = fit(normals, ZeroShot(), backbone=backbone)
+    assert (detector.predict(normals[0]).anomaly_map is None) == ("vit" not in name)
+    if "vit" not in name:
+        with pytest.raises(ValueError, match="no maps on"):
+            fit(normals, Joined((NearestPatch(), ZeroShot())), backbone=backbone)
+
+
+def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path, capsys):
+    from safetensors.torch import save_file
+
+    from synthmed_clip.backbone.open_clip_internals import build
+
+    config = json.loads(configs["vit"].read_text())
+    save_file(build(config, None).state_dict(), tmp_path / "w.safetensors")
+    tower = f"--backbone {configs['vit']} --weights {tmp_path / 'w.safetensors'} --device cpu"
+    own = tmp_path / "own_method.py"
+    own.write_text(
+        "import torch\n"
+        "from dataclasses import dataclass\n"
+        "from synthmed_clip import Fitted, Method, Scores\n"
+        "@dataclass(frozen=True)\n"
+        "class Darkness(Method):\n"
+        "    gain: float = 1.0\n"
+        "    def fit(self, support, backbone, rng):\n"
+        "        return FittedDarkness(self)\n"
+        "    @classmethod\n"
+        "    def restore(cls, state, backbone):\n"
+        "        return FittedDarkness(cls.from_dict(state['method']))\n"
+        "@dataclass\n"
+        "class FittedDarkness(Fitted):\n"
+        "    method: Darkness\n"
+        "    def score(self, pixels):\n"
+        "        maps = (255 - pixels.mean(1)) * self.method.gain\n"
+        "        return Scores(maps.amax((1, 2)), maps)\n"
+        "    def state(self):\n"
+        "        return {'method': self.method.to_dict()}\n"
+    )
+    for method in (
+        "nearest-patch --pool 0.01 --layers 2 3",
+        "zero-shot --abnormal-words lesion mass",
+        "joined --parts nearest-patch zero-shot",
+        "mediclip --epochs 1 --tokens 2 --recipe release",
+    ):
+        path = tmp_path / f"{method.split()[0]}.safetensors"
+        arguments = f"fit {folder / 'normal'} -o {path} {tower} --seed 0 --no-progress {method}"
+        assert main(arguments.split()) == 0, capsys.readouterr().err
+        assert main(f"evaluate {path} {folder}".split()) == 0
+        assert "Image-AUROC" in capsys.readouterr().out
+        out = tmp_path / f"out-{method.split()[0]}"
+        assert main(f"predict {path} {folder / 'abnormal'} -o {out} --no-progress".split()) == 0
+        assert path.with_suffix(".png").exists() == method.startswith("mediclip")
+    nearest = Detector.load(tmp_path / "nearest-patch.safetensors").method
+    assert nearest == NearestPatch((2, 3), 0.01)
+    joined = Detector.load(tmp_path / "joined.safetensors").method
+    assert [type(part) for part in joined.parts] == [NearestPatch, ZeroShot]
+    mediclip = Detector.load(tmp_path / "mediclip.safetensors").method
+    assert mediclip.recipe == synthmed.preset("release")
+
+    import os
+    import subprocess
+    import sys
+
+    path = tmp_path / "darkness.safetensors"
+    arguments = f"fit {folder / 'normal'} -o {path} {tower} --import own_method darkness --gain 2"
+    for command in (arguments, f"evaluate {path} {folder} --import own_method"):
+        done = subprocess.run(
+            [sys.executable, "-m", "synthmed_clip.cli.main", *command.split()],
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    assert main(f"evaluate {path} {folder}".split()) == 1
+    assert "import own_method first" in capsys.readouterr().err

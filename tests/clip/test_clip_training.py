@@ -1,0 +1,87 @@
+"""What MediCLIP learns, from what, and which epoch is kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
+pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
+
+from fits import fit_mediclip  # noqa: E402
+
+from synthmed_clip import Detector, MediCLIP, pretrain  # noqa: E402
+from synthmed_clip.data.layouts import Item, read_dataset  # noqa: E402
+from synthmed_clip.evaluation import evaluate  # noqa: E402
+from synthmed_clip.methods.mediclip.settings import HARD_WORDS  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def validation(folder) -> tuple[Item, ...]:
+    return read_dataset(folder).test
+
+
+def test_without_adapters_nothing_but_the_context_is_learnt(backbone, normals, tmp_path):
+    detector = fit_mediclip(normals, backbone, adapters=False, epochs=2)
+    learnt = {name for name, _ in detector.fitted.model.head.named_parameters()}
+    assert learnt == {"context_normal", "context_abnormal"}
+    detector.save(tmp_path / "d.safetensors")
+    loaded = Detector.load(tmp_path / "d.safetensors", backbone=backbone)
+    assert torch.equal(loaded.score(normals).maps, detector.score(normals).maps)
+
+
+def test_hard_prompts_are_constants(backbone, normals):
+    words = {"normal_words": HARD_WORDS[0], "abnormal_words": HARD_WORDS[1]}
+    one, two = (
+        fit_mediclip(normals, backbone, epochs=e, tokens=0, **words).fitted.model for e in (1, 3)
+    )
+    assert torch.equal(one.classes, two.classes)
+    assert not torch.equal(one.head.adapters[0].weight, two.head.adapters[0].weight)
+
+
+def weight_of(detector):
+    return detector.fitted.model.head.adapters[0].weight
+
+
+def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path):
+    options = {"backbone": backbone, "rng": 3, "validation": validation, "lr": 0.02}
+    chosen = fit_mediclip(normals, epochs=5, checkpoint=tmp_path / "c", **options)
+    history = chosen.fitted.history
+    best = int(np.argmax([epoch.validation for epoch in history.log])) + 1
+    assert history.chosen.number == best and best < 5
+    alone = fit_mediclip(normals, epochs=best, **options | {"validation": ()})
+    assert torch.equal(weight_of(chosen), weight_of(alone))
+    resumed = fit_mediclip(normals, epochs=2, checkpoint=tmp_path / "d", **options)
+    assert len(resumed.fitted.history.log) == 2
+    resumed = fit_mediclip(normals, epochs=5, checkpoint=tmp_path / "d", **options)
+    assert torch.equal(weight_of(resumed), weight_of(chosen))
+    assert resumed.fitted.history == history
+    with pytest.raises(ValueError, match="belongs to another fit: validation was"):
+        others = options | {"validation": validation[1:]}
+        fit_mediclip(normals, epochs=5, checkpoint=tmp_path / "d", **others)
+    with pytest.raises(ValueError, match="validation needs normal and abnormal"):
+        fit_mediclip(normals, epochs=1, **options | {"validation": validation[:2]})
+
+
+def test_the_validation_figure_is_the_metrics(backbone, normals, validation):
+    """Selection counts pairs by SciPy; the evaluation's own AUROC must agree."""
+    detector = fit_mediclip(normals, backbone, epochs=1, validation=validation)
+    found = evaluate(detector, validation, resamples=1).image["AUROC"].value
+    assert detector.fitted.history.log[0].validation == pytest.approx(found, abs=1e-12)
+
+
+def test_auxiliary_data_teaches_before_the_support_images(backbone, normals, validation):
+    running = {"backbone": backbone, "rng": 0, "workers": 0, "progress": False}
+    method = MediCLIP(epochs=8, batch_size=4, lr=0.01)
+    before = pretrain(validation, method, **running)
+    log = before.fitted.history.log
+    assert log[-1].loss < log[0].loss and before.provenance.support == ()
+    options = {"backbone": backbone, "epochs": 1, "lr": 1e-9, "start": before}
+    after = fit_mediclip(normals, **options)
+    assert torch.allclose(weight_of(after), weight_of(before), atol=1e-6)
+    assert after.fitted.history.start == before.fitted.digest()
+    with pytest.raises(ValueError, match="start does not fit"):
+        fit_mediclip(normals, tokens=3, **options)
+    with pytest.raises(ValueError, match="none of the 6 auxiliary images is abnormal and has"):
+        unmasked = [Item(item.image, item.abnormal) for item in validation if item.abnormal]
+        pretrain(unmasked, **running)
