@@ -37,7 +37,8 @@ const logOdds = {
     for (let power = 1; power <= 7; power++) round.push(10 ** -power, 1 - 10 ** -power);
     const ticks = round.sort((a, b) => a - b).filter((score) => this.place(score) >= low && this.place(score) <= high);
     if (ticks.length >= 3) return ticks.map((score) => +score.toPrecision(7));
-    return [0.1, 0.3, 0.5, 0.7, 0.9].map((part) => +(1 / (1 + Math.exp(-(low + (high - low) * part)))).toPrecision(3));
+    const [least, most] = [low, high].map((place) => 1 / (1 + Math.exp(-place)));
+    return roundTicks(least, most, 8).filter((score) => score > least && score < most);
   },
 };
 
