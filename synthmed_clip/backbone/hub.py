@@ -12,7 +12,7 @@ from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
 
-from synthmed_clip.backbone.open_clip_internals import TRANSFORMER_TYPES
+from synthmed_clip.backbone.open_clip_internals.towers import TRANSFORMER_TYPES
 
 PREFIX = "hf-hub:"
 CONFIG = "open_clip_config.json"

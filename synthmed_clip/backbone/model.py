@@ -12,18 +12,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone import open_clip_internals as internals
 from synthmed_clip.backbone.architecture import normalisation, read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
 from synthmed_clip.backbone.hub import resolve_in_cache
+from synthmed_clip.backbone.open_clip_internals import towers
+from synthmed_clip.backbone.open_clip_towers.state_dicts import load_into, weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.text import TextTower
-from synthmed_clip.backbone.weights import (
-    find_weights,
-    load_into,
-    read_state,
-    weights_digest,
-)
+from synthmed_clip.backbone.weights import find_weights, read_state
 
 
 @dataclass(eq=False)
@@ -156,7 +152,7 @@ class Backbone:
             If `pixels` are of another type, shape or range.
         """
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
-        maps = internals.intermediates(
+        maps = towers.intermediates(
             self.visual, self.normalise(pixels), [layer - 1 for layer in ascending]
         )
         found = dict(zip(ascending, maps, strict=True))
@@ -184,8 +180,8 @@ class Backbone:
         TypeError, ValueError
             As `features`.
         """
-        pooled = internals.pooled_feature(self.visual, self.normalise(pixels))
-        project = internals.token_projection(self.visual)
+        pooled = towers.pooled_feature(self.visual, self.normalise(pixels))
+        project = towers.token_projection(self.visual)
         if project is None:
             return pooled, None
         tokens = project(self.features(pixels, (self.depth,))[0].flatten(2).transpose(1, 2))
@@ -289,9 +285,11 @@ def load_backbone(
     text_config = resolve_in_cache(found.config["text_cfg"], name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = internals.build(found.config | {"text_cfg": text_config}, image_size)
+        net = towers.build(found.config | {"text_cfg": text_config}, image_size)
     net.eval().requires_grad_(False)
-    visual = internals.take_visual_tower(net, name)
+    visual = towers.take_visual_tower(net, name)
+    own = towers.timm_settings(visual)
+    mean, std = normalisation(name, found.config, weights, own)
     if path is not None:
         load_into(net, read_state(path), str(path), visual_only=random_text)
         if random_text:
@@ -299,16 +297,14 @@ def load_backbone(
                 f"{name}: {path} gives the visual tower alone; the text tower is random",
                 stacklevel=2,
             )
-    size = internals.set_image_size(visual, image_size)
+    digest, model_digest = weights_digest(visual), weights_digest(net)
+    size = towers.set_image_size(visual, image_size)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
-    digest, model_digest = weights_digest(visual), weights_digest(net)
     net.to(device, dtype)
-    timm = internals.timm_settings(visual)
-    mean, std = normalisation(name, found.config, weights, timm)
     with torch.no_grad():
         blank = torch.zeros(1, 3, size, size, device=device, dtype=dtype)
-        maps = internals.intermediates(visual, blank, None)
+        maps = towers.intermediates(visual, blank, None)
     return Backbone(
         name=name,
         config=found.config if found.is_custom else None,
@@ -317,7 +313,7 @@ def load_backbone(
         digest=digest,
         model_digest=model_digest,
         visual=visual,
-        text=internals.take_text_tower(net, name, text_config),
+        text=towers.take_text_tower(net, name, text_config),
         image_size=size,
         depth=len(maps),
         channels=tuple(found_map.shape[1] for found_map in maps),

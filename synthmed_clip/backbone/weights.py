@@ -1,8 +1,7 @@
-"""Find, read and check the weights of an open_clip model. Nothing here unpickles."""
+"""Find and read the weights of an open_clip model. Nothing here unpickles."""
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -12,16 +11,10 @@ import open_clip
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from synthmed_clip.backbone import hub
-from synthmed_clip.backbone.open_clip_internals import (
-    State,
-    model_weights,
-    required_weights,
-    resample_positions,
-    visual_weights,
-)
+from synthmed_clip.backbone.open_clip_internals.state_dicts import State
 
 
 def find_weights(name: str, weights: str | Path) -> Path:
@@ -148,87 +141,3 @@ def _is_torchscript(path: Path) -> bool:
         return False
     with zipfile.ZipFile(path) as archive:
         return any(n.endswith("constants.pkl") for n in archive.namelist())
-
-
-def load_into(net: nn.Module, state: State, source: str, visual_only: bool = False) -> None:
-    """Copy a state dict into an open_clip model, all of it or its visual tower alone.
-
-    Parameters
-    ----------
-    net : nn.Module
-        An open_clip model, float32.
-    state : dict of Tensor
-        In open_clip's naming; with `visual_only` the names may lack their `visual.` (and `trunk.`)
-        prefix.
-    source : str
-        How to call the checkpoint in a message.
-    visual_only : bool
-        Whether the checkpoint need cover nothing but the visual tower.
-
-    Raises
-    ------
-    ValueError
-        That names the first missing, surplus or misshapen weight.
-    """
-    wanted = required_weights(net, visual_only)
-    given = visual_weights(net, state) if visual_only else model_weights(net, state)
-    given = resample_positions(net, given)
-    problem = first_mismatch(wanted, given)
-    if problem:
-        hint = ""
-        if not visual_only and _is_visual_tower(net, state):
-            hint = "; pass random_text=True if the visual tower alone is meant"
-        raise ValueError(f"{source} does not fit the model: {problem}{hint}")
-    net.load_state_dict(given, strict=False)
-
-
-def _is_visual_tower(net: nn.Module, state: State) -> bool:
-    """Whether a state dict covers the visual tower, and nothing else of the model."""
-    visual = required_weights(net, visual_only=True).keys()
-    rest = {name for name in net.state_dict() if not name.startswith("visual.")}
-    return not rest & state.keys() and visual <= visual_weights(net, state).keys()
-
-
-def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
-    """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first
-    surplus.
-
-    Examples
-    --------
-    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.ones(3)})
-    'x is (3,), not (2,)'
-    >>> first_mismatch({"x": torch.ones(2)}, {"x": torch.zeros(2)}) is None
-    True
-    """
-    for name, tensor in wanted.items():
-        if name not in given:
-            return f"{name} {tuple(tensor.shape)} is missing"
-        if given[name].shape != tensor.shape:
-            return f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
-    surplus = next((name for name in given if name not in wanted), None)
-    return (
-        None if surplus is None else f"{surplus} {tuple(given[surplus].shape)} has no place in it"
-    )
-
-
-def weights_digest(module: nn.Module) -> str:
-    """SHA-256 of a module's weights, names and shapes included; the same for the same float32
-    values.
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(2, 1)
-    >>> before = weights_digest(layer)
-    >>> before == weights_digest(layer.bfloat16().float())  # rounded: other weights
-    False
-    """
-    sha = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        sha.update(f"{name}{tuple(tensor.shape)}".encode())
-        sha.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy().data)
-    return sha.hexdigest()

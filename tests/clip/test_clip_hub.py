@@ -19,7 +19,7 @@ from small_towers import hf_config, write_transformer  # noqa: E402
 
 from synthmed_clip import Detector, load_backbone  # noqa: E402
 from synthmed_clip.backbone import hub  # noqa: E402
-from synthmed_clip.backbone.open_clip_internals import build  # noqa: E402
+from synthmed_clip.backbone.open_clip_internals.towers import build  # noqa: E402
 
 
 def test_missing_transformers_is_said_with_the_remedy(monkeypatch):

@@ -295,7 +295,7 @@ def test_zero_shot_on_every_kind_of_tower(name, configs, normals):
 def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from synthmed_clip.backbone.open_clip_internals import build
+    from synthmed_clip.backbone.open_clip_internals.towers import build
 
     config = json.loads(configs["vit"].read_text())
     save_file(build(config, None).state_dict(), tmp_path / "w.safetensors")

@@ -447,7 +447,7 @@ def interrupted(*_, **__):
 def test_command_line(data, folder, configs, tmp_path, capsys):
     from safetensors.torch import save_file
 
-    from synthmed_clip.backbone.open_clip_internals import build
+    from synthmed_clip.backbone.open_clip_internals.towers import build
 
     torch.manual_seed(0)
     config = json.loads(configs["vit"].read_text())

@@ -16,7 +16,7 @@ from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
 
 from synthmed_clip import Detector, ZeroShot, load_backbone  # noqa: E402
-from synthmed_clip.backbone.open_clip_internals import build, take_text_tower  # noqa: E402
+from synthmed_clip.backbone.open_clip_internals.towers import build, take_text_tower  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
 
 WORDS = (("healthy",), ("disease", "a lesion seen"))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
-from synthmed_clip.backbone.weights import first_mismatch
+from synthmed_clip.backbone.open_clip_internals.state_dicts import first_mismatch
 from synthmed_clip.methods.mediclip.head import Head, anomaly_map
 from synthmed_clip.methods.mediclip.prompts import Prompts, class_features, embed_prompts
 from synthmed_clip.methods.mediclip.settings import Variant, Words

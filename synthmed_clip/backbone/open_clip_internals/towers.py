@@ -1,8 +1,4 @@
-"""All that depends on open_clip's inner names: its nets' attributes, its state dicts, its helpers.
-
-The rest of the package sees nn.Module, tensors and text.py's dataclasses. The bounds on
-`open_clip_torch` in pyproject.toml are the releases with which this module was tested.
-"""
+"""open_clip's nets: built, and their towers taken out."""
 
 from __future__ import annotations
 
@@ -12,14 +8,8 @@ from functools import partial
 from typing import Any
 
 import open_clip
-from open_clip.convert import convert_state_dict
 from open_clip.hf_configs import arch_dict
 from open_clip.hf_model import HFTextEncoder
-from open_clip.model import (
-    convert_to_custom_text_state_dict,
-    resize_pos_embed,
-    resize_text_pos_embed,
-)
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
@@ -28,14 +18,10 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 
 from synthmed_clip.backbone.text import ClipText, TextTower, Tokenizer, TransformersText
 
-State = dict[str, Tensor]
-
 TRANSFORMER_TYPES = frozenset(arch_dict)  # the `model_type`s of transformers that it can wrap
 
-_POSITION_IDS = ".embeddings.position_ids"  # transformers stored them once; they are no weight
 
-
-def _inner(module: nn.Module) -> Any:
+def inner(module: nn.Module) -> Any:
     """Let attributes be read whose types torch does not know: it declares Tensor or Module."""
     return module
 
@@ -90,7 +76,7 @@ def take_visual_tower(net: nn.Module, name: str) -> nn.Module:
     ValueError
         If it does not give its intermediate layers.
     """
-    visual = _inner(net).visual
+    visual = inner(net).visual
     owner = getattr(visual, "trunk", visual)
     if not hasattr(owner, "forward_intermediates"):
         raise ValueError(
@@ -105,19 +91,19 @@ def take_visual_tower(net: nn.Module, name: str) -> nn.Module:
 
 def set_image_size(visual: nn.Module, size: int | None) -> int:
     """Bring a tower, its weights loaded, to an input size or its own, and return the side."""
-    own = _inner(visual).image_size
+    own = inner(visual).image_size
     sides = {size or own} if isinstance(size or own, int) else set(own)
     if len(sides) != 1:
         raise ValueError(f"only square inputs are supported, not {own}; pass image_size")
     side = sides.pop()
     if hasattr(visual, "set_input_size"):  # timm's: resamples its positions itself
-        _inner(visual).set_input_size(side)
+        inner(visual).set_input_size(side)
     return side
 
 
 def intermediates(visual: nn.Module, normalised: Tensor, indices: list[int] | None) -> list[Tensor]:
     """Return the maps `(B, channels, h, w)` after some layers, counted from 0; None means all."""
-    return _inner(visual).forward_intermediates(
+    return inner(visual).forward_intermediates(
         normalised,
         indices=indices,
         stop_early=True,
@@ -137,7 +123,7 @@ def token_projection(visual: nn.Module) -> Callable[[Tensor], Tensor] | None:
     """Return what brings the last layer's patch tokens to that space, the tower's own final norm
     and projection; None where those are for something else, as in a convolutional tower.
     """
-    tower = _inner(visual)
+    tower = inner(visual)
     if getattr(tower, "attn_pool", None) is not None:  # both are for what it pools
         return None
     if hasattr(tower, "trunk"):
@@ -174,9 +160,9 @@ def take_text_tower(net: nn.Module, name: str, text_config: dict) -> TextTower:
     ValueError
         If it is of a kind that is not known here, or no tokenizer can be made for it.
     """
-    owner = _inner(getattr(net, "text", net))
+    owner = inner(getattr(net, "text", net))
     if isinstance(owner, HFTextEncoder):
-        transformer = _inner(owner.transformer)
+        transformer = inner(owner.transformer)
         # Encoders of sequence-to-sequence models have the one, all others the other.
         embedding = getattr(transformer, "embed_tokens", None) or transformer.get_input_embeddings()
         return TransformersText(
@@ -252,7 +238,7 @@ def _run_blocks(transformer: nn.Module, x: Tensor, mask: Tensor | None) -> Tenso
     stands here instead.
     """
     prompts, length, width = x.shape
-    for block in _inner(transformer).resblocks:
+    for block in inner(transformer).resblocks:
         attention = block.attn
         if not isinstance(attention, nn.MultiheadAttention):
             x = block(x, attn_mask=mask)
@@ -271,68 +257,3 @@ def _project(projection: nn.Module | Tensor | None, x: Tensor) -> Tensor:
     if isinstance(projection, nn.Module):
         return projection(x)
     return x if projection is None else x @ projection
-
-
-# State dicts
-
-
-def required_weights(net: nn.Module, visual_only: bool) -> State:
-    """Return the weights that a checkpoint must have, of the model or its visual tower alone.
-
-    The heads of a timm tower serve no patch token, and files of a tower alone do not have them.
-    """
-    state = net.state_dict()
-    if not visual_only:
-        return state
-    return {name: tensor for name, tensor in state.items() if _is_visual(name)}
-
-
-def visual_weights(net: nn.Module, state: State) -> State:
-    """Return a checkpoint's weights of the visual tower, under the model's names.
-
-    In the checkpoint they may lack the prefix `visual.`, and `trunk.` after it.
-    """
-    trunk = getattr(_inner(net).visual, "trunk", None)
-    if any(name.startswith("visual.") for name in state):
-        state = {name: tensor for name, tensor in state.items() if _is_visual(name)}
-    else:
-        bare = trunk is not None and not any(name.startswith("trunk.") for name in state)
-        prefix = "visual.trunk." if bare else "visual."
-        state = {prefix + name: tensor for name, tensor in state.items()}
-    heads = timm_settings(_inner(net).visual).get("classifier") or ()
-    heads = (heads,) if isinstance(heads, str) else heads
-    unused = tuple(f"visual.trunk.{head}." for head in heads)
-    return {name: tensor for name, tensor in state.items() if not name.startswith(unused)}
-
-
-def model_weights(net: nn.Module, state: State) -> State:
-    """Return a checkpoint's weights under the model's names, whichever known form it is in."""
-    wanted = net.state_dict()
-    state = convert_state_dict(net, dict(state))
-    if "positional_embedding" in state and "positional_embedding" not in wanted:
-        state = convert_to_custom_text_state_dict(state)
-    state = {k: v for k, v in state.items() if k in wanted or not k.endswith(_POSITION_IDS)}
-    for name in ("logit_scale", "logit_bias"):  # not used here; stored as a scalar or as a vector
-        if name in wanted:
-            state[name] = state.get(name, wanted[name]).reshape(wanted[name].shape)
-    return state
-
-
-def resample_positions(net: nn.Module, state: State) -> State:
-    """Bring positional embeddings of the same width to the model's number of positions."""
-    state, wanted = dict(state), net.state_dict()
-    # Another width makes open_clip fail without naming it; it is left to the comparison of shapes.
-    fitting = {
-        name
-        for name, tensor in state.items()
-        if name in wanted and tensor.shape[-1:] == wanted[name].shape[-1:]
-    }
-    if "visual.positional_embedding" in fitting:
-        resize_pos_embed(state, net)
-    if fitting & {"positional_embedding", "text.positional_embedding"}:
-        resize_text_pos_embed(state, net)
-    return state
-
-
-def _is_visual(name: str) -> bool:
-    return name.startswith("visual.") and not name.startswith("visual.head.")
