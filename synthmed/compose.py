@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from synthmed.generator import Generator, Outcome, Parameters, nothing
+from synthmed.generator import Generator, Outcome, Parameters, nothing, outcome_of
 from synthmed.sample import NothingToSee
-from synthmed.scene import Scene
+from synthmed.scene import Region, Scene
 
 _TRIES = 20
 
@@ -27,12 +27,23 @@ class OneOf(Generator):
         Masks alone, or anomalies and their compositions alone.
     weights : sequence of float, optional
         Their relative frequencies; equal by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste, OneOf, Sink, Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> recipe = OneOf(CutPaste(), Source(), weights=(0.9, 0.1))
+    >>> recipe(scan, rng=7).record["anomalies"]
+    ['CutPaste']
+    >>> Source() | Sink()
+    OneOf(Source(), Sink())
     """
 
-    options: tuple[Any, ...] = ()
+    options: tuple[Generator, ...] = ()
     weights: tuple[float, ...] | None = None
 
-    def __init__(self, *options: Generator, weights: Any = None) -> None:
+    def __init__(self, *options: Generator, weights: Iterable[float] | None = None) -> None:
         options = _members(self, options)
         if len({o.is_mask for o in options}) > 1:
             raise TypeError(f"OneOf takes masks alone or anomalies alone, got {options!r}")
@@ -62,13 +73,13 @@ class OneOf(Generator):
             *(other.options if isinstance(other, OneOf) and not other.weights else [other]),
         )
 
-    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region | Outcome]:
         """Draw the option, then let it run."""
         option = _draw_index(rng, self.weights, len(self.options))
         parameters, result = self.options[option].run(rng, scene)
         return {"option": option, "parameters": parameters}, result
 
-    def apply(self, parameters: Parameters, scene: Scene) -> Any:
+    def apply(self, parameters: Parameters, scene: Scene) -> Region | Outcome:
         """Apply the option that was drawn."""
         return self.options[parameters["option"]].apply(parameters["parameters"], scene)
 
@@ -84,9 +95,20 @@ class Sequence(Generator):
     ----------
     *members : Generator
         Anomalies and their compositions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import GaussianIntensityChange, Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> recipe = Source() + GaussianIntensityChange()
+    >>> recipe
+    Sequence(Source(), GaussianIntensityChange())
+    >>> recipe(scan, rng=7).record["anomalies"]
+    ['Source', 'GaussianIntensityChange']
     """
 
-    members: tuple[Any, ...] = ()
+    members: tuple[Generator, ...] = ()
 
     def __init__(self, *members: Generator) -> None:
         object.__setattr__(self, "members", _anomalies(self, _members(self, members)))
@@ -126,6 +148,14 @@ class Repeat(Generator):
         The numbers to draw from.
     weights : sequence of float, optional
         Their relative frequencies; equal by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste, Repeat
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> Repeat(CutPaste(), times=(3,))(scan, rng=7).record["anomalies"]
+    ['CutPaste', 'CutPaste', 'CutPaste']
     """
 
     member: Generator
@@ -166,7 +196,7 @@ def _run_all(
         for member in members:
             parameters, outcome = member.run(rng, total.scene)
             drawn.append(parameters)
-            total = _then(total, outcome)
+            total = _then(total, outcome_of(total.scene, outcome))
         # Each can be seen on the result of the one before, but a second may undo a first; each has
         # its share in the region of interest, but what they share there counts once in the union.
         if len(total.anomalies) < 2 or (
@@ -180,7 +210,7 @@ def _run_all(
 def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scene) -> Outcome:
     total = nothing(scene)
     for member, drawn in zip(members, parameters["members"], strict=True):
-        total = _then(total, member.apply(drawn, total.scene))
+        total = _then(total, outcome_of(total.scene, member.apply(drawn, total.scene)))
     return total
 
 
@@ -217,7 +247,9 @@ def _anomalies(owner: Generator, members: tuple[Generator, ...]) -> tuple[Genera
     return members
 
 
-def _weights(owner: Generator, weights: Any, count: int) -> tuple[float, ...] | None:
+def _weights(
+    owner: Generator, weights: Iterable[float] | None, count: int
+) -> tuple[float, ...] | None:
     if weights is None:
         return None
     values = tuple(float(w) for w in weights)

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+__all__ = ["digest_array", "digest_file", "digest_json"]
+
 
 def digest_array(array: ArrayLike) -> str:
     """Digest an array's dtype, shape and values.

@@ -27,6 +27,16 @@ def foreground(image: ArrayLike, *, channel_axis: int | None = None) -> NDArray[
     -------
     ndarray of bool, the spatial shape
         All True for a constant image.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import foreground
+    >>> scan = np.zeros((64, 64), np.uint8)
+    >>> scan[16:48, 16:48] = 200
+    >>> roi = foreground(scan)
+    >>> roi.dtype, bool(roi[32, 32]), bool(roi[0, 0])
+    (dtype('bool'), True, False)
     """
     from skimage.filters import threshold_otsu
 

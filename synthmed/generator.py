@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from synthmed.sample import Sample
-from synthmed.scene import Scene
+from synthmed.scene import Region, Scene
 from synthmed.version import __version__
 
 RNG = (
@@ -60,6 +60,21 @@ class Generator(abc.ABC):
     applies in another: `run` draws parameters and applies them, `apply` applies parameters drawn
     before. What both return is for a mask its `synthmed.scene.Region`, for everything else an
     `Outcome`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import synthmed
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> generator = synthmed.EllipseMask(box=(0.1, 0.3))
+    >>> generator
+    EllipseMask(box=(0.1, 0.3))
+    >>> generator.to_dict()["box"]
+    [0.1, 0.3]
+    >>> synthmed.from_dict(generator.to_dict()) == generator
+    True
+    >>> generator(scan, rng=7).mask.shape
+    (64, 64)
     """
 
     is_mask: ClassVar[bool] = False
@@ -83,11 +98,11 @@ class Generator(abc.ABC):
         Generator._known[name] = cls
 
     @abc.abstractmethod
-    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Any]:
+    def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region | Outcome]:
         """Draw parameters for this scene and apply them; return both."""
 
     @abc.abstractmethod
-    def apply(self, parameters: Parameters, scene: Scene) -> Any:
+    def apply(self, parameters: Parameters, scene: Scene) -> Region | Outcome:
         """Apply drawn parameters; nothing random."""
 
     def __call__(
@@ -220,6 +235,12 @@ class Generator(abc.ABC):
 def from_dict(data: Mapping[str, Any]) -> Generator:
     """The generator that a dictionary made by `Generator.to_dict` describes; see
     `Generator.from_dict`.
+
+    Examples
+    --------
+    >>> from synthmed import from_dict
+    >>> from_dict({"type": "Source", "mask": {"type": "EllipseMask", "box": [0.1, 0.2]}})
+    Source(mask=EllipseMask(box=(0.1, 0.2)))
     """
     return Generator.from_dict(data)
 
@@ -229,13 +250,26 @@ def nothing(scene: Scene) -> Outcome:
     return Outcome(scene, np.zeros(scene.shape, bool), roi_overlap=1.0)
 
 
-def outcome_of(scene: Scene, result: Any) -> Outcome:
+def outcome_of(scene: Scene, result: Region | Outcome) -> Outcome:
     """Bring what a mask returns, a region, and what an anomaly returns to one form."""
     if isinstance(result, Outcome):
         return result
     mask = np.zeros(scene.shape, bool)
     mask[result.box] = result.inside
     return Outcome(scene, mask)
+
+
+def region_of(result: Region | Outcome) -> Region:
+    """What a mask returned.
+
+    Raises
+    ------
+    TypeError
+        If it is what an anomaly returns.
+    """
+    if not isinstance(result, Region):
+        raise TypeError(f"a mask must return a Region, got {type(result).__name__}")
+    return result
 
 
 def image_of(scene: Scene) -> NDArray[Any]:

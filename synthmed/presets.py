@@ -48,6 +48,17 @@ def preset(name: str) -> Generator:
     ----------
     .. [1] X. Zhang et al., "MediCLIP: Adapting CLIP for few-shot medical image anomaly detection",
     MICCAI 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import preset
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> preset("release").times
+    (1, 2)
+    >>> image, mask = preset("paper")(scan, rng=7)
+    >>> image.shape, mask.dtype
+    ((64, 64), dtype('bool'))
     """
     if name not in _RECIPES:
         raise ValueError(f"unknown preset {name!r}; known: {', '.join(_RECIPES)}")
@@ -65,6 +76,17 @@ def read_recipe(name: str) -> Generator:
     ValueError
         If there is neither such a preset nor such a file, or the file is not a recipe; the message
         names what is wrong.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+        >>> from synthmed import read_recipe
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "recipe.json"
+    ...     _ = path.write_text('{"type": "CutPaste", "blend": "mixed"}')
+    ...     read_recipe(str(path))
+    CutPaste(blend='mixed')
     """
     if name in _RECIPES:
         return preset(name)

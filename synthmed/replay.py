@@ -54,6 +54,17 @@ def replay(
     -----
     UserWarning
         If the record is of another version of this library.
+
+    Examples
+    --------
+    >>> import json
+    >>> import numpy as np
+    >>> from synthmed import preset, replay
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = preset("paper")(scan, rng=7)
+    >>> again = replay(json.loads(json.dumps(sample.record)), scan)
+    >>> bool((again.image == sample.image).all())
+    True
     """
     missing = [f for f in _FIELDS if f not in record]
     if missing:

@@ -15,6 +15,16 @@ class NothingToSee(ValueError):
 
     It is constant, too small, has no room in the region of interest, or stayed visibly unchanged in
     every draw. Checks and dataset runs treat it as a rejected input, not as a fault.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste, NothingToSee
+    >>> try:
+    ...     sample = CutPaste()(np.zeros((64, 64)), rng=7)
+    ... except NothingToSee as error:
+    ...     print(error)
+    CutPaste has nothing to show on a constant image
     """
 
 
@@ -36,6 +46,16 @@ class Sample:
         version), ``generator``, ``parameters`` (all that was drawn), ``anomalies`` (names, in the
         order applied; Identity is not one), ``shape``, ``dtype``, ``value_range``,
         ``channel_axis``, ``spacing``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = Source()(scan, rng=7)
+    >>> image, mask = sample
+    >>> image is sample.image, sample.record["shape"]
+    (True, [64, 64])
     """
 
     image: NDArray[Any]

@@ -123,6 +123,16 @@ class Scene:
         As given with the call, of the image and of the donors.
     is_own : bool
         False while `image` still is the caller's array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Scene
+    >>> scene = Scene.of(np.arange(12, dtype=np.uint8).reshape(3, 4), value_range=(0, 11))
+    >>> scene.shape, scene.image.shape
+    ((3, 4), (3, 4, 1))
+    >>> scene.patch((slice(0, 1), slice(0, 2)))[..., 0].round(3).tolist()
+    [[0.0, 0.091]]
     """
 
     image: NDArray[Any]

@@ -115,6 +115,16 @@ class Detector:
         ------
         MemoryError
             If a batch does not fit; says which size to try.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> prediction = detector.predict(255 - scans[0])
+        >>> prediction.anomaly_map.shape, prediction.anomaly_map.dtype
+        ((40, 48), dtype('float32'))
+        >>> len(detector.predict(scans))
+        4
         """
         items, single = collect(images)
         predictions = []
@@ -142,6 +152,12 @@ class Detector:
         -------
         Scores
             `(N,)` and `(N, S, S)`.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
+        torch.Size([4, 32, 32])
         """
         items, _ = collect(images)
         size = self.backbone.image_size
@@ -222,6 +238,15 @@ class Detector:
             If the file is no detector or is damaged, its method is of a module that was not
             imported, or the backbone's weights or normalisation are not those that it was fitted
             on.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> with TemporaryDirectory() as folder:
+        ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
+        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method
+        NearestPatch(layers=(3,), pool=0.0)
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:

@@ -104,6 +104,18 @@ def fit(
         If images or weights are not there.
     MemoryError
         If a batch does not fit; says which size to try.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> detector = fit(scans, MediCLIP(epochs=2), backbone=backbone, rng=0, progress=False)
+    >>> [epoch.number for epoch in detector.fitted.history.log]
+    [1, 2]
+    >>> from synthmed_clip import NearestPatch
+    >>> detector = fit(scans, NearestPatch(pool=0.01), backbone=backbone)
+    >>> detector.predict(scans[0]).is_anomalous
+    False
     """
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
@@ -180,6 +192,14 @@ def pretrain(
     ------
     ValueError
         If no abnormal image has a mask.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from synthmed_clip.data import Item
+    >>> pretrain([Item(Path("scan.png"), abnormal=True)], backbone=backbone)
+    Traceback (most recent call last):
+    ValueError: none of the 1 auxiliary images is abnormal and has a mask
     """
     from synthmed_clip.detector import Detector, Provenance
     from synthmed_clip.methods.mediclip.pretrain import pretrain as teach
@@ -223,6 +243,12 @@ def import_release(
         If there is no such file.
     ValueError
         That names the first entry that is missing or does not fit the backbone.
+
+    Examples
+    --------
+    >>> import_release("missing.pth", backbone=backbone)
+    Traceback (most recent call last):
+    FileNotFoundError: no file at missing.pth
     """
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.detector import Detector, Provenance

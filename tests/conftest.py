@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+collect_ignore_glob = ["*conftest.py"]  # --doctest-modules would import two of one name
+
 settings.register_profile("synthmed", derandomize=True, deadline=None, database=None)
 settings.load_profile("synthmed")
 

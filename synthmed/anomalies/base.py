@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed.generator import Generator, Outcome, Parameters, nothing
+from synthmed.generator import Generator, Outcome, Parameters, nothing, region_of
 from synthmed.sample import NothingToSee
 from synthmed.scene import Region, Scene
 
@@ -24,6 +24,23 @@ class Anomaly(Generator):
     `draw` and computes the new values in `change`. This class draws the mask, keeps values within
     the range and the dtype, leaves all outside the mask as it was, and draws again where nothing
     changed visibly.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from synthmed import Anomaly, EllipseMask, Generator
+    >>> @dataclass(frozen=True, repr=False)
+    ... class Hole(Anomaly):
+    ...     mask: Generator = EllipseMask()
+    ...     def draw(self, rng, scene, region):
+    ...         return {"depth": float(rng.uniform(0.5, 1))}
+    ...     def change(self, parameters, scene, region):
+    ...         return scene.patch(region.box) * (1 - parameters["depth"]), region.inside
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> image, mask = Hole()(scan, rng=7)
+    >>> bool((image < scan)[mask].all()), bool((image == scan)[~mask].all())
+    (True, True)
     """
 
     mask: Generator
@@ -68,7 +85,8 @@ class Anomaly(Generator):
         if scene.is_constant:
             raise NothingToSee(f"{name} has nothing to show on a constant image")
         for _ in range(_TRIES):
-            where, region = self.mask.run(rng, scene)
+            where, placed = self.mask.run(rng, scene)
+            region = region_of(placed)
             what = self.draw(rng, scene, region)
             outcome = self._outcome(what, scene, region)
             # The label may be a part of the mask that was placed.
@@ -81,7 +99,8 @@ class Anomaly(Generator):
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:
         """Apply drawn parameters."""
-        outcome = self._outcome(parameters, scene, self.mask.apply(parameters["mask"], scene))
+        region = region_of(self.mask.apply(parameters["mask"], scene))
+        outcome = self._outcome(parameters, scene, region)
         if outcome is None:
             raise NothingToSee(
                 f"these parameters of {type(self).__name__} change nothing visibly in this image"
@@ -97,7 +116,17 @@ class Anomaly(Generator):
 
 @dataclass(frozen=True, repr=False)
 class Identity(Generator):
-    """Nothing changes, and the mask is empty: a normal image among the anomalous."""
+    """Nothing changes, and the mask is empty: a normal image among the anomalous.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Identity
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> image, mask = Identity()(scan, rng=7)
+    >>> bool((image == scan).all()), bool(mask.any())
+    (True, False)
+    """
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """There is nothing to draw."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import scipy
@@ -48,15 +48,28 @@ class CutPaste(Anomaly):
     References
     ----------
     Zhang et al., "MediCLIP", MICCAI 2024, section 2.2; Perez et al., "Poisson image editing", 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import CutPaste
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = CutPaste(blend="mixed")(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['CutPaste']
     """
 
     mask: Generator = PerlinMask()
-    blend: str = "poisson"
+    blend: Literal["poisson", "mixed", "direct"] = "poisson"
     rotation: tuple[float, float] = (-45.0, 45.0)
     scale: float = 0.1
     source_share: float = 0.8
     order: int = 1
-    label: str = "mask"
+    label: Literal["mask", "changed"] = "mask"
 
     def __post_init__(self) -> None:
         """Check the parameters."""

@@ -83,6 +83,19 @@ class Source(_Radial):
     ----------
     Baugh et al., "Many tasks make light work", MICCAI 2023; Zhang et al., "MediCLIP", MICCAI 2024,
     section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Source
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = Source()(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['Source']
     """
 
     is_sink: ClassVar[bool] = False
@@ -90,6 +103,20 @@ class Source(_Radial):
 
 @dataclass(frozen=True, repr=False)
 class Sink(_Radial):
-    """Content is drawn to a centre: as `Source`, but read at ``D (1 - (1 - d / D)**alpha)``."""
+    """Content is drawn to a centre: as `Source`, but read at ``D (1 - (1 - d / D)**alpha)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Sink
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = Sink()(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['Sink']
+    """
 
     is_sink: ClassVar[bool] = True

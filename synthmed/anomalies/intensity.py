@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy
@@ -40,13 +41,26 @@ class GaussianIntensityChange(Anomaly):
     References
     ----------
     Zhang et al., "MediCLIP", MICCAI 2024, section 2.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import GaussianIntensityChange
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = GaussianIntensityChange()(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['GaussianIntensityChange']
     """
 
     mask: Generator = PerlinMask(box=(0.3, 0.8))
     sigmas: tuple[float, ...] = (4.0, 7.0)
     gamma: tuple[float, float] = (0.4, 0.6)
     softness: tuple[float, float] = (1.0, 4.0)
-    texture: str = "box"
+    texture: Literal["box", "image"] = "box"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
@@ -111,6 +125,19 @@ class SmoothIntensityChange(Anomaly):
     References
     ----------
     Baugh et al., "Many tasks make light work", MICCAI 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import SmoothIntensityChange
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = SmoothIntensityChange()(scan, rng=7)
+    >>> sample.image.shape, sample.image.dtype, sample.mask.dtype
+    ((64, 64), dtype('float64'), dtype('bool'))
+    >>> bool((sample.image == scan)[~sample.mask].all())
+    True
+    >>> sample.record["anomalies"]
+    ['SmoothIntensityChange']
     """
 
     mask: Generator = PerlinMask(box=(0.3, 0.8))

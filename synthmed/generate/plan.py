@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthmed.generate.layouts import LAYOUTS
-from synthmed.generate.prepare import prepare, roi_digest
+from synthmed.generate.prepare import Form, prepare, roi_digest
 from synthmed.generate.settings import Settings
 from synthmed.generator import from_dict
 from synthmed.io import Input, Unreadable, find_inputs
@@ -29,13 +29,23 @@ class Examined:
     name: str
     sha256: str
     roi_sha256: str | None = None
-    form: tuple[Any, ...] = ()
+    form: Form | None = None
     problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run: the settings, and the ordered inputs that can be used."""
+    """A run: the settings, and the ordered inputs that can be used.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Settings, make_plan
+    >>> plan = make_plan(["sample:retina"], Settings(layout="mvtec"))
+    >>> len(plan.inputs), len(plan.train_inputs())
+    (14, 7)
+    >>> sorted(plan.to_dict())[:4]
+    ['channels', 'inputs', 'layout', 'mask_level']
+    """
 
     source: tuple[str, ...]
     settings: Settings
@@ -91,6 +101,13 @@ def make_plan(
         If the source names nothing.
     ValueError
         If no input can be used; the message gives the first reasons.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Settings, make_plan
+    >>> plan = make_plan(["sample:retina"], Settings(per_image=2))
+    >>> len(plan.inputs), plan.inputs[0].name
+    (14, 'retina-00')
     """
     inputs = find_inputs(source)
     examined = list(
@@ -138,6 +155,16 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
     ------
     ValueError
         If an input is missing, or is not the file that it was.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Settings, generate, read_plan
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = generate("sample:retina", folder, Settings(per_image=1))
+    ...     read_plan(Path(folder)).settings.per_image
+    1
     """
     data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     values = {f.name: data[f.name] for f in fields(Settings) if f.name in data}

@@ -17,6 +17,9 @@ from synthmed.foreground import foreground
 from synthmed.generate.settings import Settings
 from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize
 
+Form = tuple[int, int | None, str]
+"""Number of axes, channel axis and dtype of an array."""
+
 _CACHE_BYTES = 256 * 2**20
 
 
@@ -28,7 +31,7 @@ class Prepared:
     roi: NDArray[np.bool_] | None
 
     @property
-    def form(self) -> tuple[int, int | None, str]:
+    def form(self) -> Form:
         """What two images must share for one to be the other's donor: axes, channel axis
         and dtype.
         """

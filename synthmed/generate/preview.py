@@ -60,6 +60,13 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
 def draw_recipe(producer: Producer) -> bytes:
     """The contact sheet of a plan that is not run: samples drawn, input by input, until each kind
     has enough.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Producer, Settings, draw_recipe, make_plan
+    >>> plan = make_plan(["sample:retina"], Settings(per_image=2))
+    >>> draw_recipe(Producer(plan))[1:4]
+    b'PNG'
     """
     per_image, inputs = producer.plan.settings.per_image, len(producer.plan.inputs)
     found: dict[str, list[Example]] = {}

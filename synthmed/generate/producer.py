@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from synthmed.generate.layouts import GOOD, LAYOUTS
 from synthmed.generate.plan import Plan
-from synthmed.generate.prepare import Cache
+from synthmed.generate.prepare import Cache, Form
 from synthmed.io import Image, encode, suffix_for, write_atomically
 from synthmed.sample import NothingToSee, Sample
 
@@ -29,6 +29,13 @@ class Item:
         of skipped inputs.
     files : dict of str to bytes
         By path relative to the output folder.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Producer, Settings, make_plan
+    >>> item = Producer(make_plan(["sample:retina"], Settings())).item(0)
+    >>> item.line["files"]
+    {'image': 'images/000000.png', 'mask': 'masks/000000.png'}
     """
 
     line: dict[str, Any]
@@ -83,7 +90,7 @@ class Producer:
         self._train = set(plan.train_inputs())
         self._sampled = [k for k in range(len(plan.inputs)) if k not in self._train]
         self._originals = len(plan.inputs) if self._layout.has_originals else 0
-        self._alike: dict[tuple[Any, ...], list[int]] = {}
+        self._alike: dict[Form | None, list[int]] = {}
         self._position: dict[int, int] = {}
         for k in self._sampled:
             group = self._alike.setdefault(plan.examined[k].form, [])
@@ -176,6 +183,19 @@ def write_items(producer: Producer, out: Path, indices: Iterable[int]) -> list[s
     ------
     OSError
         If a file cannot be written; what is there is whole.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Producer, Settings, make_plan, write_items
+    >>> producer = Producer(make_plan(["sample:retina"], Settings()))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     lines = write_items(producer, Path(folder), range(2))
+    ...     sorted(p.name for p in (Path(folder) / "images").iterdir())
+    ['000000.png', '000001.png']
+    >>> len(lines)
+    2
     """
     lines = []
     for item in map(producer.item, indices):

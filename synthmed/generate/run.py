@@ -33,7 +33,21 @@ MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
 
 
 class Refused(ValueError):
-    """A run that would overwrite something or mix with something else."""
+    """A run that would overwrite something or mix with something else.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Refused, generate
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "thesis.txt").touch()
+    ...     try:
+    ...         _ = generate("sample:retina", folder)
+    ...     except Refused as error:
+    ...         print("not empty" in str(error))
+    True
+    """
 
 
 @dataclass
@@ -57,6 +71,15 @@ class Summary:
         Samples that an earlier run had made.
     seconds : float
         Time that this run took.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Summary
+    >>> summary = Summary(Path("out"))
+    >>> summary.count({"kind": "CutPaste", "files": {}})
+    >>> summary.samples, dict(summary.kinds)
+    (1, {'CutPaste': 1})
     """
 
     out: Path

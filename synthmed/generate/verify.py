@@ -25,6 +25,12 @@ class Difference:
     index : int
     problems : tuple of str
         Empty if image and mask are identical to the files.
+
+    Examples
+    --------
+    >>> from synthmed.generate import Difference
+    >>> Difference(3, ("images/000003.png: No such file or directory",)).index
+    3
     """
 
     index: int
@@ -54,6 +60,16 @@ def verify(
     FileNotFoundError, ValueError
         If the manifest, its run or its inputs are missing or are not what they were, or there is no
         such index.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.generate import Settings, generate, verify
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = generate("sample:retina", folder, Settings(per_image=1))
+    ...     sum(not found.problems for found in verify(Path(folder) / "manifest.jsonl"))
+    14
     """
     manifest = Path(manifest)
     if not manifest.is_file():

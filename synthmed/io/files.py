@@ -11,7 +11,18 @@ TEMPORARY = ".tmp-"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write beside the place and rename into it; on any error nothing is left behind."""
+    """Write beside the place and rename into it; on any error nothing is left behind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.io import write_atomically
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(Path(folder) / "a.txt", b"whole")
+    ...     [p.name for p in Path(folder).iterdir()]
+    ['a.txt']
+    """
     temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{path.name}"
     try:
         with naming(path):
@@ -34,6 +45,18 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def remove_temporary(folder: Path) -> None:
-    """Remove what a killed run left half-written, in a folder and all below it."""
+    """Remove what a killed run left half-written, in a folder and all below it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.io import remove_temporary
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / ".tmp-7-a.png").touch()
+    ...     remove_temporary(Path(folder))
+    ...     list(Path(folder).iterdir())
+    []
+    """
     for path in folder.rglob(f"{TEMPORARY}*"):
         path.unlink(missing_ok=True)

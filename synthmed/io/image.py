@@ -10,7 +10,17 @@ from numpy.typing import NDArray
 
 
 class Unreadable(ValueError):
-    """A file that holds no image that can be used, and why."""
+    """A file that holds no image that can be used, and why.
+
+    Examples
+    --------
+    >>> from synthmed.io import Unreadable, read_image
+    >>> try:
+    ...     image = read_image("none.png")
+    ... except Unreadable as error:
+    ...     print(error)
+    none.png: No such file or directory
+    """
 
 
 @dataclass(frozen=True, eq=False)

@@ -31,6 +31,13 @@ class Input:
     path : Path
         The file; for the sample, the photograph and the tile's corner.
     corner : (int, int) or None
+
+    Examples
+    --------
+    >>> from synthmed.io import find_inputs
+    >>> tile = find_inputs(["sample:retina"])[0]
+    >>> tile.name, tile.read().array.shape
+    ('retina-00', (224, 224, 3))
     """
 
     name: str
@@ -73,6 +80,12 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     ------
     FileNotFoundError
         If a path does not exist, a glob matches nothing, or a folder holds no image.
+
+    Examples
+    --------
+    >>> from synthmed.io import find_inputs
+    >>> [tile.name for tile in find_inputs(["sample:retina"])[:2]]
+    ['retina-00', 'retina-01']
     """
     found: dict[str, Input] = {}
     for item in source:

@@ -157,6 +157,12 @@ def require_mask_level(level: MaskLevel) -> tuple[int, ...] | Literal["any"] | N
     ------
     TypeError
         If it is none of these.
+
+    Examples
+    --------
+    >>> from synthmed.io import require_mask_level
+    >>> require_mask_level(3), require_mask_level([1, 2]), require_mask_level("any")
+    ((3,), (1, 2), 'any')
     """
     if level is None or level == "any":
         return level

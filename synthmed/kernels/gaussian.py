@@ -30,6 +30,16 @@ def gaussian_blur(
     Returns
     -------
     ndarray of float32, shape of `values`
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import gaussian_blur
+    >>> point = np.zeros((9, 9), np.float32)
+    >>> point[4, 4] = 1
+    >>> blurred = gaussian_blur(point, (1.0, 1.0))
+    >>> blurred.dtype, round(float(blurred.sum()), 3), round(float(blurred[4, 4]), 3)
+    (dtype('float32'), 1.0, 0.159)
     """
     kernels = [_half(s, truncate) for s in sigma]
     if max(map(len, kernels)) > _LONG:

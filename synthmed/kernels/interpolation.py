@@ -28,6 +28,14 @@ def interpolate(
     Returns
     -------
     ndarray of float64, shape (*out, channels)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import interpolate
+    >>> ramp = np.arange(12.0).reshape(3, 4, 1)
+    >>> interpolate(ramp, np.array([[0.0, 1.5], [0.5, 2.0]]), 1)[:, 0].tolist()
+    [0.5, 8.0]
     """
     n, channels = len(coordinates), values.shape[-1]
     out_shape = coordinates.shape[1:]
@@ -63,6 +71,13 @@ def affine_coordinates(
     Returns
     -------
     ndarray of float64, shape (n, *shape)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import affine_coordinates
+    >>> affine_coordinates([2, 3], np.eye(2) * 2, [1.0, 0.0])[1].tolist()
+    [[0.0, 2.0, 4.0], [0.0, 2.0, 4.0]]
     """
     n = len(shape)
     linear, start = np.zeros((3, 3)), np.zeros(3)

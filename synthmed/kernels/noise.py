@@ -25,6 +25,14 @@ def unit_gradients(cells: Sequence[int], seed: int) -> NDArray[np.float64]:
     Returns
     -------
     ndarray of float64, shape (cells[0] + 1, ..., n)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import unit_gradients
+    >>> gradients = unit_gradients((2, 3), 7)
+    >>> gradients.shape, bool(np.allclose(np.linalg.norm(gradients, axis=-1), 1))
+    ((3, 4, 2), True)
     """
     nodes = tuple(c + 1 for c in cells)
     raw = np.random.PCG64(seed).random_raw((len(cells) - 1) * math.prod(nodes))
@@ -43,6 +51,14 @@ def unit_gradients(cells: Sequence[int], seed: int) -> NDArray[np.float64]:
 def sign_noise(shape: Sequence[int], seed: int) -> NDArray[np.float32]:
     """The sign of white Gaussian noise as 0 or 1: independent fair bits, from the raw stream of
     PCG64(seed).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import sign_noise
+    >>> noise = sign_noise((20, 30), 7)
+    >>> noise.shape, noise.dtype, np.unique(noise).tolist()
+    ((20, 30), dtype('float32'), [0.0, 1.0])
     """
     size = math.prod(shape)
     words = np.random.PCG64(seed).random_raw((size + 63) // 64).astype("<u8", copy=False)
@@ -76,6 +92,14 @@ def gradient_noise(
     References
     ----------
     .. [1] K. Perlin, "Improving noise", ACM Trans. Graph. 21(3), 681-682, 2002.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import gradient_noise, unit_gradients
+    >>> noise = gradient_noise((20, 30), unit_gradients((2, 2), 7), np.eye(2))
+    >>> noise.shape, bool(np.abs(noise).max() <= 1)
+    ((20, 30), True)
     """
     gradients = np.asarray(gradients, np.float64)
     n = len(shape)

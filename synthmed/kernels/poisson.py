@@ -61,6 +61,17 @@ def poisson_blend(
     ----------
     .. [1] P. Perez, M. Gangnet, A. Blake, "Poisson image editing", ACM Trans. Graph. 22(3),
     313-318, 2003.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import poisson_blend
+    >>> target, source = np.full((8, 8), 0.2), np.full((8, 8), 0.9)
+    >>> mask = np.zeros((8, 8), bool)
+    >>> mask[2:6, 2:6] = True
+    >>> blended = poisson_blend(target, source, mask)  # it takes the level around it
+    >>> bool(np.allclose(blended, 0.2))
+    True
     """
     target, source, mask = np.asarray(target), np.asarray(source), np.asarray(mask)
     if mask.dtype != bool:
@@ -100,7 +111,8 @@ def poisson_blend(
     hierarchy = multigrid.assemble(inside)
     for channel in range(near.shape[-1]):
         t, s = np.ascontiguousarray(near[..., channel]), np.ascontiguousarray(texture[..., channel])
-        spread = max(np.ptp(t), np.ptp(s))
+        # Between two flat patches the step from one to the other is all that there is to judge by.
+        spread = max(np.ptp(t), np.ptp(s)) or abs(t.flat[0] - s.flat[0])
         blended = _correction(t, s, inside, hierarchy, mixed, tolerance * spread)
         blended += s
         np.copyto(near[..., channel], blended, where=inside)

@@ -36,6 +36,14 @@ def edge_ratio(
     -------
     ndarray of float64, shape `shape`
         0 at the centre, 1 on the edge, above 1 outside.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import edge_ratio
+    >>> ratio = edge_ratio((5, 5), (2, 2), np.eye(2) / 2, box=False)
+    >>> float(ratio[2, 2]), float(ratio[2, 3]), float(ratio[2, 4])
+    (0.0, 0.5, 1.0)
     """
     n = len(shape)
     figure = np.zeros((3, 3))
@@ -64,6 +72,14 @@ def exit_ratio(inside: NDArray[np.bool_], centre: Sequence[int]) -> NDArray[np.f
     ndarray of float64, shape of `inside`
         0 at the centre; below 1 where the straight line from the centre stays inside; 1 or more in
         what the centre does not see.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import exit_ratio
+    >>> ratio = exit_ratio(np.ones((5, 5), bool), (2, 2))
+    >>> float(ratio[2, 2]), float(ratio[2, 4])
+    (0.0, 0.8)
     """
     n = inside.ndim
     volume = np.ascontiguousarray(inside).reshape(*(1,) * (3 - n), *inside.shape)
@@ -104,6 +120,14 @@ def radial_coordinates(
     .. [1] M. Baugh et al., "Many tasks make light work: learning to localise medical anomalies from
     multiple synthetic
        tasks", MICCAI 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.kernels import edge_ratio, radial_coordinates
+    >>> ratio = edge_ratio((5, 5), (2, 2), np.eye(2) / 2, box=False)
+    >>> radial_coordinates(ratio, (2, 2), 2.0, False)[1][2].tolist()
+    [0.0, 1.5, 2.0, 2.5, 4.0]
     """
     within = np.minimum(ratio, 1)
     with np.errstate(divide="ignore", invalid="ignore"):

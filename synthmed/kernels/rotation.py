@@ -25,6 +25,12 @@ def rotation_matrix(degrees: Sequence[float], spacing: Sequence[float]) -> NDArr
     -------
     ndarray of float64, shape (n, n)
         With equal spacing, an orthogonal matrix.
+
+    Examples
+    --------
+    >>> from synthmed.kernels import rotation_matrix
+    >>> rotation_matrix([90.0], (1.0, 1.0)).round(9).tolist()
+    [[0.0, -1.0], [1.0, 0.0]]
     """
     n = len(spacing)
     matrix = [[float(i == j) for j in range(n)] for i in range(n)]

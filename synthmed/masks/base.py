@@ -22,7 +22,15 @@ _PLACES = 50
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """A mask within its box, not placed yet; with its closed form where it has one."""
+    """A mask within its box, not placed yet; with its closed form where it has one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Shape
+    >>> Shape(np.ones((3, 4), bool)).inside.shape
+    (3, 4)
+    """
 
     inside: NDArray[np.bool_]
     figure: Figure | None = None
@@ -33,6 +41,22 @@ class Mask(Generator):
 
     A subclass draws the parameters of a shape in `draw` and renders it in `render`; this class
     places it so that its box lies in the image and enough of it in the region of interest.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> import numpy as np
+    >>> from synthmed import Mask, Shape
+    >>> @dataclass(frozen=True, repr=False)
+    ... class LineMask(Mask):
+    ...     roi_overlap: float = 0.5
+    ...     def draw(self, rng, scene):
+    ...         return {"length": int(rng.integers(2, scene.shape[1]))}
+    ...     def render(self, parameters, scene):
+    ...         return Shape(np.ones((1, parameters["length"]), bool))
+    >>> mask = LineMask()(np.zeros((64, 64)), rng=7).mask
+    >>> int(mask.any(axis=1).sum())
+    1
     """
 
     is_mask: ClassVar[bool] = True

@@ -102,6 +102,15 @@ class EllipseMask(_FigureMask):
     References
     ----------
     Baugh et al., "Many tasks make light work", MICCAI 2023.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import EllipseMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = EllipseMask()(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     is_box: ClassVar[bool] = False
@@ -112,7 +121,17 @@ class EllipseMask(_FigureMask):
 
 @dataclass(frozen=True, repr=False)
 class RectangleMask(_FigureMask):
-    """A random rectangle, sheared and rotated (in 3-D a box); parameters as of `EllipseMask`."""
+    """A random rectangle, sheared and rotated (in 3-D a box); parameters as of `EllipseMask`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import RectangleMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = RectangleMask()(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
+    """
 
     is_box: ClassVar[bool] = True
 

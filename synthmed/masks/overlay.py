@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed.generator import Generator, Parameters
+from synthmed.generator import Generator, Parameters, region_of
 from synthmed.masks.base import Mask, Shape
 from synthmed.scene import Scene
 
 
 @dataclass(frozen=True, repr=False, init=False)
 class _Overlay(Mask):
-    masks: tuple[Any, ...] = ()
+    masks: tuple[Generator, ...] = ()
     roi_overlap: float = 0.5
 
     def __init__(self, *masks: Generator, roi_overlap: float = 0.5) -> None:
@@ -43,7 +43,8 @@ class _Overlay(Mask):
     def _middles(self, parameters: Parameters, scene: Scene) -> NDArray[np.bool_]:
         """The shapes on one box, middle over middle, along a new first axis."""
         drawn = [
-            m.apply(p, scene).inside for m, p in zip(self.masks, parameters["masks"], strict=True)
+            region_of(m.apply(p, scene)).inside
+            for m, p in zip(self.masks, parameters["masks"], strict=True)
         ]
         sides = np.max([s.shape for s in drawn], axis=0)
         layers = np.zeros((len(drawn), *sides), bool)
@@ -66,6 +67,15 @@ class UnionMask(_Overlay):
         Two or more.
     roi_overlap : float
         Least share of the union that lies in the region of interest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import EllipseMask, PerlinMask, UnionMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = UnionMask(EllipseMask(), PerlinMask())(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:
@@ -83,6 +93,15 @@ class IntersectionMask(_Overlay):
         Two or more.
     roi_overlap : float
         Least share of the intersection that lies in the region of interest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import EllipseMask, IntersectionMask, PerlinMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = IntersectionMask(EllipseMask(), PerlinMask())(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:

@@ -36,6 +36,15 @@ class PerlinMask(Mask):
     References
     ----------
     Zhang et al., "MediCLIP", MICCAI 2024, section 2.2; K. Perlin, "Improving noise", 2002.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import PerlinMask
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> mask = PerlinMask(box=(0.2, 0.4), cells=2)(scan, rng=7).mask
+    >>> mask.shape, mask.dtype, bool(mask.any())
+    ((64, 64), dtype('bool'), True)
     """
 
     box: tuple[float, float] = (0.1, 0.6)

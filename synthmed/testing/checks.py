@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
-from numpy.typing import DTypeLike
+from numpy.typing import DTypeLike, NDArray
 
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee
@@ -37,6 +37,13 @@ class Report:
         For each invariant's name, on how many calls it was judged.
     not_applied : dict
         For each invariant that was never judged, why.
+
+    Examples
+    --------
+    >>> from synthmed import EllipseMask
+    >>> from synthmed.testing import check_anomaly
+    >>> check_anomaly(EllipseMask(), examples=5).calls
+    5
     """
 
     calls: int = 0
@@ -51,7 +58,7 @@ def check_anomaly(
     invariants: Iterable[str | Invariant] | None = None,
     without: Iterable[str | Invariant] = (),
     examples: int | None = None,
-    images: SearchStrategy[Any] | None = None,
+    images: SearchStrategy[NDArray[Any]] | None = None,
     dtype: DTypeLike | list[DTypeLike] | None = None,
     side: tuple[int, int] = (5, 40),
     dimensions: int | tuple[int, ...] = (2, 3),
@@ -83,6 +90,14 @@ def check_anomaly(
     Fault
         If an invariant does not hold: an AssertionError that tells the smallest call found and the
         code to repeat it.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import check_anomaly
+    >>> report = check_anomaly(CutPaste(), examples=5)
+    >>> report.calls
+    5
     """
     if not isinstance(generator, Generator):
         raise TypeError(
@@ -97,7 +112,7 @@ def check_anomaly(
 def check_augmentation(
     function: Callable[..., Any],
     *,
-    images: SearchStrategy[Any] | None = None,
+    images: SearchStrategy[NDArray[Any]] | None = None,
     invariants: Iterable[str | Invariant] | None = None,
     without: Iterable[str | Invariant] = (),
     examples: int | None = None,
@@ -137,6 +152,13 @@ def check_augmentation(
     ------
     Fault
         As `check_anomaly` does.
+
+    Examples
+    --------
+    >>> from synthmed.testing import check_augmentation
+    >>> report = check_augmentation(lambda image, rng: rng.permutation(image), examples=5)
+    >>> report.calls
+    5
     """
     if not callable(function):
         raise TypeError(f"function must be callable as f(image, rng), got {function!r}")
@@ -154,7 +176,7 @@ def check_augmentation(
     return _check(trials, _chosen(invariants, without, usual), invariants is not None, examples, [])
 
 
-def _telling(generator: Generator, images: SearchStrategy[Any] | None) -> list[Trial]:
+def _telling(generator: Generator, images: SearchStrategy[NDArray[Any]] | None) -> list[Trial]:
     """A call on which many seeds tell much, where no images of a certain kind are asked for."""
     return [Trial(generator, phantom("smooth", (24, 40), "float64"))] if images is None else []
 

@@ -64,6 +64,14 @@ def phantom(
     Returns
     -------
     ndarray
+
+    Examples
+    --------
+    >>> from synthmed.testing import phantom
+    >>> phantom("gradient", (1, 4)).tolist()
+    [[0, 85, 170, 255]]
+    >>> phantom("smooth", (3, 20, 30), "float32", channel_axis=0).shape
+    (3, 20, 30)
     """
     kind = np.dtype(dtype)
     rng = np.random.default_rng(seed)
@@ -104,6 +112,13 @@ def phantom_mask(kind: str, shape: tuple[int, ...], *, seed: int = 0) -> NDArray
     Returns
     -------
     ndarray of bool
+
+    Examples
+    --------
+    >>> from synthmed.testing import phantom_mask
+    >>> mask = phantom_mask("disc", (20, 30))
+    >>> mask.dtype, mask.shape, bool(mask.any()), bool(mask.all())
+    (dtype('bool'), (20, 30), True, False)
     """
     rng = np.random.default_rng(seed)
     inside = MASK_KINDS[kind](shape, rng)
@@ -208,9 +223,9 @@ def _box(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
 
 def _line(shape: tuple[int, ...], rng: np.random.Generator) -> NDArray[np.bool_]:
     inside = np.zeros(shape, bool)
-    place: list[Any] = [int(rng.integers(n)) for n in shape]
-    place[int(rng.integers(len(shape)))] = slice(None)
-    inside[tuple(place)] = True
+    index: list[int | slice] = [int(rng.integers(n)) for n in shape]
+    index[int(rng.integers(len(shape)))] = slice(None)
+    inside[tuple(index)] = True
     return inside
 
 

@@ -24,6 +24,7 @@ from synthmed.anomalies import (
 )
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
+from synthmed.generator import RNG, Generator
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
 from synthmed.presets import PRESETS, preset
 from synthmed.testing.phantoms import CONTENTS, LAYOUTS, MASK_KINDS, phantom, phantom_mask
@@ -67,6 +68,16 @@ def images(
         What the images show, of `synthmed.testing.phantoms.CONTENTS`, and how they lie in memory,
         of its `LAYOUTS`. "extreme" uses all that the dtype holds and is left out where a value
         range is given.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.images("uint8", side=(4, 9)))
+    ... def check(value):
+    ...     assert value.ndim == 2
+    >>> check()
     """
     kinds = _several(DTYPES if dtype is None else dtype)
     if value_range is not None:
@@ -97,7 +108,18 @@ def images(
 def shapes(
     side: tuple[int, int] = (1, 40), dimensions: int | Sequence[int] = 2
 ) -> SearchStrategy[tuple[int, ...]]:
-    """Spatial shapes, as `images` draws them."""
+    """Spatial shapes, as `images` draws them.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.shapes())
+    ... def check(value):
+    ...     assert len(value) == 2
+    >>> check()
+    """
     plane = st.integers(*side)
     volume = st.integers(side[0], max(side[0], min(side[1], _LARGEST_VOLUME_SIDE)))
     counts = dimensions if isinstance(dimensions, Sequence) else (dimensions,)
@@ -114,6 +136,16 @@ def masks(
     ----------
     shape : tuple of int or strategy, optional
         By default that of small images. An array of a single pixel is all True.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.masks((8, 9)))
+    ... def check(value):
+    ...     assert value.any()
+    >>> check()
     """
     return _regions(shape, [kind for kind in MASK_KINDS if kind != "everywhere"])
 
@@ -121,13 +153,35 @@ def masks(
 def rois(
     shape: tuple[int, ...] | SearchStrategy[tuple[int, ...]] | None = None,
 ) -> SearchStrategy[NDArray[np.bool_]]:
-    """Regions of interest: as `masks`, or everywhere; never empty."""
+    """Regions of interest: as `masks`, or everywhere; never empty.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.rois((8, 9)))
+    ... def check(value):
+    ...     assert value.shape == (8, 9)
+    >>> check()
+    """
     return _regions(shape, ["everywhere", *(kind for kind in MASK_KINDS if kind != "everywhere")])
 
 
-def rngs() -> SearchStrategy[Any]:
+def rngs() -> SearchStrategy[RNG]:
     """All that may be given as `rng` and can be repeated: ints, SeedSequences, BitGenerators,
     Generators.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.rngs())
+    ... def check(value):
+    ...     assert 0 <= np.random.default_rng(value).random() < 1
+    >>> check()
     """
     seeds = st.integers(0, 2**32)
     return st.one_of(
@@ -138,8 +192,19 @@ def rngs() -> SearchStrategy[Any]:
     )
 
 
-def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
-    """Masks with parameters drawn; `depth` overlays, or choices, deep."""
+def mask_generators(depth: int = 1) -> SearchStrategy[Generator]:
+    """Masks with parameters drawn; `depth` overlays, or choices, deep.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.mask_generators())
+    ... def check(value):
+    ...     assert value.is_mask
+    >>> check()
+    """
     wide = st.sampled_from([(0.2, 0.6), (0.1, 0.6), (0.3, 0.8), (0.4, 0.4), (0.5, 1.0)])
     turn = st.sampled_from([(-90.0, 90.0), (0.0, 0.0), (30.0, 30.0), (-180.0, 180.0)])
     overlap = st.sampled_from([0.5, 0.0, 0.9])
@@ -175,8 +240,19 @@ def mask_generators(depth: int = 1) -> SearchStrategy[Any]:
     )
 
 
-def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
-    """Single anomalies with parameters drawn, on any mask."""
+def anomalies(mask: SearchStrategy[Generator] | None = None) -> SearchStrategy[Generator]:
+    """Single anomalies with parameters drawn, on any mask.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.anomalies())
+    ... def check(value):
+    ...     assert not value.is_mask
+    >>> check()
+    """
     mask = mask_generators() if mask is None else mask
     order = st.sampled_from([1, 3, 0])
     cut = st.builds(
@@ -204,9 +280,19 @@ def anomalies(mask: SearchStrategy[Any] | None = None) -> SearchStrategy[Any]:
     return st.one_of(st.builds(SmoothIntensityChange), smooth, textured, cut, *radial)
 
 
-def recipes() -> SearchStrategy[Any]:
+def recipes() -> SearchStrategy[Generator]:
     """Anomalies and compositions of them: presets, one of several, several in order, one several
     times.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.recipes())
+    ... def check(value):
+    ...     assert not value.is_mask
+    >>> check()
     """
     single = st.one_of(st.just(Identity()), anomalies())
     some = st.lists(single, min_size=1, max_size=3)
@@ -245,6 +331,16 @@ def trials(
         As for `images`.
     value_range, channel_axis
         Of the images given.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.trials(strategies.anomalies()))
+    ... def check(value):
+    ...     assert value.image.size > 0
+    >>> check()
     """
     called = draw(function) if isinstance(function, SearchStrategy) else function
     seed = draw(st.integers(0, 2**32))

@@ -31,6 +31,16 @@ class Fault(AssertionError):
         The call that shows it.
     what : str
         What broke, where, and by how much.
+
+    Examples
+    --------
+    >>> from synthmed.testing import Fault, Trial, invariants, phantom
+    >>> trial = Trial(lambda image, rng: image[1:], phantom("noise", (4, 4)))
+    >>> try:
+    ...     invariants.shape_and_dtype_kept(trial)
+    ... except Fault as fault:
+    ...     print(fault.what)
+    the image's shape is (3, 4), it was (4, 4)
     """
 
     def __init__(self, invariant: str, trial: Trial, what: str, remark: str = "") -> None:
@@ -48,12 +58,31 @@ class Fault(AssertionError):
 
 
 class DoesNotApply(Exception):
-    """An invariant has nothing to say about this trial; the message says why."""
+    """An invariant has nothing to say about this trial; the message says why.
+
+    Examples
+    --------
+    >>> from synthmed import EllipseMask
+    >>> from synthmed.testing import DoesNotApply, Trial, invariants, phantom
+    >>> try:
+    ...     invariants.mostly_in_roi(Trial(EllipseMask(), phantom("smooth", (20, 30))))
+    ... except DoesNotApply as reason:
+    ...     print(reason)
+    no region of interest is given, or the mask is empty
+    """
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Result:
-    """What a function returned, in one form."""
+    """What a function returned, in one form.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed.testing import Result
+    >>> Result.of((np.zeros((4, 6)), np.zeros((4, 6), bool))).mask.shape
+    (4, 6)
+    """
 
     image: Any
     mask: Any = None
@@ -89,6 +118,14 @@ class Trial:
     roi, donors, value_range, channel_axis, spacing
         As a generator takes them. To another function they are not passed on; `channel_axis` and
         `value_range` then say how its images are meant.
+
+    Examples
+    --------
+    >>> from synthmed import EllipseMask
+    >>> from synthmed.testing import Trial, phantom
+    >>> trial = Trial(EllipseMask(), phantom("smooth", (20, 30)), seed=7)
+    >>> trial.mask.shape
+    (20, 30)
     """
 
     function: Callable[..., Any]

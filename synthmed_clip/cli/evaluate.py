@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Loading
+from synthmed_clip.cli.options import Loading, MaskLevel
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.files import check_outputs, write_text
 from synthmed_clip.methods import Scores
@@ -38,13 +38,16 @@ class Evaluate:
     paired bootstrap).
     """
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
+    mask_level: MaskLevel = None
+    """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
+    but 0."""
     batch_size: int = 16
 
     def run(self) -> int:
         """Print the figures."""
         from synthmed_clip.evaluation.evaluate import evaluate_scores
 
-        dataset = read_dataset(self.dataset)
+        dataset = read_dataset(self.dataset, mask_level=self.mask_level)
         items = dataset.test
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 import tyro
 
 import synthmed_clip
-from synthmed_clip.cli.options import BackboneOptions, Output
+from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output
 from synthmed_clip.data.images import collect
-from synthmed_clip.data.layouts import read_dataset, read_datasets
+from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
 from synthmed_clip.files import check_outputs, write_csv
 from synthmed_clip.methods import MediCLIP, Method
 
@@ -49,6 +49,9 @@ class Fit:
     validation: Path | None = None
     """Labelled images, apart from the test images, to choose the epoch by; without them it is the
     last."""
+    mask_level: MaskLevel = None
+    """Which levels of their masks are inside, where these have others than 0 and one more: numbers,
+    or any but 0."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
@@ -71,7 +74,9 @@ class Fit:
         method: Method = self.method
         normals, _ = collect(self.normals)
         log, curve = self._check_outputs([path for path in normals if isinstance(path, Path)])
-        validation = () if self.validation is None else read_dataset(self.validation).test
+        validation: Sequence[Item] = ()
+        if self.validation is not None:
+            validation = read_dataset(self.validation, mask_level=self.mask_level).test
         backbone = self.model.load()
         detector = synthmed_clip.fit(
             normals,
@@ -98,7 +103,11 @@ class Fit:
     def _pretrained(self, method: Method, backbone: Backbone) -> Detector:
         if not isinstance(method, MediCLIP):
             raise TypeError(f"{method.name} takes no --auxiliary")
-        datasets = [data for folder in self.auxiliary for data in read_datasets(folder)]
+        datasets = [
+            dataset
+            for folder in self.auxiliary
+            for dataset in read_datasets(folder, mask_level=self.mask_level)
+        ]
         return synthmed_clip.pretrain(
             [item for data in datasets for item in data.test],
             replace(method, epochs=self.auxiliary_epochs),

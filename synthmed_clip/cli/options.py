@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 Precision = Literal["auto", "float32", "bfloat16"]
+MaskLevel = tuple[int, ...] | Literal["any"] | None
 
 values = ConstructorRegistry()
 """How fields of methods are written: a recipe as a preset or a file, a method as its name."""

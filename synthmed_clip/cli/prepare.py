@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from synthmed_clip.cli.options import Output
+from synthmed_clip.cli.options import MaskLevel, Output
 from synthmed_clip.data.prepare import PROTOCOLS, prepare
 
 
@@ -30,6 +30,9 @@ class Prepare:
     """Normal images to test with; by default 250 (chexpert) or all others."""
     abnormal: int | None = None
     """Abnormal images to test with; by default 250 (chexpert) or all."""
+    mask_level: MaskLevel = None
+    """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
+    but 0."""
     seed: int = 0
     """Of the draw."""
 
@@ -43,6 +46,7 @@ class Prepare:
             normal=self.normal,
             abnormal=self.abnormal,
             seed=self.seed,
+            mask_level=self.mask_level,
         )
         print(f"{self.output}: {found}")
         return 0

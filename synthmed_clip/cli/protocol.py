@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import BackboneOptions, Output
+from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output
 from synthmed_clip.data.layouts import read_dataset, read_datasets
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.plan import Protocol
@@ -50,6 +50,9 @@ class RunProtocol:
     auxiliary_epochs: int = 5
     model: tyro.conf.OmitArgPrefixes[BackboneOptions] = field(default_factory=BackboneOptions)
     base: tyro.conf.OmitArgPrefixes[MediCLIP] = field(default_factory=MediCLIP)
+    mask_level: MaskLevel = None
+    """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
+    but 0."""
     seed: int = 0
     workers: int | None = None
 
@@ -63,7 +66,7 @@ class RunProtocol:
         auxiliary = [
             item
             for folder in self.auxiliary
-            for data in read_datasets(folder)
+            for data in read_datasets(folder, mask_level=self.mask_level)
             for item in data.test
         ]
         chosen = entries(self.methods, self.base, auxiliary=bool(auxiliary))
@@ -72,7 +75,7 @@ class RunProtocol:
             rivals = [entry.name for entry in chosen if not entry.baselines and not entry.shares]
             chosen += [e for e in ablations(self.base, rivals) if e.name not in known]
         protocol = Protocol(
-            datasets=[read_dataset(folder) for folder in self.datasets],
+            datasets=[read_dataset(folder, mask_level=self.mask_level) for folder in self.datasets],
             entries=chosen,
             shots=self.shots,
             repeats=self.repeats,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthmed.digests import digest_array
 from synthmed_clip.data.images import eight_bit, square
@@ -71,8 +72,8 @@ class _Seen:
     """
 
     paths: list[Path]
-    vectors: np.ndarray
-    digests: np.ndarray
+    vectors: NDArray[np.float32]
+    digests: NDArray[np.str_]
 
 
 def _seen(paths: Sequence[Path]) -> _Seen:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from synthmed import io
 
-ImageLike = str | Path | np.ndarray
+ImageLike = str | Path | NDArray[Any]
 
 
-def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.ndarray], bool]:
+def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | NDArray[Any]], bool]:
     """List what was passed, and tell whether it was a single image.
 
     Parameters
@@ -45,7 +47,7 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | np.nda
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
-    out: list[Path | np.ndarray] = []
+    out: list[Path | NDArray[Any]] = []
     if not isinstance(images, Iterable):
         raise TypeError(
             f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
@@ -72,8 +74,8 @@ def image_files(folder: Path) -> list[Path]:
 
 
 def square(
-    image: Path | np.ndarray, size: int, grey: bool = True
-) -> tuple[np.ndarray, tuple[int, int]]:
+    image: Path | NDArray[Any], size: int, grey: bool = True
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
     """Bring an image to the backbone's size, as the method does: grey, then Pillow's bilinear
     resize.
 
@@ -101,7 +103,7 @@ def square(
     return io.resize(io.grey(native) if grey else native, size).array, shape
 
 
-def eight_bit(image: Path | np.ndarray) -> np.ndarray:
+def eight_bit(image: Path | NDArray[Any]) -> NDArray[np.uint8]:
     """Return an image as uint8, `(H, W)` or `(H, W, 3)`.
 
     Parameters
@@ -146,7 +148,7 @@ def eight_bit(image: Path | np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def resize_map(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+def resize_map(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Bring a float32 map to `(H, W)` by the same Pillow bilinear resize that the image went
     through.
     """

@@ -18,9 +18,9 @@ from synthmed_clip.detector import Detector
 from synthmed_clip.fit import fit, pretrain
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol import preflight
+from synthmed_clip.protocol.held_out import HeldOut, judge
 from synthmed_clip.protocol.plan import Group, Protocol
 from synthmed_clip.protocol.results import Result, Run, folder_name
-from synthmed_clip.protocol.test_sets import TestSet, judge
 from synthmed_clip.protocol.variants import Entry
 
 
@@ -55,7 +55,7 @@ class Engine:
         self._reader = with_cache(self.backbone, self.output / "features")
         self._sets = {dataset.name: dataset for dataset in self.protocol.datasets}
         size = self.backbone.image_size
-        self._tests = {name: TestSet(dataset, size) for name, dataset in self._sets.items()}
+        self._tests = {name: HeldOut(dataset, size) for name, dataset in self._sets.items()}
         self.repeated = lru_cache(maxsize=None)(self._find_repeated)
 
     def run(self) -> list[Result]:
@@ -154,7 +154,7 @@ class Engine:
                 result.write(self.output)
                 self.report(result)
 
-    def _test_sets(self, group: Group, entry: Entry) -> list[TestSet]:
+    def _test_sets(self, group: Group, entry: Entry) -> list[HeldOut]:
         """The data set's own, and the others where transfer is asked for."""
         own = self._tests[group.dataset.name]
         wide = self.protocol.transfer and group.shots == self.protocol.ablation_shots

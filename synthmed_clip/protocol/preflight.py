@@ -20,8 +20,8 @@ from synthmed_clip.data.images import eight_bit, square
 from synthmed_clip.data.layouts import Dataset, Item, read_mask
 from synthmed_clip.files import write_text
 from synthmed_clip.methods.mediclip.pretrain import usable
+from synthmed_clip.protocol.held_out import content
 from synthmed_clip.protocol.plan import Protocol
-from synthmed_clip.protocol.test_sets import content
 from synthmed_clip.training.steps import EmptyImage, SyntheticSteps, require_anomalies
 
 

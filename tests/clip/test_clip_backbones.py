@@ -11,10 +11,11 @@ torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`
 open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 import timm  # noqa: E402
+from fits import fit_mediclip  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import random_clip  # noqa: E402
 
-from synthmed_clip import fit, load_backbone  # noqa: E402
+from synthmed_clip import load_backbone  # noqa: E402
 from synthmed_clip.backbone.architecture import normalisation  # noqa: E402
 from synthmed_clip.backbone.cache import with_cache, with_temporary_cache  # noqa: E402
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
@@ -37,8 +38,7 @@ def random_pixels(count, channels, size):
 def test_every_kind_of_tower_fits_and_predicts(name, layers, size, configs, normals):
     backbone = load_backbone(configs[name], None, device="cpu", precision="float32")
     assert backbone.default_layers() == layers and backbone.image_size == size
-    detector = fit(normals, backbone=backbone, epochs=2, rng=0, workers=0, progress=False)
-    maps = detector.maps(normals[:2])
+    maps = fit_mediclip(normals, backbone, epochs=2).score(normals[:2]).maps.numpy()
     assert (
         maps.shape == (2, size, size)
         and np.isfinite(maps).all()
@@ -65,7 +65,7 @@ def test_layers_are_counted_from_one(backbone):
         last.flatten(2).transpose(1, 2), seen[0][:, 1:], atol=1e-6, rtol=1e-5
     )
     with pytest.raises(ValueError, match=r"layers must be among 1 to 4"):
-        fit([np.eye(9)], backbone=backbone, layers=(0, 4), progress=False)
+        fit_mediclip([np.eye(9)], backbone, layers=(0, 4))
 
 
 def test_frozen_tower_is_open_clips_to_the_bit(configs, tmp_path):

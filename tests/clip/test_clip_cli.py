@@ -44,38 +44,12 @@ def weights(configs, tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(folder, configs, weights, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    assert (
-        main(
-            [
-                "fit",
-                str(folder / "normal"),
-                "-o",
-                str(path),
-                "--backbone",
-                str(configs["vit"]),
-                "--weights",
-                str(weights),
-                "--epochs",
-                "3",
-                "--batch-size",
-                "4",
-                "--seed",
-                "1",
-                "--layers",
-                "2",
-                "4",
-                "--normal-words",
-                "normal",
-                "in good health",
-                "--abnormal-words",
-                "lesion",
-                "--no-progress",
-                "--device",
-                "cpu",
-            ]
-        )
-        == 0
+    arguments = (
+        f"fit {folder / 'normal'} -o {path} --backbone {configs['vit']} --weights {weights} "
+        f"--seed 1 --no-progress --device cpu mediclip --epochs 3 --batch-size 4 --layers 2 4 "
+        f"--abnormal-words lesion --normal-words normal"
     )
+    assert main([*arguments.split(), "in good health"]) == 0
     return path
 
 
@@ -126,9 +100,9 @@ def test_evaluate_compares_two_detectors(model, folder, weights, configs, tmp_pa
     other = tmp_path / "other.safetensors"
     arguments = (
         f"fit {folder / 'normal'} -o {other} --backbone {configs['vit']} --weights "
-        f"{weights} --epochs 1 --seed 2"
+        f"{weights} --seed 2 --device cpu mediclip --epochs 1"
     )
-    assert main([*arguments.split(), "--device", "cpu"]) == 0
+    assert main(arguments.split()) == 0
     assert main(["evaluate", str(model), str(folder), "--against", str(other)]) == 0
     lines = capsys.readouterr().out.split("against", 1)[1].splitlines()
     assert [line.split()[0] for line in lines[1:]] == [
@@ -192,11 +166,12 @@ def test_warnings_are_one_line(configs, folder, tmp_path, capsys):
                 [
                     *arguments.split(),
                     "--random-text",
-                    "--epochs",
-                    "1",
                     "--no-progress",
                     "--device",
                     "cpu",
+                    "mediclip",
+                    "--epochs",
+                    "1",
                 ]
             )
             == 0
@@ -210,12 +185,11 @@ def test_warnings_are_one_line(configs, folder, tmp_path, capsys):
 def test_fit_with_auxiliary_and_validation_images(configs, weights, folder, tmp_path):
     out = tmp_path / "m.safetensors"
     arguments = (
-        f"fit {folder / 'normal'} -o {out} --backbone {configs['vit']} --weights "
-        f"{weights} --epochs 3 --seed 1"
+        f"fit {folder / 'normal'} -o {out} --backbone {configs['vit']} --weights {weights} --seed 1"
     )
     arguments += (
-        f" --auxiliary {folder} --auxiliary-epochs 1 --validation {folder} --no-adapters "
-        f"--device cpu"
+        f" --auxiliary {folder} --auxiliary-epochs 1 --validation {folder} --device cpu "
+        f"mediclip --epochs 3 --no-adapters"
     )
     assert main(arguments.split()) == 0
     rows = rows_of(out.with_suffix(".csv"))
@@ -230,9 +204,7 @@ def test_outputs_harm_nothing_that_is_read(model, folder, weights, configs, tmp_
     shutil.copy(model, detector)
     (tmp_path / "file").write_text("kept")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    fitted = (
-        f"fit {normals} --backbone {configs['vit']} --weights {weights} --epochs 1 --device cpu"
-    )
+    fitted = f"fit {normals} --backbone {configs['vit']} --weights {weights} --device cpu"
     for arguments, message in (
         (f"{fitted} -o {tmp_path / 'm.png'}", "m.png is the detector's name"),
         (f"{fitted} -o {normals / 'n0.safetensors'}", "lies among the normal images"),
@@ -257,9 +229,9 @@ def test_outputs_harm_nothing_that_is_read(model, folder, weights, configs, tmp_
 
 def test_versions_beside_each_other_keep_their_own_logs(folder, weights, configs, tmp_path):
     for version in ("1", "2"):
-        arguments = f"fit {folder / 'normal'} -o {tmp_path / 'm.v'}{version} --epochs {version}"
-        arguments += f" --backbone {configs['vit']} --weights {weights}"
-        assert main([*arguments.split(), "--device", "cpu", "--no-progress"]) == 0
+        arguments = f"fit {folder / 'normal'} -o {tmp_path / 'm.v'}{version} --device cpu"
+        arguments += f" --backbone {configs['vit']} --weights {weights} --no-progress"
+        assert main(f"{arguments} mediclip --epochs {version}".split()) == 0
     assert len(rows_of(tmp_path / "m.v1.csv")) == 1 and len(rows_of(tmp_path / "m.v2.csv")) == 2
 
 

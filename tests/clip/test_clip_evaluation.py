@@ -12,10 +12,10 @@ import pytest
 pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
+from fits import fit_mediclip
 from PIL import Image
 from scipy.ndimage import label
 
-from synthmed_clip import fit
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets, read_mask
 from synthmed_clip.evaluation.evaluate import evaluate
 from synthmed_clip.evaluation.metrics import (
@@ -333,7 +333,7 @@ def test_masks_without_anything_inside(tmp_path):
 
 @pytest.fixture(scope="module")
 def detector(backbone, normals):
-    return fit(normals, backbone=backbone, epochs=2, rng=7, workers=0, progress=False)
+    return fit_mediclip(normals, backbone, epochs=2, rng=7)
 
 
 def test_evaluate(detector, folder):

@@ -13,13 +13,10 @@ open_clip = pytest.importorskip("open_clip", reason="the detector needs the extr
 
 from synthmed_clip import load_backbone  # noqa: E402
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
-from synthmed_clip.methods.mediclip.head import Head, anomaly_map, resize  # noqa: E402
-from synthmed_clip.methods.mediclip.prompts import (  # noqa: E402
-    PAPER_WORDS,
-    RELEASE_WORDS,
-    class_features,
-    embed_prompts,
-)
+from synthmed_clip.methods.maps import resize  # noqa: E402
+from synthmed_clip.methods.mediclip.head import Head, anomaly_map  # noqa: E402
+from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
+from synthmed_clip.methods.mediclip.settings import PAPER_WORDS, RELEASE_WORDS  # noqa: E402
 from synthmed_clip.training.losses import dice_loss, focal_loss  # noqa: E402
 
 TOLERANCE = 1e-5

@@ -6,17 +6,16 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 open_clip = pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
+from fits import fit_mediclip  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from small_towers import TRANSFORMERS, VISION, hf_config, write_transformer  # noqa: E402
-from synthmed_clip.methods.baselines import zero_shot  # noqa: E402
 
-from synthmed_clip import Detector, fit, load_backbone  # noqa: E402
+from synthmed_clip import Detector, ZeroShot, load_backbone  # noqa: E402
 from synthmed_clip.backbone.open_clip_internals import build, take_text_tower  # noqa: E402
 from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts  # noqa: E402
 
@@ -132,22 +131,21 @@ def test_fits_predicts_saves_and_loads(model, variant, normals, tmp_path):
     words = WORDS if variant == "release" else None
     options = {
         "variant": variant,
-        "words": words,
+        "normal_words": words and words[0],
+        "abnormal_words": words and words[1],
         "tokens": 3,
         "epochs": 2,
-        "rng": 0,
-        "workers": 0,
-        "progress": False,
     }
-    detector = fit(normals, backbone=backbone, **options)
-    again = fit(normals, backbone=backbone, **options)
-    assert detector.head_digest() == again.head_digest()
+    detector = fit_mediclip(normals, backbone, **options)
+    again = fit_mediclip(normals, backbone, **options)
+    assert detector.fitted.digest() == again.fitted.digest()
     detector.save(tmp_path / "d.safetensors")
     loaded = Detector.load(tmp_path / "d.safetensors", device="cpu", precision="float32")
-    maps = detector.maps(normals[:2])
-    assert np.isfinite(maps).all() and maps.min() < maps.max()
-    np.testing.assert_array_equal(loaded.maps(normals[:2]), maps)
-    assert np.isfinite(zero_shot(backbone, torch.zeros(1, 1, 32, 32), WORDS).scores).all()
+    maps = detector.score(normals[:2]).maps
+    assert maps.isfinite().all() and maps.min() < maps.max()
+    assert torch.equal(loaded.score(normals[:2]).maps, maps)
+    pixels = torch.zeros(1, 1, 32, 32)
+    assert ZeroShot(*WORDS).fit(pixels, backbone).score(pixels).scores.isfinite().all()
 
 
 @pytest.mark.parametrize("corrected", [False, True])

@@ -62,7 +62,14 @@ def add_reader(reader: Reader) -> None:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Every suffix in the table, in its order."""
+    """Every suffix in the table, in its order.
+
+    Examples
+    --------
+    >>> from synthmed.io import suffixes
+    >>> suffixes()
+    ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp')
+    """
     return tuple(suffix for reader in READERS for suffix in reader.suffixes)
 
 

@@ -26,6 +26,12 @@ class Reader:
         From the path of such a file, the image. It may raise anything; `read_image` names the file.
     lossy : bool
         Whether the format changes values: in a mask its low levels are traces of compression.
+
+    Examples
+    --------
+    >>> from synthmed.io.readers import READERS
+    >>> [reader.name for reader in READERS if reader.lossy]
+    ['JPEG']
     """
 
     name: str

@@ -17,7 +17,15 @@ from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies, 
 
 @invariant
 def shape_and_dtype_kept(trial: Trial) -> str | None:
-    """The image that comes out is an array of the shape and dtype of the one that went in."""
+    """The image that comes out is an array of the shape and dtype of the one that went in.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.shape_and_dtype_kept(trial)
+    """
     after, before = trial.result.image, trial.image
     if not isinstance(after, np.ndarray):
         return f"the image that came out is a {type(after).__name__}, not a NumPy array"
@@ -37,6 +45,13 @@ def shape_and_dtype_kept(trial: Trial) -> str | None:
 def input_not_written(trial: Trial) -> str | None:
     """The array that is handed over stays as it is, and what comes out of a generator shares no
     memory with it.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.input_not_written(trial)
     """
     image = copy_as_it_lies(trial.image)
     result = trial.call(image)
@@ -57,7 +72,15 @@ def input_not_written(trial: Trial) -> str | None:
 
 @invariant
 def independent_of_memory_layout(trial: Trial) -> str | None:
-    """The same values give the same result however they lie in memory."""
+    """The same values give the same result however they lie in memory.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.independent_of_memory_layout(trial)
+    """
     plain = np.ascontiguousarray(trial.image, trial.image.dtype.newbyteorder("="))
     back = (slice(None, None, -1),) * plain.ndim
     # Sums may be taken in another order, which a generator of ours promises not to show.
@@ -75,7 +98,15 @@ def independent_of_memory_layout(trial: Trial) -> str | None:
 
 @invariant
 def mask_is_bool_of_spatial_shape(trial: Trial) -> str | None:
-    """The mask is a bool array of the image's shape without channels."""
+    """The mask is a bool array of the image's shape without channels.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.mask_is_bool_of_spatial_shape(trial)
+    """
     mask = trial.mask
     if not isinstance(mask, np.ndarray):
         return f"the mask is a {type(mask).__name__}, not a NumPy array"
@@ -88,7 +119,15 @@ def mask_is_bool_of_spatial_shape(trial: Trial) -> str | None:
 
 @invariant
 def unchanged_outside_mask(trial: Trial) -> str | None:
-    """Outside the mask the image equals the input to the bit."""
+    """Outside the mask the image equals the input to the bit.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.unchanged_outside_mask(trial)
+    """
     before, after, mask = _comparable(trial)
     changed = differences.unequal(before, after) & ~mask
     if changed.any():
@@ -98,7 +137,15 @@ def unchanged_outside_mask(trial: Trial) -> str | None:
 
 @invariant
 def visible_inside_mask(trial: Trial) -> str | None:
-    """Where there is a mask, some pixel inside changed by at least 1/255 of the value range."""
+    """Where there is a mask, some pixel inside changed by at least 1/255 of the value range.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.visible_inside_mask(trial)
+    """
     before, after, mask = _comparable(trial)
     if not mask.any() or (isinstance(trial.function, Generator) and trial.function.is_mask):
         raise DoesNotApply("nothing is said to have changed")
@@ -120,6 +167,13 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
 
     For a generator the range is `Trial.limits`; for another function it is judged only where one is
     given.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.finite_and_within_value_range(trial)
     """
     after, before = trial.result.image, trial.image
     if not np.isfinite(after).all():
@@ -144,6 +198,14 @@ def finite_and_within_value_range(trial: Trial) -> str | None:
 def mostly_in_roi(trial: Trial) -> str | None:
     """At least half of the mask lies in the region of interest, whether it is of one anomaly or of
     several; or the least share that one of the generator's masks asks for.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom, phantom_mask
+    >>> roi = phantom_mask("disc", (24, 40))
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7, roi=roi)
+    >>> invariants.mostly_in_roi(trial)
     """
     generator = trial.generator
     if trial.roi is None or not trial.mask.any():
@@ -171,6 +233,13 @@ def no_wrap_around(trial: Trial) -> str | None:
     Told by calling again with the same values in a wider integer: it is a fault if, wherever that
     result is beyond the image's dtype, the narrow one is just that result modulo 2 to the power of
     its bits.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.no_wrap_around(trial)
     """
     dtype = trial.image.dtype
     if dtype.kind not in "iu" or dtype.itemsize > 4:

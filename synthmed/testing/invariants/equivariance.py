@@ -20,6 +20,13 @@ from synthmed.testing.trial import DoesNotApply, Result, Trial
 def equivariant_to_channels(trial: Trial) -> str | None:
     """Channels in another order come out in that order; a grey image three times over, as three
     equal channels.
+
+    Examples
+    --------
+    >>> from synthmed import SmoothIntensityChange
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(SmoothIntensityChange(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.equivariant_to_channels(trial)
     """
     _ = trial.generator
     axis = trial.channel_axis
@@ -42,6 +49,13 @@ def equivariant_to_channels(trial: Trial) -> str | None:
 def equivariant_to_intensity(trial: Trial) -> str | None:
     """With image and value range scaled and shifted, the result is scaled and shifted, and the mask
     the same.
+
+    Examples
+    --------
+    >>> from synthmed import SmoothIntensityChange
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(SmoothIntensityChange(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.equivariant_to_intensity(trial)
     """
     generator = trial.generator
     if trial.image.dtype.kind in "iu" and trial.image.dtype.itemsize > 4:
@@ -90,6 +104,13 @@ def equivariant_to_intensity(trial: Trial) -> str | None:
 def rounded_for_its_dtype(trial: Trial) -> str | None:
     """What a single anomaly gives for an integer or short float image is what it gives for doubles,
     rounded.
+
+    Examples
+    --------
+    >>> from synthmed import SmoothIntensityChange
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(SmoothIntensityChange(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.rounded_for_its_dtype(trial)
     """
     dtype = trial.image.dtype
     if not isinstance(trial.generator, Anomaly) or (dtype.kind in "iu" and dtype.itemsize > 4):
@@ -136,6 +157,13 @@ def axes_alike(trial: Trial) -> str | None:
 
     From 100 seeds each, as a difference of the means of five standard errors, on images that are
     not square.
+
+    Examples
+    --------
+    >>> from synthmed import EllipseMask
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(EllipseMask(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.axes_alike(trial)
     """
     shape = trial.image.shape
     if (

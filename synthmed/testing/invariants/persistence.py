@@ -16,7 +16,15 @@ from synthmed.testing.worker import worker
 
 @invariant
 def record_is_json_and_replays(trial: Trial) -> str | None:
-    """The record survives JSON, and with the image gives the pair again to the bit."""
+    """The record survives JSON, and with the image gives the pair again to the bit.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.record_is_json_and_replays(trial)
+    """
     if trial.result.record is None:
         raise DoesNotApply("no record is returned")
     try:
@@ -37,6 +45,13 @@ def record_is_json_and_replays(trial: Trial) -> str | None:
 def configuration_is_data(trial: Trial) -> str | None:
     """A generator is frozen and hashable, and its dictionary (through JSON) and its repr give an
     equal one.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.configuration_is_data(trial)
     """
     generator = trial.generator
     parameters = getattr(type(generator), "__dataclass_params__", None)
@@ -54,7 +69,15 @@ def configuration_is_data(trial: Trial) -> str | None:
 
 @invariant
 def picklable(trial: Trial) -> str | None:
-    """Pickled and unpickled, the function is equal and gives the same result."""
+    """Pickled and unpickled, the function is equal and gives the same result.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.picklable(trial)
+    """
     function = pickle.loads(_pickled(trial))
     if isinstance(function, Generator) and function != trial.function:
         return f"what comes out of pickle is another generator: {function!r}"
@@ -64,7 +87,15 @@ def picklable(trial: Trial) -> str | None:
 
 @invariant
 def same_result_in_another_process(trial: Trial) -> str | None:
-    """Another process, which hashes strings differently, gives the same result."""
+    """Another process, which hashes strings differently, gives the same result.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.same_result_in_another_process(trial)
+    """
     _pickled(trial)
     try:
         result = worker.call(

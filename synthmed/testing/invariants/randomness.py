@@ -21,6 +21,13 @@ from synthmed.testing.trial import DoesNotApply, Trial, copy_as_it_lies
 def independent_of_global_random_state(trial: Trial) -> str | None:
     """NumPy's and Python's (and torch's, if loaded) global random state neither matters
     nor moves.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.independent_of_global_random_state(trial)
     """
     results = []
     for seed in (1, 2):
@@ -38,7 +45,15 @@ def independent_of_global_random_state(trial: Trial) -> str | None:
 
 @invariant
 def same_rng_same_result(trial: Trial) -> str | None:
-    """The same seed gives the same result, in a generator whatever form the seed has (SPEC 7)."""
+    """The same seed gives the same result, in a generator whatever form the seed has (SPEC 7).
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.same_rng_same_result(trial)
+    """
     difference = differences.between(trial.result, trial.run())
     if difference:
         return f"called again with the same seed it gives another result: {difference}"
@@ -59,6 +74,13 @@ def same_rng_same_result(trial: Trial) -> str | None:
 def other_rngs_other_results(trial: Trial) -> str | None:
     """Among many seeds some give other results; told by 64, since an unchanged image is a fair
     draw.
+
+    Examples
+    --------
+    >>> from synthmed import CutPaste
+    >>> from synthmed.testing import Trial, invariants, phantom
+    >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
+    >>> invariants.other_rngs_other_results(trial)
     """
     moved = False
     for seed in range(trial.seed + 1, trial.seed + 65):

@@ -1,4 +1,4 @@
-"""Test sets as the protocol sees them, and the figures of what a method found on one."""
+"""Held-out test images as the protocol sees them, and the figures of a detector on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from synthmed_clip.protocol.results import Result, Run
 _BATCH = 16
 
 
-class TestSet:
+class HeldOut:
     """A data set's test images as the backbone sees them, read when they are needed."""
 
     def __init__(self, dataset: Dataset, size: int) -> None:
@@ -58,7 +58,7 @@ class TestSet:
         )
 
 
-def judge(run: Run, test: TestSet, detector: Detector, unseen: NDArray[np.bool_]) -> Result:
+def judge(run: Run, test: HeldOut, detector: Detector, unseen: NDArray[np.bool_]) -> Result:
     """Compute a result's figures, over all test images and over those that the run has not nearly
     seen.
     """
