@@ -112,14 +112,16 @@ def prepare(
     if any(number is not None and number < 1 for number in numbers):
         raise ValueError("at least one image of each kind is drawn")
     parts = draw(protocol.read(source), *numbers, seed)
-    beside = destination.absolute().with_name(f".{destination.absolute().name}.{os.getpid()}.tmp")
+    temporary = destination.absolute().with_name(
+        f".{destination.absolute().name}.{os.getpid()}.tmp"
+    )
     try:
-        prepared = _write(beside, name, seed, parts, mask_level)
+        prepared = _write(temporary, name, seed, parts, mask_level)
         if destination.exists():
             destination.rmdir()
-        beside.rename(destination)
+        temporary.rename(destination)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     return prepared
 
 

@@ -47,11 +47,11 @@ def curves(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> t
     The areas under the two, by trapezoids and by steps, are AUROC and AP as
     `synthmed_clip.evaluation.metrics` has them.
     """
-    levels, place = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
+    levels, level_of = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
     counts = np.concatenate(
         [np.ones((1, len(scores))), bootstrap_counts(abnormal, resamples)]
     )  # all, then the draws
-    at_level = np.eye(len(levels))[place]
+    at_level = np.eye(len(levels))[level_of]
     hits = (counts[:, abnormal] @ at_level[abnormal]).cumsum(1)
     alarms = (counts[:, ~abnormal] @ at_level[~abnormal]).cumsum(1)
     recall = hits / hits[:, -1:]

@@ -297,8 +297,8 @@ def _binned_steps(pixels: _Pixels) -> tuple[np.ndarray, ...]:
         # What is below each edge in turn: a few searches in sorted pixels, not one for every pixel.
         steps[1, i] = np.diff(np.searchsorted(outside, edges), prepend=0, append=len(outside))
         if len(inside):
-            place = np.searchsorted(inside, edges)
-            steps[0, i] = np.diff(place, prepend=0, append=len(inside))
+            ends = np.searchsorted(inside, edges)
+            steps[0, i] = np.diff(ends, prepend=0, append=len(inside))
             sums = np.insert(np.cumsum(weight), 0, 0)
-            steps[2, i] = np.diff(sums[place], prepend=0, append=sums[-1])
+            steps[2, i] = np.diff(sums[ends], prepend=0, append=sums[-1])
     return tuple(steps[:, :, ::-1])

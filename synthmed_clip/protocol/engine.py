@@ -92,7 +92,7 @@ class Engine:
         for source, test, auxiliary in dict.fromkeys(
             (r.run.dataset, r.test, r.run.method in pretrained) for r in results
         ):
-            # What is known of the data set alone is not told again of its auxiliary images.
+            # What is known of the data set alone is not said again of its auxiliary images.
             known = self.repeated(source, test, False) if auxiliary else []
             pairs = [pair for pair in self.repeated(source, test, auxiliary) if pair not in known]
             if pairs:

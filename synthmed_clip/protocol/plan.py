@@ -58,7 +58,7 @@ class Protocol:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what could not be told from one another, or could not be run."""
+        """Refuse names that stand for two things, and what could not be run."""
         names = [dataset.name for dataset in self.datasets]
         if not names or len(set(names)) < len(names):
             raise ValueError(

@@ -75,8 +75,8 @@ def table(rows: Sequence[Row]) -> str:
         method = f"{row.method} (repeats: {row.repeats})" if fewer else row.method
         k = str(row.shots) if row.shots else "-"
         figures = [_percent(row.figures.get(name), row.repeats) for name in _SHOWN]
-        apart = _percent(row.unseen.get("Image-AUROC"), row.repeats)
-        lines.append([where, method, k, *figures, apart, _percent(row.published, 2)])
+        unseen = _percent(row.unseen.get("Image-AUROC"), row.repeats)
+        lines.append([where, method, k, *figures, unseen, _percent(row.published, 2)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

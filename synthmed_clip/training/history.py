@@ -1,4 +1,4 @@
-"""What a training leaves to be told: its seed and its losses."""
+"""How something was learnt: its seed and its losses."""
 
 from __future__ import annotations
 

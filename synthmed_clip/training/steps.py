@@ -101,10 +101,10 @@ class Steps(Dataset, ABC):
         return -(-self.count // self.batch_size)
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        epoch, place = divmod(step, self.per_epoch)
+        epoch, position = divmod(step, self.per_epoch)
         order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
         chosen = order.permutation(self.count)[
-            place * self.batch_size : (place + 1) * self.batch_size
+            position * self.batch_size : (position + 1) * self.batch_size
         ]
         pairs = [self.pair(epoch, int(index)) for index in chosen]
         images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
