@@ -16,7 +16,7 @@ from synthmed_clip.backbone.architecture import normalisation, read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
 from synthmed_clip.backbone.hub import resolve_in_cache
 from synthmed_clip.backbone.open_clip_internals import towers
-from synthmed_clip.backbone.open_clip_towers.state_dicts import load_into, weights_digest
+from synthmed_clip.backbone.open_clip_internals.state_dicts import load_into, weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.text import TextTower
 from synthmed_clip.backbone.weights import find_weights, read_state

@@ -26,8 +26,8 @@ _CHUNK = 32  # images that are held at full size, with their maps, at a time
 class Predict:
     """Score images; write scores.csv, scores.json, heat maps and overlays.
 
-    A file that cannot be read is reported with its reason, and listed in scores.json; the others are
-    scored all the same, and the exit status is 1.
+    A file that cannot be read is reported with its reason, and listed in scores.json; the others
+    are scored all the same, and the exit status is 1.
     """
 
     model: tyro.conf.Positional[Path]
