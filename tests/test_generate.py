@@ -471,6 +471,8 @@ def test_regions_of_interest_with_class_numbers_need_a_mask_level(normals, tmp_p
         assert all(not d.problems for d in verify(out / "manifest.jsonl"))
     assert main([*command[:-1], "1"]) == 2
     assert "mask_level was" in capsys.readouterr().err
+    assert main(["generate", str(normals), str(tmp_path / "x"), "--mask-level", "1"]) == 2
+    assert "mask_level is for a folder of masks" in capsys.readouterr().err
 
 
 def test_mvtec_split_keeps_sources_apart(normals, tmp_path):

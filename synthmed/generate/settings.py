@@ -80,6 +80,11 @@ class Settings:
         if not 0 < self.train_share < 1:
             raise ValueError(f"train_share must lie between 0 and 1, got {self.train_share}")
         object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
+        if self.mask_level is not None and self.roi in ("none", "auto"):
+            raise ValueError(
+                f"mask_level is for a folder of masks, but roi is {self.roi!r}; got "
+                f"{self.mask_level!r}"
+            )
         if self.roi not in ("none", "auto") and not Path(self.roi).is_dir():
             raise ValueError(f"roi must be 'none', 'auto' or a folder of masks, got {self.roi!r}")
 

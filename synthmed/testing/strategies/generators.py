@@ -1,0 +1,133 @@
+"""Strategies for masks, anomalies and compositions with drawn parameters."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from synthmed.anomalies import (
+    CutPaste,
+    GaussianIntensityChange,
+    Identity,
+    Sink,
+    SmoothIntensityChange,
+    Source,
+)
+from synthmed.compose import OneOf, Repeat
+from synthmed.compose import Sequence as InSequence
+from synthmed.generator import Generator
+from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
+from synthmed.presets import PRESETS, preset
+
+
+def mask_generators(depth: int = 1) -> SearchStrategy[Generator]:
+    """Masks with parameters drawn; `depth` overlays, or choices, deep.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.mask_generators())
+    ... def check(value):
+    ...     assert value.is_mask
+    >>> check()
+    """
+    wide = st.sampled_from([(0.2, 0.6), (0.1, 0.6), (0.3, 0.8), (0.4, 0.4), (0.5, 1.0)])
+    turn = st.sampled_from([(-90.0, 90.0), (0.0, 0.0), (30.0, 30.0), (-180.0, 180.0)])
+    overlap = st.sampled_from([0.5, 0.0, 0.9])
+    perlin = st.builds(
+        PerlinMask,
+        box=wide,
+        cells=st.integers(1, 4),
+        threshold=st.sampled_from([0.3, 0.0, -0.5]),
+        least_cover=st.sampled_from([0.2, 0.0, 0.3]),
+        rotation=turn,
+        roi_overlap=overlap,
+    )
+    figures = [
+        st.builds(
+            figure,
+            box=wide,
+            shear=st.sampled_from([0.2, 0.0, 0.5]),
+            rotation=turn,
+            roi_overlap=overlap,
+            side_scale=st.sampled_from([0.1, 0.3]),
+        )
+        for figure in (EllipseMask, RectangleMask)
+    ]
+    simple = st.one_of(
+        st.sampled_from([PerlinMask(), EllipseMask(), RectangleMask()]), perlin, *figures
+    )
+    if depth == 0:
+        return simple
+    inner = mask_generators(depth - 1)
+    return st.one_of(
+        simple,
+        *[st.builds(several, inner, inner) for several in (UnionMask, IntersectionMask, OneOf)],
+    )
+
+
+def anomalies(mask: SearchStrategy[Generator] | None = None) -> SearchStrategy[Generator]:
+    """Single anomalies with parameters drawn, on any mask.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.anomalies())
+    ... def check(value):
+    ...     assert not value.is_mask
+    >>> check()
+    """
+    mask = mask_generators() if mask is None else mask
+    order = st.sampled_from([1, 3, 0])
+    cut = st.builds(
+        CutPaste,
+        mask,
+        blend=st.sampled_from(["direct", "poisson", "mixed"]),
+        order=order,
+        rotation=st.sampled_from([(-45.0, 45.0), (0.0, 0.0)]),
+        scale=st.sampled_from([0.1, 0.0, 1.0]),
+        source_share=st.sampled_from([0.8, 1.0, 0.3]),
+        label=st.sampled_from(["mask", "changed"]),
+    )
+    textured = st.builds(
+        GaussianIntensityChange,
+        mask,
+        sigmas=st.sampled_from([(4.0, 7.0), (0.0,)]),
+        gamma=st.sampled_from([(0.4, 0.6), (0.0, 1.0)]),
+        texture=st.sampled_from(["box", "image"]),
+    )
+    smooth = st.builds(SmoothIntensityChange, mask, least_step=st.sampled_from([15.0, 0.0, 255.0]))
+    radial = [
+        st.builds(r, mask, exponent=st.sampled_from([(0.5, 2.0), (0.0, 1.0)]), order=order)
+        for r in (Source, Sink)
+    ]
+    return st.one_of(st.builds(SmoothIntensityChange), smooth, textured, cut, *radial)
+
+
+def recipes() -> SearchStrategy[Generator]:
+    """Anomalies and compositions of them: presets, one of several, several in order, one several
+    times.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> from synthmed.testing import strategies
+    >>> @settings(max_examples=5, database=None)
+    ... @given(strategies.recipes())
+    ... def check(value):
+    ...     assert not value.is_mask
+    >>> check()
+    """
+    single = st.one_of(st.just(Identity()), anomalies())
+    some = st.lists(single, min_size=1, max_size=3)
+    return st.one_of(
+        single,
+        st.sampled_from(PRESETS).map(preset),
+        some.map(lambda members: OneOf(*members)),
+        some.map(lambda members: InSequence(*members)),
+        st.builds(Repeat, single, times=st.sampled_from([(1, 2), (0, 1), (3,)])),
+    )
