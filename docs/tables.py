@@ -12,11 +12,11 @@ import re
 import sys
 from pathlib import Path
 
-from synthmed_clip import Joined, MediCLIP, Method, NearestPatch, ZeroShot
+from synthmed_clip import Method
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"(?<=<!-- methods: made by docs/tables.py -->\n).*?(?=<!-- end -->)", re.DOTALL)
-METHODS = (MediCLIP, NearestPatch, ZeroShot, Joined)
+METHODS = tuple(m for m in Method.known.values() if m.__module__.startswith("synthmed_clip."))
 
 
 def method_table(methods: tuple[type[Method], ...]) -> str:

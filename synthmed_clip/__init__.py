@@ -7,7 +7,16 @@ score and a map of anomalies for any image. Torch is loaded when something needs
 import lazy_loader as _lazy
 
 from synthmed_clip.fit import fit, import_release, pretrain
-from synthmed_clip.methods import Fitted, Joined, MediCLIP, Method, NearestPatch, Scores, ZeroShot
+from synthmed_clip.methods import (
+    Fitted,
+    Joined,
+    MediCLIP,
+    Method,
+    NearestPatch,
+    Scores,
+    Subspace,
+    ZeroShot,
+)
 from synthmed_clip.training.history import Epoch
 
 __getattr__, __dir__, _ = _lazy.attach(
@@ -29,6 +38,7 @@ __all__ = [
     "NearestPatch",
     "Prediction",
     "Scores",
+    "Subspace",
     "ZeroShot",
     "fit",
     "import_release",

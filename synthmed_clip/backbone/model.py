@@ -121,6 +121,13 @@ class Backbone:
         """Half, three quarters and all of the depth: 12, 18 and 24 of ViT-L/14, as in the paper."""
         return tuple(sorted({-(-self.depth * k // 4) for k in (2, 3, 4)}))
 
+    def layers_between(self, low: float, high: float) -> tuple[int, ...]:
+        """Layers from one share of the depth to another, one at least, counted from 1."""
+        layers = range(1, self.depth + 1)
+        chosen = [n for n in layers if low <= n / self.depth <= high]
+        middle = (low + high) / 2
+        return tuple(chosen) or (min(layers, key=lambda n: abs(n / self.depth - middle)),)
+
     def checked_layers(self, layers: Sequence[int]) -> tuple[int, ...]:
         """Return layers as they are; ValueError if one is not there."""
         if not layers or not set(layers) <= set(range(1, self.depth + 1)):

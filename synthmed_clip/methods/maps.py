@@ -6,8 +6,11 @@ import math
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
@@ -15,6 +18,24 @@ def mean_of(maps: Sequence[Tensor]) -> Tensor:
     largest = max(((m.shape[1], m.shape[2]) for m in maps), key=math.prod)
 
     return torch.stack([resize(m, largest) for m in maps]).mean(0)
+
+
+def upsample(maps: Tensor, size: int) -> Tensor:
+    """Bring maps `(B, h, w)` to `(B, size, size)`, bilinear, pixels' centres half a pixel in."""
+    shape = (size, size)
+    return interpolate(maps[:, None], shape, mode="bilinear", align_corners=False)[:, 0]
+
+
+def blur(maps: Tensor, sigma: float) -> Tensor:
+    """Blur maps `(B, S, S)` by a Gaussian, as SciPy does at its default borders."""
+    rows = gaussian_filter1d(np.eye(maps.shape[1]), sigma, axis=0)
+    columns = gaussian_filter1d(np.eye(maps.shape[2]), sigma, axis=0)
+    return maps.new_tensor(rows) @ maps @ maps.new_tensor(columns).T
+
+
+def largest_mean(values: Tensor, share: float) -> Tensor:
+    """Average the largest share of each row of `(B, M)`, one value at least: `(B,)`."""
+    return values.topk(max(1, round(share * values.shape[1])), dim=1).values.mean(1)
 
 
 def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -134,13 +134,12 @@ class FittedNearestPatch(Fitted):
         """Average distances `(B, L)` over layers, pool them, and bring them to pixels."""
         import torch
 
-        from synthmed_clip.methods.maps import mean_of, resize
+        from synthmed_clip.methods.maps import largest_mean, mean_of, resize
 
         size = self.backbone.image_size
         small = mean_of([_square(torch.cat(layer)) for layer in zip(*distances, strict=True)])
-        flat = small.flatten(1)
-        largest = flat.topk(max(1, round(self.method.pool * flat.shape[1])), dim=1).values
-        return Scores(largest.mean(1), resize(small, (size, size)))
+        scores = largest_mean(small.flatten(1), self.method.pool)
+        return Scores(scores, resize(small, (size, size)))
 
 
 def _distance(patches: Tensor, memory: Tensor) -> Tensor:

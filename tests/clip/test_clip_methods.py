@@ -16,6 +16,7 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 from annotated_types import Ge  # noqa: E402
 from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from scipy.ndimage import gaussian_filter  # noqa: E402
 
 import synthmed  # noqa: E402
 from synthmed_clip import (  # noqa: E402
@@ -26,6 +27,7 @@ from synthmed_clip import (  # noqa: E402
     Method,
     NearestPatch,
     Scores,
+    Subspace,
     ZeroShot,
     fit,
     load_backbone,
@@ -71,6 +73,8 @@ METHODS = [
     MediCLIP(variant="release", epochs=1, tokens=0, adapters=False, recipe=synthmed.Source()),
     NearestPatch(),
     NearestPatch(layers=(1, 3), pool=0.2),
+    Subspace(),
+    Subspace(layers=(1, 4), variance=0.8, rotations=2, pool=1, sigma=1),
     ZeroShot(abnormal_words=("lesion",)),
     Joined((SHORT, NearestPatch())),
     Joined((NearestPatch(layers=(2,)), ZeroShot(), Brightness(gain=0.5))),
@@ -234,6 +238,38 @@ def test_nearest_patch_against_plain_numpy(layers, pool, backbone, normals):
     assert NearestPatch().fit(support[:1], backbone).score_left_out(support[:1]) is None
 
 
+@pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])
+def test_subspace_against_scikit_learn_and_scipy(variance, backbone, normals):
+    decomposition = pytest.importorskip("sklearn.decomposition", reason="the tests' reference")
+    support, pixels = pixels_of(normals[:4]), pixels_of(normals[4:])
+    method = Subspace(layers=(2, 3), variance=variance, sigma=2, pool=0.1)
+    fitted = method.fit(support, backbone)
+
+    def tokens(images):
+        mean = sum(f.double() for f in backbone.features(images, (2, 3))) / 2
+        return mean.flatten(2).transpose(1, 2).numpy()
+
+    def scores(images, memory):
+        pca = decomposition.PCA(n_components=variance, svd_solver="full")
+        pca.fit(memory.reshape(-1, memory.shape[-1]))
+        flat = images.reshape(-1, images.shape[-1])
+        error = ((flat - pca.inverse_transform(pca.transform(flat))) ** 2).sum(1)
+        maps = torch.from_numpy(error.reshape(len(images), 1, 4, 4))
+        full = torch.nn.functional.interpolate(maps, (32, 32), mode="bilinear")[:, 0].numpy()
+        blurred = np.stack([gaussian_filter(one, 2) for one in full])
+        return np.sort(blurred.reshape(len(images), -1))[:, -102:].mean(1), blurred
+
+    expected, maps = scores(tokens(pixels), tokens(support))
+    found = fitted.score(pixels)
+    assert found.scores.numpy() == pytest.approx(expected, rel=1e-3)
+    assert found.maps.numpy() == pytest.approx(maps, rel=1e-3, abs=1e-4)
+    left_out = fitted.score_left_out(support).scores.numpy()
+    for index in range(4):
+        others = np.delete(tokens(support), index, 0)
+        own = tokens(support)[index : index + 1]
+        assert left_out[index] == pytest.approx(scores(own, others)[0][0], rel=1e-3)
+
+
 def test_the_threshold_is_the_highest_left_out_score(backbone, normals):
     detector = fit(normals, NearestPatch(), backbone=backbone)
     left_out = detector.fitted.score_left_out(pixels_of(normals))
@@ -325,6 +361,7 @@ def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path,
     for method in (
         "nearest-patch --pool 0.01 --layers 2 3",
         "zero-shot --abnormal-words lesion mass",
+        "subspace --variance 0.9 --rotations 1",
         "joined --parts nearest-patch zero-shot",
         "mediclip --epochs 1 --tokens 2 --recipe release",
     ):
