@@ -20,6 +20,7 @@ from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
+from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 FORMAT = "synthmed-clip detector 3"
@@ -37,12 +38,17 @@ class Prediction:
         `(H, W)` float32, the image's own size: how abnormal every pixel is; None where the method
         has no maps on its backbone.
     is_anomalous : bool
-        Whether the score is above the detector's threshold.
+        Whether the score is above the detector's threshold; or, where an alpha was given, whether
+        the p-value is at most that.
+    p_value : float or None
+        How rarely a normal image would score as high, by the detector's support images, each left
+        out of what judges it: at least 1 / (k + 1). None where the method cannot leave them out.
     """
 
     score: float
     anomaly_map: NDArray[np.float32] | None = field(repr=False)
     is_anomalous: bool
+    p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,9 @@ class Detector:
     threshold : float
         Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
     provenance : Provenance
+    normal_scores : tuple of float
+        Of the support images, each left out of what judges it; empty where the method cannot leave
+        them out.
     """
 
     method: Method
@@ -82,6 +91,7 @@ class Detector:
     backbone: Backbone
     threshold: float
     provenance: Provenance
+    normal_scores: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -95,6 +105,7 @@ class Detector:
         images: ImageLike | Iterable[ImageLike],
         *,
         batch_size: int = 16,
+        alpha: float | None = None,
     ) -> Prediction | list[Prediction]:
         """Score images and map their anomalies.
 
@@ -105,6 +116,9 @@ class Detector:
             what counts as one, and `square` for how dtypes are read.
         batch_size : int
             Images through the backbone at a time.
+        alpha : float, optional
+            Decide by p-values: anomalous is what normal images would score with a probability of
+            at most this. By default the threshold decides.
 
         Returns
         -------
@@ -115,6 +129,8 @@ class Detector:
         ------
         MemoryError
             If a batch does not fit; says which size to try.
+        ValueError
+            If alpha is below what the support images can tell; says how many are needed.
 
         Examples
         --------
@@ -125,14 +141,20 @@ class Detector:
         ((40, 48), dtype('float32'))
         >>> len(detector.predict(scans))
         4
+        >>> detector.predict(255 - scans[0], alpha=0.2).p_value in (0.2, 0.4, 0.6, 0.8, 1.0)
+        True
         """
         items, single = collect(images)
+        if alpha is not None:
+            require_attainable(alpha, len(self.normal_scores))
         predictions = []
         for found, shapes in self._batches(items, batch_size):
             scores, maps = found.scores.tolist(), found.maps.cpu().numpy()
             for score, small, shape in zip(scores, maps, shapes, strict=True):
                 full = resize_map(small, shape) if small.size else None
-                predictions.append(Prediction(score, full, score > self.threshold))
+                p = p_value(score, self.normal_scores) if self.normal_scores else None
+                flagged = score > self.threshold if alpha is None or p is None else p <= alpha
+                predictions.append(Prediction(score, full, flagged, p))
         return predictions[0] if single else predictions
 
     def score(
@@ -207,6 +229,7 @@ class Detector:
             "backbone": backbone | scale,
             "threshold": self.threshold,
             "provenance": asdict(self.provenance),
+            "normal_scores": self.normal_scores,
         }
         write_safetensors(path, tensors, data)
 
@@ -257,8 +280,9 @@ class Detector:
             provenance = Provenance(
                 tuple(data["provenance"]["support"]), data["provenance"]["precision"]
             )
-            if not isfinite(threshold):
-                raise ValueError(f"threshold {threshold}")
+            normal = tuple(float(score) for score in data["normal_scores"])
+            if not all(isfinite(number) for number in (threshold, *normal)):
+                raise ValueError(f"threshold {threshold}, normal scores {normal}")
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         given = backbone
@@ -294,7 +318,7 @@ class Detector:
             fitted = type(method).restore(state, backbone)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance)
+        return cls(method, fitted, backbone, threshold, provenance, normal)
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")

@@ -153,9 +153,11 @@ def fit(
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    threshold = _threshold(method, made, support, rng)
+    left_out = made.score_left_out(support) if items else None
+    normal = () if left_out is None else tuple(left_out.scores.tolist())
+    threshold = max(normal) if normal else _threshold(method, made, support, rng)
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
-    return Detector(method, made, backbone, threshold, provenance)
+    return Detector(method, made, backbone, threshold, provenance, normal)
 
 
 def pretrain(
@@ -263,14 +265,11 @@ def import_release(
 
 
 def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:
-    """Set the decision by the support images; see `fit`."""
+    """Set the threshold where support images cannot be left out; see `fit`."""
     from synthmed_clip.evaluation.calibration import synthetic_threshold
 
     if not len(support):
         return 0.5
-    left_out = fitted.score_left_out(support)
-    if left_out is not None:
-        return float(left_out.scores.max())
     history, recipe = fitted.history, method.synthesis or synthmed.preset("paper")
     entropy = draw_entropy(rng) if history is None else history.entropy
     return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)

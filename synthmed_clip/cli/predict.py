@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +37,11 @@ class Predict:
     output: Output
     """Folder to write to, outside the folder of images."""
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
+    alpha: float | None = None
+    """Flag what normal images would score with a probability of at most this, by the left-out
+    scores of the support images; 0.05 needs 19 of them. By default the threshold decides."""
+    threshold: float | None = None
+    """Flag scores above this, in place of the detector's own threshold."""
     batch_size: int = 16
     progress: bool = True
 
@@ -48,7 +53,11 @@ class Predict:
                 f"{self.output} lies in {self.images}: its heat maps would be scored the next time"
             )
         check_outputs([self.output / "scores.csv", self.output / "scores.json"])
+        if self.alpha is not None and self.threshold is not None:
+            raise ValueError("--alpha and --threshold are two rules; give one")
         detector = self.loading.load(self.model)
+        if self.threshold is not None:
+            detector = replace(detector, threshold=self.threshold)
         rows: list[dict[str, Any]] = []
         unread: list[dict[str, str]] = []
         with tqdm(
@@ -60,11 +69,17 @@ class Predict:
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
                 predictions = cast(
-                    list[Any], detector.predict(images.values(), batch_size=self.batch_size)
+                    list[Any],
+                    detector.predict(images.values(), batch_size=self.batch_size, alpha=self.alpha),
                 )
                 for (name, image), found in zip(images.items(), predictions, strict=True):
                     rows.append(
-                        {"image": name, "score": found.score, "is_anomalous": found.is_anomalous}
+                        {
+                            "image": name,
+                            "score": found.score,
+                            "p_value": found.p_value,
+                            "is_anomalous": found.is_anomalous,
+                        }
                     )
                     if found.anomaly_map is not None:
                         self._draw(name, image, found.anomaly_map, detector.fitted.map_range)
@@ -75,16 +90,17 @@ class Predict:
         report = {
             "model": str(self.model),
             "threshold": detector.threshold,
+            "alpha": self.alpha,
             "images": rows,
             "left_out": unread,
         }
         write_text(self.output / "scores.json", json.dumps(report, indent=1) + "\n")
         flagged = sum(row["is_anomalous"] for row in rows)
         left = f", {len(unread)} left out" if unread else ""
-        print(
-            f"{self.output}: {len(rows)} images, {flagged} above the threshold "
-            f"{detector.threshold:.4f}{left}"
-        )
+        rule = f"above the threshold {detector.threshold:.4f}"
+        if self.alpha is not None:
+            rule = f"with a p-value of at most {self.alpha:g}"
+        print(f"{self.output}: {len(rows)} images, {flagged} {rule}{left}")
         return 1 if unread else 0
 
     def _draw(

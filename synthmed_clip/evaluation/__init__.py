@@ -1,5 +1,6 @@
 """How well scores and maps tell images apart: metrics, curves, comparison, calibration."""
 
+from synthmed_clip.evaluation.calibration import p_value
 from synthmed_clip.evaluation.comparison import Comparison, delong, paired_bootstrap
 from synthmed_clip.evaluation.curves import Curve, curves
 from synthmed_clip.evaluation.evaluate import Evaluation, evaluate, evaluate_scores
@@ -15,6 +16,7 @@ __all__ = [
     "evaluate",
     "evaluate_scores",
     "image_metrics",
+    "p_value",
     "paired_bootstrap",
     "pixel_metrics",
 ]

@@ -1,8 +1,9 @@
-"""The threshold of a detector that has seen no real anomaly."""
+"""The decision of a detector that has seen no real anomaly: its threshold, its p-values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,55 @@ if TYPE_CHECKING:
 
 _ROUNDS = 4
 _BATCH = 8
+
+
+def p_value(score: float, normal: Sequence[float]) -> float:
+    """Return how rarely a normal image would score as high (conformal; Vovk et al., 2005).
+
+    Parameters
+    ----------
+    score : float
+        Of the image in question.
+    normal : sequence of float
+        Scores of k normal images, each left out of what judges it.
+
+    Returns
+    -------
+    float
+        `(1 + #{s >= score}) / (k + 1)`: at least 1 / (k + 1). If the image is normal and
+        exchangeable with the k, it is at most alpha with a probability of at most alpha.
+
+    Examples
+    --------
+    >>> p_value(0.9, [0.1, 0.2, 0.95, 0.3])
+    0.4
+    >>> p_value(1.0, [0.1, 0.2, 0.95, 0.3])
+    0.2
+    """
+    return (1 + sum(other >= score for other in normal)) / (len(normal) + 1)
+
+
+def require_attainable(alpha: float, count: int) -> None:
+    """Refuse a level that no p-value against `count` normal images can reach.
+
+    Raises
+    ------
+    ValueError
+        That says how many images are needed; or if `alpha` is not above 0 and below 1.
+
+    Examples
+    --------
+    >>> require_attainable(0.05, 19)
+    >>> require_attainable(0.05, 16)
+    Traceback (most recent call last):
+    ValueError: alpha=0.05 needs 19 normal images: against 16, a p-value is at least 0.0588
+    """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha must be above 0 and below 1, not {alpha}")
+    if alpha * (count + 1) < 1 - 1e-9:
+        needed = math.ceil(1 / alpha - 1e-9) - 1
+        least = f"a p-value is at least {1 / (count + 1):.4f}" if count else "there is no p-value"
+        raise ValueError(f"alpha={alpha} needs {needed} normal images: against {count}, {least}")
 
 
 def synthetic_threshold(

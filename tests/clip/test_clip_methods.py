@@ -36,7 +36,7 @@ from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
 from synthmed_clip.data.images import square  # noqa: E402
 from synthmed_clip.data.layouts import read_dataset  # noqa: E402
-from synthmed_clip.evaluation import evaluate  # noqa: E402
+from synthmed_clip.evaluation import evaluate, p_value  # noqa: E402
 from synthmed_clip.methods.values import convert  # noqa: E402
 
 
@@ -276,6 +276,38 @@ def test_the_threshold_is_the_highest_left_out_score(backbone, normals):
     assert detector.threshold == float(left_out.scores.max())
     one = fit(normals[:1], NearestPatch(), backbone=backbone, rng=0)
     assert one.threshold > 0  # against synthetic anomalies, where nothing can be left out
+    assert one.predict(normals[0]).p_value is None and one.normal_scores == ()
+
+
+def test_p_values_are_ranks_among_the_left_out_scores(backbone, normals, tmp_path):
+    detector = fit(normals, NearestPatch(), backbone=backbone)
+    assert len(detector.normal_scores) == 6 and max(detector.normal_scores) == detector.threshold
+    for prediction in detector.predict([255 - image for image in normals] + normals):
+        above = sum(score >= prediction.score for score in detector.normal_scores)
+        assert prediction.p_value == (1 + above) / 7
+        assert prediction.is_anomalous == (prediction.p_value == 1 / 7)  # above every one
+    flagged = [p.is_anomalous for p in detector.predict(normals, alpha=0.5)]
+    assert flagged == [p.p_value <= 0.5 for p in detector.predict(normals)]
+    with pytest.raises(ValueError, match=r"alpha=0\.05 needs 19 normal images: against 6"):
+        detector.predict(normals, alpha=0.05)
+    with pytest.raises(ValueError, match="alpha must be above 0 and below 1, not 0"):
+        detector.predict(normals, alpha=0)
+    with pytest.raises(ValueError, match="there is no p-value"):
+        fit(normals, SHORT, backbone=backbone, progress=False).predict(normals, alpha=0.5)
+    detector.save(tmp_path / "d")
+    assert Detector.load(tmp_path / "d", backbone=backbone).normal_scores == detector.normal_scores
+
+
+@pytest.mark.parametrize("count", [4, 19, 32])
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 0.5])
+def test_false_alarms_of_exchangeable_normals_are_at_most_alpha(count, alpha):
+    """Over 20,000 draws, within four standard errors; where alpha can be reached, near it."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(20_000, count + 1))
+    alarms = np.mean([p_value(row[0], row[1:]) <= alpha for row in draws])
+    error = 4 * np.sqrt(alpha * (1 - alpha) / len(draws))
+    assert alarms <= alpha + error
+    assert alarms >= np.floor(alpha * (count + 1)) / (count + 1) - error
 
 
 def test_joined_standardises_on_the_support(backbone, normals):
@@ -373,6 +405,16 @@ def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path,
         out = tmp_path / f"out-{method.split()[0]}"
         assert main(f"predict {path} {folder / 'abnormal'} -o {out} --no-progress".split()) == 0
         assert path.with_suffix(".png").exists() == method.startswith("mediclip")
+    model, out = tmp_path / "nearest-patch.safetensors", tmp_path / "alpha"
+    decide = f"predict {model} {folder / 'abnormal'} --no-progress -o"
+    assert main(f"{decide} {out} --alpha 0.2".split()) == 0
+    assert "with a p-value of at most 0.2" in capsys.readouterr().out
+    rows = json.loads((out / "scores.json").read_text())["images"]
+    assert all(row["is_anomalous"] == (row["p_value"] <= 0.2) for row in rows)
+    assert main(f"{decide} {tmp_path / 'beta'} --alpha 0.01".split()) == 1
+    assert "needs 99 normal images" in capsys.readouterr().err
+    assert main(f"{decide} {tmp_path / 'gamma'} --threshold 9".split()) == 0
+    assert "0 above the threshold 9.0000" in capsys.readouterr().out
     nearest = Detector.load(tmp_path / "nearest-patch.safetensors").method
     assert nearest == NearestPatch((2, 3), 0.01)
     joined = Detector.load(tmp_path / "joined.safetensors").method
