@@ -71,6 +71,7 @@ SHORT = MediCLIP(epochs=1, tokens=2)
 METHODS = [
     SHORT,
     MediCLIP(variant="release", epochs=1, tokens=0, adapters=False, recipe=synthmed.Source()),
+    MediCLIP(epochs=1, tokens=2, score="evidence"),
     NearestPatch(),
     NearestPatch(layers=(1, 3), pool=0.2),
     Subspace(),
@@ -236,6 +237,26 @@ def test_nearest_patch_against_plain_numpy(layers, pool, backbone, normals):
         pooled = np.sort(own, axis=1)[:, -count:].mean()
         assert float(left_out.scores[index]) == pytest.approx(pooled, abs=1e-5)
     assert NearestPatch().fit(support[:1], backbone).score_left_out(support[:1]) is None
+
+
+def test_evidence_is_the_mean_logit_before_any_softmax(backbone, normals):
+    options = {"backbone": backbone, "rng": 0, "progress": False, "workers": 0}
+    by_max = fit(normals, SHORT, **options)
+    evidence = fit(normals, replace(SHORT, score="evidence"), **options)
+    model, pixels = by_max.fitted.model, pixels_of(normals)
+    assert torch.equal(model.classes, evidence.fitted.model.classes)  # learnt alike
+    direction = (model.classes[1] - model.classes[0]).double().numpy() / 0.07
+    expected = np.zeros((6, 4, 4))
+    for adapter, feature in zip(model.head.adapters, model.features(pixels), strict=True):
+        tokens = feature.double().numpy().transpose(0, 2, 3, 1)
+        weight, bias = (p.detach().double().numpy() for p in (adapter.weight, adapter.bias))
+        z = tokens @ weight.T + bias
+        expected += (z / np.linalg.norm(z, axis=-1, keepdims=True)) @ direction / 3
+    found = evidence.score(normals)
+    corners = found.maps.numpy()[:, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert corners == pytest.approx(expected[:, [0, 0, -1, -1], [0, -1, 0, -1]], abs=1e-4)
+    largest = np.sort(found.maps.numpy().reshape(6, -1))[:, -10:].mean(1)  # 1 % of 1024
+    assert found.scores.numpy() == pytest.approx(largest, abs=1e-5)
 
 
 @pytest.mark.parametrize("variance", [0.5, 0.9, 0.99])

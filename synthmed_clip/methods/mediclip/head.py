@@ -122,6 +122,29 @@ def anomaly_map(
     Tensor
         `(B, size, size)` float32.
     """
+    layers = _logits(head, features, classes, temperature)
+    if softmax_first:
+        layers = [logit.sigmoid() for logit in layers]
+    full = resize(mean_of(layers), (size, size))
+    return full if softmax_first else full.sigmoid()
+
+
+def evidence_map(
+    head: Head, features: Sequence[Tensor], classes: Tensor, *, size: int, temperature: float
+) -> Tensor:
+    """Mean over layers of the difference of similarities over the temperature, at every pixel.
+
+    The logit of `anomaly_map`'s probability, but that the mean comes first: it does not saturate.
+
+    Parameters and shapes are those of `anomaly_map`.
+    """
+    return resize(mean_of(_logits(head, features, classes, temperature)), (size, size))
+
+
+def _logits(
+    head: Head, features: Sequence[Tensor], classes: Tensor, temperature: float
+) -> list[Tensor]:
+    """Difference of the two similarities over the temperature, `(B, h, w)` for each layer."""
     direction = (classes[1] - classes[0]) / temperature
     layers = []
     for adapter, feature in zip(head.adapters, features, strict=True):
@@ -129,7 +152,4 @@ def anomaly_map(
         z = adapter(tokens).float()
         logit = (z @ direction) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-12)
         layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
-    if softmax_first:
-        layers = [logit.sigmoid() for logit in layers]
-    full = resize(mean_of(layers), (size, size))
-    return full if softmax_first else full.sigmoid()
+    return layers

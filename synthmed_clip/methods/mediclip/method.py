@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Interval, MinLen
 import synthmed
 from synthmed.digests import digest_array
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
-from synthmed_clip.methods.mediclip.settings import VARIANTS, Variant, Words
+from synthmed_clip.methods.mediclip.settings import VARIANTS, ScoreKind, Variant, Words
 from synthmed_clip.training.history import Epoch, History
 from synthmed_clip.training.seeds import INITIAL, RNG, draw_entropy, seed_of
 
@@ -59,6 +59,10 @@ class MediCLIP(Method, name="mediclip"):
     average : float
         The result is the mean of the head over all steps, each weighing this much of the next
         (bias corrected; Polyak and Juditsky, 1992); 0 takes the last step's alone, as the paper.
+    score : {'max', 'evidence'}
+        What a score is: the largest probability of the map, as in the paper, which saturates; or
+        the evidence, the mean over layers of the difference of similarities over the temperature,
+        unbounded, of which maps are made and whose largest hundredth is averaged.
 
     References
     ----------
@@ -84,6 +88,7 @@ class MediCLIP(Method, name="mediclip"):
     lr: Annotated[float, Gt(0)] = 1e-3
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     average: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    score: ScoreKind = "max"
 
     def __post_init__(self) -> None:
         """Check the values; a class word must not be blank."""
@@ -184,7 +189,7 @@ class MediCLIP(Method, name="mediclip"):
         selection = None
         if validation is not None:
             batches = validation.pixels.split(method.batch_size)
-            selection = Selection(validation.abnormal, model.scorer(batches))
+            selection = Selection(validation.abnormal, model.scorer(batches, method.score))
         head, log = learn(
             model.head,
             steps,
@@ -248,10 +253,14 @@ class FittedMediCLIP(Fitted):
     model: Model
     history: History | None = None
 
+    @property
+    def map_range(self) -> tuple[float, float]:  # type: ignore[override]
+        """Probabilities, or evidence from undecided to as good as certain."""
+        return (0.0, 1.0) if self.method.score == "max" else (0.0, 5.0)
+
     def score(self, pixels: Tensor) -> Scores:
-        """Map images; a score is the map's maximum, in [0, 1]."""
-        maps = self.model.maps(pixels)
-        return Scores(maps.amax((1, 2)), maps)
+        """Map images, and score them by the largest values; see `MediCLIP`."""
+        return Scores(*self.model.scores_of(self.model.features(pixels), self.method.score))
 
     def state(self) -> State:
         """Return the head's tensors, the class features, and method and history as data."""

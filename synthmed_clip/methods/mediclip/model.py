@@ -10,9 +10,12 @@ from torch import Tensor
 
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.open_clip_internals.state_dicts import first_mismatch
-from synthmed_clip.methods.mediclip.head import Head, anomaly_map
+from synthmed_clip.methods.maps import largest_mean
+from synthmed_clip.methods.mediclip.head import Head, anomaly_map, evidence_map
 from synthmed_clip.methods.mediclip.prompts import Prompts, class_features, embed_prompts
-from synthmed_clip.methods.mediclip.settings import Variant, Words
+from synthmed_clip.methods.mediclip.settings import ScoreKind, Variant, Words
+
+_SHARE = 0.01  # of the pixels, whose mean evidence is an image's score
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,18 +108,31 @@ class Model:
             softmax_first=self.softmax_first,
         )
 
-    @torch.inference_mode()
-    def maps(self, pixels: Tensor) -> Tensor:
-        """Return the maps of images, `(B, S, S)` float32, in [0, 1]."""
-        return self.maps_of(self.features(pixels))
+    def scores_of(self, features: Sequence[Tensor], kind: ScoreKind) -> tuple[Tensor, Tensor]:
+        """Return scores `(B,)` and maps `(B, S, S)` of features, without gradient.
 
-    def scorer(self, batches: Sequence[Tensor]) -> Callable[[Head], Tensor]:
+        By kind 'max' maps are probabilities and a score is the largest; by 'evidence' they are
+        unbounded, and a score is the mean of the largest hundredth.
+        """
+        with torch.inference_mode():
+            if kind == "max":
+                maps = self.maps_of(features)
+                return maps.amax((1, 2)), maps
+            maps = evidence_map(
+                self.head,
+                features,
+                self.classes,
+                size=self.backbone.image_size,
+                temperature=self.temperature,
+            )
+            return largest_mean(maps.flatten(1), _SHARE), maps
+
+    def scorer(self, batches: Sequence[Tensor], kind: ScoreKind) -> Callable[[Head], Tensor]:
         """Return what scores images `(N,)` with other heads; they pass the backbone once, now."""
         kept = [self.features(pixels) for pixels in batches]
 
         def score(head: Head) -> Tensor:
-            with torch.inference_mode():
-                model = self.with_head(head)
-                return torch.cat([model.maps_of(part).amax((1, 2)).cpu() for part in kept])
+            model = self.with_head(head)
+            return torch.cat([model.scores_of(part, kind)[0].cpu() for part in kept])
 
         return score

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from synthmed_clip.methods.base import Channels
 
+ScoreKind = Literal["max", "evidence"]
 Words = tuple[tuple[str, ...], tuple[str, ...]]
 """Class words: normal, abnormal."""
 
