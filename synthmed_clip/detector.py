@@ -38,6 +38,15 @@ class Prediction:
         has no maps on its backbone.
     is_anomalous : bool
         Whether the score is above the detector's threshold.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> prediction = fit(scans, NearestPatch(), backbone=backbone).predict(scans[0])
+    >>> prediction.is_anomalous, prediction.anomaly_map.shape
+    (False, (40, 48))
     """
 
     score: float
@@ -75,6 +84,19 @@ class Detector:
     threshold : float
         Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
     provenance : Provenance
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from dataclasses import replace
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+    >>> len(detector.provenance.support)
+    4
+    >>> stricter = replace(detector, threshold=0.0)
+    >>> stricter.predict(255 - scans[0]).is_anomalous
+    True
     """
 
     method: Method
@@ -151,7 +173,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)`.
+            `(N,)` and `(N, S, S)` float32.
 
         Examples
         --------
@@ -195,6 +217,15 @@ class Detector:
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
         hash.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> with TemporaryDirectory() as folder:
+        ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['scan.safetensors']
         """
         state, own = self.fitted.state(), self.backbone
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}

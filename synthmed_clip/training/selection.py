@@ -29,6 +29,16 @@ class Labelled:
     ------
     ValueError
         If all are of one kind.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = Labelled(torch.zeros(2, 1, 8, 8), np.array([False, True]))
+    >>> len(images.digest)
+    64
+    >>> Labelled(torch.zeros(2, 1, 8, 8), np.array([False, False]))
+    Traceback (most recent call last):
+    ValueError: validation needs normal and abnormal images; all are of one kind
     """
 
     pixels: Tensor
@@ -61,6 +71,16 @@ class Selection:
         The module's state at that epoch.
     highest : float
         Its Image-AUROC.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pixels = torch.tensor([[0.1], [0.9]])  # the second one is abnormal
+    >>> selection = Selection(np.array([False, True]), lambda module: module(pixels).detach()[:, 0])
+    >>> module = nn.Linear(1, 1)
+    >>> _ = nn.init.constant_(module.weight, 1.0)
+    >>> selection.consider(module), sorted(selection.best)
+    (1.0, ['bias', 'weight'])
     """
 
     def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[Any], Tensor]) -> None:
