@@ -41,6 +41,24 @@ class Engine:
         As in `fit`.
     report : callable
         Called with every new result.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from synthmed_clip import NearestPatch
+    >>> from synthmed_clip.data import read_dataset
+    >>> with TemporaryDirectory() as folder:
+    ...     for kind, pixels in zip(("train", "normal", "abnormal"), scans):
+    ...         path = Path(folder, "brain", kind, "scan.png")
+    ...         path.parent.mkdir(parents=True)
+    ...         Image.fromarray(pixels).save(path)
+    ...     brain = read_dataset(Path(folder, "brain"))
+    ...     protocol = Protocol([brain], [Entry("nearest", NearestPatch())], shots=[1], repeats=1)
+    ...     [str(result.run) for result in Engine(protocol, backbone, Path(folder, "out")).run()]
+    ['brain, nearest, k = 1, repeat 0']
     """
 
     protocol: Protocol

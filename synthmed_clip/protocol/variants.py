@@ -32,6 +32,15 @@ class Entry:
         Names of the entries that it has to beat.
     shares : str
         Name of the entry whose fit is one of its parts; empty for none.
+
+    Examples
+    --------
+    >>> from synthmed_clip import MediCLIP, ZeroShot
+    >>> entry = Entry("short", MediCLIP(epochs=50), baselines=("zero-shot",))
+    >>> entry.ablation, entry.stream == Entry("long", MediCLIP(epochs=500)).stream
+    (False, True)
+    >>> Entry("zero-shot", ZeroShot()).stream
+    ''
     """
 
     name: str
@@ -105,7 +114,28 @@ def ablations(
     base: MediCLIP = MediCLIP(),  # noqa: B008 (frozen)
     baselines: Sequence[str] = (),
 ) -> list[Entry]:
-    """The paper's ablations of its own variant, averaged weights, and the release beside it."""
+    """The paper's ablations of its own variant, averaged weights, and the release as a reference.
+
+    Parameters
+    ----------
+    base : MediCLIP
+        What they have in common.
+    baselines : sequence of str
+        Names of the entries that each has to beat.
+
+    Returns
+    -------
+    list of Entry
+        All of them ablations.
+
+    Examples
+    --------
+    >>> entries = ablations(MediCLIP(epochs=50))
+    >>> entries[0].name, entries[0].method.tokens, entries[0].method.epochs
+    ('hard prompts', 0, 50)
+    >>> all(entry.ablation for entry in entries)
+    True
+    """
     tasks = {
         type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options
     }
