@@ -16,7 +16,7 @@ from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
 from synthmed_clip.detector import Detector
 from synthmed_clip.fit import fit, pretrain
-from synthmed_clip.methods import MediCLIP
+from synthmed_clip.methods import Fitted, MediCLIP, Method
 from synthmed_clip.protocol import preflight
 from synthmed_clip.protocol.held_out import HeldOut, judge
 from synthmed_clip.protocol.plan import Group, Protocol
@@ -204,7 +204,7 @@ class Engine:
             checkpoint.unlink(missing_ok=True)
         return Detector.load(path, backbone=self._reader)
 
-    def _shared(self, group: Group, entry: Entry, backbone: Backbone) -> dict[Any, Any]:
+    def _shared(self, group: Group, entry: Entry, backbone: Backbone) -> dict[Method, Fitted]:
         """The part of a joined entry that another entry has fitted."""
         for other in group.entries:
             if other.name == entry.shares:

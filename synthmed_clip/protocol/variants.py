@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, cast, get_args, get_type_hints
+from typing import cast
 
 import synthmed
 from synthmed_clip.methods import Joined, MediCLIP, Method, NearestPatch
-from synthmed_clip.methods.mediclip.settings import HARD_WORDS
-
-VARIANTS: tuple[str, ...] = get_args(get_type_hints(MediCLIP)["variant"])
+from synthmed_clip.methods.mediclip.settings import HARD_WORDS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ def entries(
     ['paper', 'nearest-patch', 'paper + nearest-patch']
     """
     names = list(dict.fromkeys(names))
-    variants = [cast(Any, name) for name in names if name in VARIANTS]
+    variants = [variant for name in names for variant in VARIANTS if variant == name]
     learnt = [Entry(name, replace(base, variant=name)) for name in variants]
     if auxiliary:
         learnt += [replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt]

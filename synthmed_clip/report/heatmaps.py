@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 
 from synthmed_clip.files import write_bytes
 
-Map = NDArray[np.floating[Any]]
+Map = NDArray[np.floating]
 
 
 def levels_of(anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ def learn(
     lr: float,
     betas: tuple[float, float],
     average: float = 0.0,
-    selection: Selection | None = None,
+    selection: Selection[M] | None = None,
     checkpoint: Checkpoint | None = None,
     callback: Callable[[Epoch], object] | None = None,
     workers: int | None = None,
@@ -99,7 +99,7 @@ def learn(
     with tqdm(total=epochs, desc=progress, initial=len(log), disable=hidden, unit="epoch") as bar:
         for epoch in new:
             if selection is not None:
-                epoch = replace(epoch, validation=selection.consider(learner.mean.module))
+                epoch = replace(epoch, validation=selection.consider(cast(M, learner.mean.module)))
             log.append(epoch)
             bar.update()
             bar.set_postfix(loss=f"{epoch.loss:.4f}")
