@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from synthmed_clip.evaluation.metrics import Resampled, image_resamples, pixel_resamples
+from synthmed_clip.evaluation.metrics import Resampled, image_resamples
+from synthmed_clip.evaluation.pixels import pixel_resamples
 
 
 @dataclass(frozen=True)

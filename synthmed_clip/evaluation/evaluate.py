@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed_clip.data.layouts import Item, read_mask
-from synthmed_clip.evaluation.metrics import Interval, image_metrics, pixel_metrics
+from synthmed_clip.evaluation.metrics import Interval, image_metrics
+from synthmed_clip.evaluation.pixels import pixel_metrics
 from synthmed_clip.methods.base import Scores
 
 
