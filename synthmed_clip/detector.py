@@ -43,6 +43,17 @@ class Prediction:
     p_value : float or None
         How rarely a normal image would score as high, by the detector's support images, each left
         out of what judges it: at least 1 / (k + 1). None where the method cannot leave them out.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> prediction = fit(scans, NearestPatch(), backbone=backbone).predict(scans[0])
+    >>> prediction.is_anomalous, prediction.anomaly_map.shape
+    (False, (40, 48))
+    >>> prediction.p_value
+    1.0
     """
 
     score: float
@@ -84,6 +95,19 @@ class Detector:
     normal_scores : tuple of float
         Of the support images, each left out of what judges it; empty where the method cannot leave
         them out.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from dataclasses import replace
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+    >>> len(detector.provenance.support)
+    4
+    >>> stricter = replace(detector, threshold=0.0)
+    >>> stricter.predict(255 - scans[0]).is_anomalous
+    True
     """
 
     method: Method
@@ -173,7 +197,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)`.
+            `(N,)` and `(N, S, S)` float32.
 
         Examples
         --------
@@ -217,6 +241,15 @@ class Detector:
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
         hash.
+
+        Examples
+        --------
+        >>> from tempfile import TemporaryDirectory
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> with TemporaryDirectory() as folder:
+        ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
+        ...     [path.name for path in Path(folder).iterdir()]
+        ['scan.safetensors']
         """
         state, own = self.fitted.state(), self.backbone
         tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Union
 
 import tyro
 
@@ -131,6 +131,6 @@ class Fit:
                 f"{self.output} lies among the normal images; its loss curve would become one of "
                 f"them"
             )
-        inputs: list[Any] = [*read, self.model.weights, self.model.backbone]
+        inputs: list[str | Path | None] = [*read, self.model.weights, self.model.backbone]
         check_outputs([self.output, log, curve, self.checkpoint], inputs)
         return log, curve

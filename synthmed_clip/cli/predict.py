@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import tyro
@@ -18,6 +18,9 @@ from synthmed import io
 from synthmed_clip.cli.options import Loading, Output
 from synthmed_clip.data.images import eight_bit
 from synthmed_clip.files import check_outputs, write_csv, write_text
+
+if TYPE_CHECKING:
+    from synthmed_clip.detector import Prediction
 
 _CHUNK = 32  # images that are held at full size, with their maps, at a time
 
@@ -58,7 +61,7 @@ class Predict:
         detector = self.loading.load(self.model)
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
-        rows: list[dict[str, Any]] = []
+        rows: list[dict[str, str | float | None]] = []
         unread: list[dict[str, str]] = []
         with tqdm(
             total=len(paths), desc="predict", unit="image", disable=None if self.progress else True
@@ -69,7 +72,7 @@ class Predict:
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
                 predictions = cast(
-                    list[Any],
+                    "list[Prediction]",
                     detector.predict(images.values(), batch_size=self.batch_size, alpha=self.alpha),
                 )
                 for (name, image), found in zip(images.items(), predictions, strict=True):
@@ -95,7 +98,7 @@ class Predict:
             "left_out": unread,
         }
         write_text(self.output / "scores.json", json.dumps(report, indent=1) + "\n")
-        flagged = sum(row["is_anomalous"] for row in rows)
+        flagged = sum(bool(row["is_anomalous"]) for row in rows)
         left = f", {len(unread)} left out" if unread else ""
         rule = f"above the threshold {detector.threshold:.4f}"
         if self.alpha is not None:
@@ -122,7 +125,9 @@ class Predict:
             save_picture(picture, self.output / folder / f"{name}.png")
 
 
-def _read(root: Path, paths: Sequence[Path]) -> tuple[dict[str, np.ndarray], list[dict[str, str]]]:
+def _read(
+    root: Path, paths: Sequence[Path]
+) -> tuple[dict[str, NDArray[np.uint8]], list[dict[str, str]]]:
     """Read images by name, and say of the others why they cannot be."""
     images, faults = {}, []
     for path in paths:

@@ -20,8 +20,20 @@ _ROWS = 1024  # of the matrix of correlations at a time
 
 @dataclass(frozen=True)
 class Duplicate:
-    """Two images, the correlation of what they show, and whether they are the same pixel
-    for pixel.
+    """Two images that show the same, or nearly.
+
+    Attributes
+    ----------
+    first, second : Path
+    correlation : float
+        Of what they show; at most 1.
+    exact : bool
+        Whether they are the same pixel for pixel.
+
+    Examples
+    --------
+    >>> Duplicate(Path("a.png"), Path("b.png"), correlation=0.995, exact=False).second.name
+    'b.png'
     """
 
     first: Path
@@ -53,6 +65,19 @@ def duplicates_between(
     ------
     ValueError
         If a file cannot be read (it is named), or the threshold is not above 0 and at most 1.
+
+    Examples
+    --------
+    `scans` are a few arrays of images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     train, test = Path(folder, "train.png"), Path(folder, "test.png")
+    ...     Image.fromarray(scans[0]).save(train)
+    ...     Image.fromarray(scans[0] // 2).save(test)  # darker
+    ...     [(pair.second.name, pair.exact) for pair in duplicates_between([train], [test])]
+    [('test.png', False)]
     """
     return _pairs(_seen(first), _seen(second), threshold)
 
@@ -60,6 +85,19 @@ def duplicates_between(
 def duplicates_within(paths: Sequence[Path], threshold: float = 0.99) -> list[Duplicate]:
     """Find the images that are in a set more than once; every pair is given once. All else as
     `duplicates_between`.
+
+    Examples
+    --------
+    `scans` are a few arrays of images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> with TemporaryDirectory() as folder:
+    ...     paths = [Path(folder, f"{name}.png") for name in ("a", "b", "copy-of-a")]
+    ...     for path, pixels in zip(paths, (scans[0], scans[1], scans[0])):
+    ...         Image.fromarray(pixels).save(path)
+    ...     [(p.first.name, p.second.name, p.exact) for p in duplicates_within(paths)]
+    [('a.png', 'copy-of-a.png', True)]
     """
     images = _seen(paths)
     return _pairs(images, images, threshold, once=True)

@@ -24,12 +24,29 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | NDArra
         A folder stands for the images directly in it, sorted by name. An array `(H, W)` or `(H, W,
         C)` with C at most 4 is one image; `(N, H, W)` and `(N, H, W, C)` are stacks.
 
+    Returns
+    -------
+    items : list of path or array
+        One an image.
+    single : bool
+        Whether a single image was passed, rather than a list, stack or folder.
+
     Raises
     ------
     FileNotFoundError
         If a path is not there, or a folder holds no image.
     TypeError
         If something is neither a path nor an array.
+    ValueError
+        If an array has another shape, or a list holds a folder or a stack.
+
+    Examples
+    --------
+    >>> items, single = collect(np.zeros((5, 40, 48), np.uint8))
+    >>> len(items), items[0].shape, single
+    (5, (40, 48), False)
+    >>> collect(np.zeros((40, 48, 3), np.uint8))[1]
+    True
     """
     if isinstance(images, np.ndarray):
         channels = images.ndim > 2 and images.shape[-1] <= 4
@@ -63,7 +80,22 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | NDArra
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name; at least one."""
+    """Return the image files directly in a folder, sorted by name; at least one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it holds no image; the message names the folders in it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for name in ("b.png", "a.png", "notes.txt"):
+    ...         Path(folder, name).touch()
+    ...     [path.name for path in image_files(Path(folder))]
+    ['a.png', 'b.png']
+    """
     found = io.find_images(folder, recursive=False)
     if not found:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
@@ -84,7 +116,7 @@ def square(
     image : path or array
         As `eight_bit` reads it.
     size : int
-        Side of the result.
+        Side of the result, in pixels.
     grey : bool
         Whether colour is reduced to its luma (ITU-R 601).
 
@@ -93,7 +125,18 @@ def square(
     pixels : ndarray
         `(size, size)`, or `(size, size, 3)` unless grey; uint8.
     shape : pair of int
-        Height and width of the input.
+        Height and width of the input, in pixels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `eight_bit`.
+
+    Examples
+    --------
+    >>> pixels, shape = square(np.zeros((40, 48, 3), np.uint8), 32)
+    >>> pixels.shape, pixels.dtype, shape
+    ((32, 32), dtype('uint8'), (40, 48))
     """
     array = eight_bit(image)
     shape = array.shape[:2]
@@ -118,6 +161,11 @@ def eight_bit(image: Path | NDArray[Any]) -> NDArray[np.uint8]:
         If it is not of real numbers.
     ValueError
         If the file cannot be read, or the array is empty, of another shape, or not finite.
+
+    Examples
+    --------
+    >>> eight_bit(np.array([[0.0, 1.0, 2.0]])).tolist()
+    [[0, 128, 255]]
     """
     name = str(image) if isinstance(image, Path) else f"an image of shape {image.shape}"
     if isinstance(image, Path):
@@ -151,6 +199,11 @@ def eight_bit(image: Path | NDArray[Any]) -> NDArray[np.uint8]:
 def resize_map(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
     """Bring a float32 map to `(H, W)` by the same Pillow bilinear resize that the image went
     through.
+
+    Examples
+    --------
+    >>> resize_map(np.zeros((32, 32), np.float32), (40, 48)).shape
+    (40, 48)
     """
     if values.shape == tuple(shape):
         return values.copy()  # not a view that keeps a batch alive

@@ -31,6 +31,12 @@ class Item:
         Its class's name.
     mask_level : int, tuple of int, "any" or None
         Which levels of the mask are inside; see `synthmed.io.read_mask`.
+
+    Examples
+    --------
+    >>> item = Item(Path("scan.png"), abnormal=True, mask=Path("scan_mask.png"), kind="tumour")
+    >>> item.kind, item.mask_level
+    ('tumour', None)
     """
 
     image: Path
@@ -53,6 +59,14 @@ class Dataset:
         Of both kinds.
     validation : tuple of Item
         To choose an epoch by; usually there are none.
+
+    Examples
+    --------
+    >>> normals = tuple(Path("brain", "normal", f"{i}.png") for i in range(3))
+    >>> tests = Item(normals[2], False), Item(Path("brain/abnormal/0.png"), True)
+    >>> dataset = Dataset(Path("brain"), normals[:2], tests)
+    >>> dataset.name, dataset.relative(dataset.train[0])
+    ('brain', 'normal/0.png')
     """
 
     root: Path
@@ -98,6 +112,19 @@ def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset
         an unknown word.
     TypeError
         If the mask level is none.
+
+    Examples
+    --------
+    `scans` are a few arrays of images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for kind, pixels in zip(("train", "normal", "abnormal"), scans):
+    ...         Path(folder, kind).mkdir()
+    ...         Image.fromarray(pixels).save(Path(folder, kind, "scan.png"))
+    ...     dataset = read_dataset(folder)
+    >>> len(dataset.train), [(item.kind, item.abnormal) for item in dataset.test]
+    (1, [('normal', False), ('abnormal', True)])
     """
     root = Path(folder)
     level = io.require_mask_level(mask_level)
@@ -143,6 +170,19 @@ def read_datasets(folder: str | Path, *, mask_level: MaskLevel = None) -> list[D
     ------
     FileNotFoundError, ValueError
         As `read_dataset`; and if neither the folder nor one directly in it has a layout.
+
+    Examples
+    --------
+    `scans` are a few arrays of images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for category in ("brain", "chest"):
+    ...         for kind, pixels in zip(("normal", "abnormal"), scans):
+    ...             Path(folder, category, kind).mkdir(parents=True)
+    ...             Image.fromarray(pixels).save(Path(folder, category, kind, "scan.png"))
+    ...     [dataset.name for dataset in read_datasets(folder)]
+    ['brain', 'chest']
     """
     root = Path(folder)
     if _reader(root) is not None:
@@ -183,7 +223,7 @@ def _reader(root: Path) -> _Read | None:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Read a CSV file with a header, row by row.
+    r"""Read a CSV file with a header, row by row.
 
     Raises
     ------
@@ -191,6 +231,14 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
         If there is no such file.
     ValueError
         If it lacks one of the columns (it is named), or a row is cut short.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "split.csv").write_text("image,label\na.png,normal\n")
+    ...     list(read_table(Path(folder, "split.csv"), ["label"]))
+    [{'image': 'a.png', 'label': 'normal'}]
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file at {path}")
@@ -311,6 +359,17 @@ def read_mask(path: Path | None, size: int, level: MaskLevel = None) -> NDArray[
     ValueError
         If the file cannot be read, its levels do not say what is inside, or it is a volume; the
         message names it.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     mask = np.zeros((40, 48), np.uint8)
+    ...     mask[:20] = 255  # the upper half
+    ...     Image.fromarray(mask).save(Path(folder, "mask.png"))
+    ...     found = read_mask(Path(folder, "mask.png"), size=8)
+    >>> found.shape, float(found.mean())
+    ((8, 8), 0.5)
     """
     if path is None or size == 0:
         return np.zeros((size, size), bool)

@@ -26,7 +26,15 @@ from synthmed_clip.data.downloads import Entry, read_brainmri, read_busi, read_c
 
 @dataclass(frozen=True)
 class Split:
-    """How a data set is read and how many images are drawn; None stands for all that are left."""
+    """How a data set is read and how many images are drawn; None stands for all that are left.
+
+    Attributes
+    ----------
+    read : callable
+        Lists the images of a download, given its folder.
+    train, normal, abnormal : int or None
+        Normal images to train with, normal and abnormal ones to test with.
+    """
 
     read: Callable[[Path], list[Entry]]
     train: int
@@ -36,7 +44,25 @@ class Split:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What `prepare` wrote: `kinds` counts the test images of each class."""
+    """What `prepare` wrote.
+
+    Attributes
+    ----------
+    dataset : str
+        One of `PROTOCOLS`.
+    seed : int
+        Of the draw.
+    train, normal, abnormal, masks : int
+        Normal images to train with, normal and abnormal ones to test with, and how many of the
+        last have a mask.
+    kinds : dict of int
+        Abnormal test images of each class.
+
+    Examples
+    --------
+    >>> print(Prepared("brainmri", 0, 33, 65, 155, 0, {"tumor": 155}))
+    train 33 normal; test 65 normal, 155 abnormal (155 tumor); 0 masks
+    """
 
     dataset: str
     seed: int
@@ -96,6 +122,19 @@ def prepare(
         If the destination is there and not empty.
     ValueError
         If there are too few images, or a fault in the download (the file or column is named).
+
+    Examples
+    --------
+    BrainMRI comes as the folders `yes` and `no`; `scans` are a few arrays of images.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     for index, pixels in enumerate(scans):
+    ...         path = Path(folder, "download", "yes" if index == 0 else "no", f"{index}.png")
+    ...         path.parent.mkdir(parents=True, exist_ok=True)
+    ...         Image.fromarray(pixels).save(path)
+    ...     print(prepare("brainmri", f"{folder}/download", f"{folder}/brain", train=2))
+    train 2 normal; test 1 normal, 1 abnormal (1 tumor); 0 masks
     """
     if name not in PROTOCOLS:
         raise ValueError(f"no data set {name!r}; known: {', '.join(PROTOCOLS)}")
@@ -131,9 +170,29 @@ def draw(
     """Draw images of different patients: normal ones to train with, normal and abnormal ones to
     test with.
 
+    Parameters
+    ----------
+    entries : iterable of Entry
+    train, normal, abnormal : int or None
+        How many; None stands for all that are left.
+    seed : int
+
+    Raises
+    ------
+    ValueError
+        If too few images of different patients are left.
+
+    Notes
+    -----
     Hashes of the seed with the patients' names give the order: it depends neither on the order of
     the entries nor on a generator of random numbers, and a patient of many images is as likely as
     one of few.
+
+    Examples
+    --------
+    >>> listed = [Entry(f"{i}.png", Path, i == 0, "", patient=str(i)) for i in range(5)]
+    >>> [len(part) for part in draw(listed, train=2, normal=None, abnormal=1, seed=0)]
+    [2, 2, 1]
     """
 
     def rank(text: str) -> bytes:

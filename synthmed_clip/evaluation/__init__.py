@@ -4,7 +4,8 @@ from synthmed_clip.evaluation.calibration import p_value
 from synthmed_clip.evaluation.comparison import Comparison, delong, paired_bootstrap
 from synthmed_clip.evaluation.curves import Curve, curves
 from synthmed_clip.evaluation.evaluate import Evaluation, evaluate, evaluate_scores
-from synthmed_clip.evaluation.metrics import Interval, image_metrics, pixel_metrics
+from synthmed_clip.evaluation.metrics import Interval, image_metrics
+from synthmed_clip.evaluation.pixels import pixel_metrics
 
 __all__ = [
     "Comparison",

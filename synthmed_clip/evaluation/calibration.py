@@ -86,6 +86,16 @@ def synthetic_threshold(
         Draws four anomalies on each.
     entropy : tuple of int
         The seed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from synthmed import PerlinMask, Source
+    >>> support = torch.arange(64 * 64.0).reshape(1, 1, 64, 64).mul(7).remainder(256)
+    >>> recipe = Source(PerlinMask())
+    >>> threshold = synthetic_threshold(lambda p: -p.mean((1, 2, 3)), support, recipe, (7,))
+    >>> -255 < threshold < 0
+    True
     """
     import torch
 
@@ -114,6 +124,11 @@ def best_threshold(scores: NDArray[np.floating], abnormal: NDArray[np.bool_]) ->
         `(n,)`, higher is more abnormal.
     abnormal : ndarray
         `(n,)` bool; without any abnormal one the largest score is returned.
+
+    Examples
+    --------
+    >>> best_threshold(np.array([0.0, 1.0, 3.0, 4.0]), np.array([False, False, True, True]))
+    2.0
     """
     if not abnormal.any():
         return float(scores.max())

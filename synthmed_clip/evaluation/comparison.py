@@ -7,9 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
-from synthmed_clip.evaluation.metrics import Resampled, image_resamples, pixel_resamples
+from synthmed_clip.evaluation.metrics import Resampled, image_resamples
+from synthmed_clip.evaluation.pixels import pixel_resamples
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,11 @@ class Comparison:
         The difference in standard errors; 0 where there is no difference.
     p : float
         Two-sided, against no difference.
+
+    Examples
+    --------
+    >>> print(Comparison(0.9, 0.8, 0.1, 0.05, 0.002, 0.198, z=2.0, p=0.0455))
+    0.9000 against 0.8000: +0.1000 [+0.0020, +0.1980], p = 0.045
     """
 
     a: float
@@ -45,7 +52,9 @@ class Comparison:
         return f"{self.a:.4f} against {self.b:.4f}: {interval}, p = {self.p:.2g}"
 
 
-def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
+def delong(
+    a: NDArray[np.floating], b: NDArray[np.floating], abnormal: NDArray[np.bool_]
+) -> Comparison:
     """Compare the AUROC of two methods on the same images by DeLong's test.
 
     Parameters
@@ -75,6 +84,14 @@ def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
     ----------
     DeLong, DeLong, Clarke-Pearson, Biometrics 44 (1988) 837. Sun, Xu, IEEE Signal Processing
     Letters 21 (2014) 1389.
+
+    Examples
+    --------
+    >>> abnormal = np.array([False, False, False, True, True, True])
+    >>> good, worse = np.array([1.0, 2, 3, 4, 5, 6]), np.array([1.0, 5, 3, 4, 2, 6])
+    >>> found = delong(good, worse, abnormal)
+    >>> round(found.a, 3), round(found.b, 3), found.p < 0.05
+    (1.0, 0.667, False)
     """
     *both, abnormal = _checked(a, b, abnormal)
     scores = np.stack(both)
@@ -108,10 +125,10 @@ def delong(a: np.ndarray, b: np.ndarray, abnormal: np.ndarray) -> Comparison:
 
 
 def paired_bootstrap(
-    a: np.ndarray,
-    b: np.ndarray,
-    abnormal: np.ndarray,
-    masks: np.ndarray | None = None,
+    a: NDArray[np.floating],
+    b: NDArray[np.floating],
+    abnormal: NDArray[np.bool_],
+    masks: NDArray[np.bool_] | None = None,
     resamples: int = 1000,
 ) -> dict[str, Comparison]:
     """Compare two methods on the same images by every metric, on the same resamples of the images
@@ -144,6 +161,14 @@ def paired_bootstrap(
     References
     ----------
     Efron, Tibshirani, An Introduction to the Bootstrap (1993), chapters 13 and 15.
+
+    Examples
+    --------
+    >>> abnormal = np.array([False, False, False, True, True, True])
+    >>> good, worse = np.array([1.0, 2, 3, 4, 5, 6]), np.array([1.0, 5, 3, 4, 2, 6])
+    >>> found = paired_bootstrap(good, worse, abnormal)
+    >>> list(found), round(found["AUROC"].difference, 3)
+    (['AUROC', 'AP', 'F1-max'], 0.333)
     """
     if resamples < 1:
         raise ValueError("a bootstrap needs resamples")
@@ -184,8 +209,8 @@ def _in_errors(difference: float, error: float) -> float:
 
 
 def _checked(
-    a: np.ndarray, b: np.ndarray, abnormal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    a: NDArray[np.floating], b: NDArray[np.floating], abnormal: NDArray[np.bool_]
+) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.bool_]]:
     a, b, abnormal = np.asarray(a), np.asarray(b), np.asarray(abnormal, bool)
     if a.shape != b.shape or a.shape[:1] != abnormal.shape:
         raise ValueError(f"values of shapes {a.shape} and {b.shape} for {abnormal.shape} images")

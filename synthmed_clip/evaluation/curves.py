@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthmed_clip.evaluation.metrics import bootstrap_counts
 
@@ -18,19 +19,28 @@ class Curve:
     Attributes
     ----------
     x, y : ndarray
-        The curve itself, a point for every distinct score.
+        The curve itself, `(P,)` float64, a point for every distinct score.
     grid, low, high : ndarray
-        The band: at each place of `grid`, 2.5th and 97.5th percentile over resamples.
+        The band, `(G,)` float64: at each place of `grid`, 2.5th and 97.5th percentile over
+        resamples.
+
+    Examples
+    --------
+    >>> roc, _ = curves(np.array([0.1, 0.9]), np.array([False, True]))
+    >>> isinstance(roc, Curve), roc.grid.shape == roc.low.shape == roc.high.shape
+    (True, True)
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    grid: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    grid: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
 
 
-def curves(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> tuple[Curve, Curve]:
+def curves(
+    scores: NDArray[np.floating], abnormal: NDArray[np.bool_], resamples: int = 1000
+) -> tuple[Curve, Curve]:
     """Return the ROC curve and the precision-recall curve.
 
     Parameters
@@ -46,6 +56,15 @@ def curves(scores: np.ndarray, abnormal: np.ndarray, resamples: int = 1000) -> t
     -----
     The areas under the two, by trapezoids and by steps, are AUROC and AP as
     `synthmed_clip.evaluation.metrics` has them.
+
+    Examples
+    --------
+    >>> scores, abnormal = np.array([0.1, 0.4, 0.3, 0.9]), np.array([False, False, True, True])
+    >>> roc, precision_recall = curves(scores, abnormal)
+    >>> roc.x.tolist(), roc.y.tolist()
+    ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
+    >>> precision_recall.x.tolist()
+    [0.5, 0.5, 1.0, 1.0]
     """
     levels, level_of = np.unique(-np.asarray(scores, np.float64), return_inverse=True)
     counts = np.concatenate(

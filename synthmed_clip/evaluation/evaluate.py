@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthmed_clip.data.layouts import Item, read_mask
-from synthmed_clip.evaluation.metrics import Interval, image_metrics, pixel_metrics
+from synthmed_clip.evaluation.metrics import Interval, image_metrics
+from synthmed_clip.evaluation.pixels import pixel_metrics
 from synthmed_clip.methods.base import Scores
 
 
@@ -31,6 +33,16 @@ class Evaluation:
         At the detector's own threshold.
     scores : tuple of float
         In the order of the items.
+
+    Examples
+    --------
+    >>> from synthmed_clip.evaluation import Evaluation, Interval
+    >>> metrics = {"AUROC": Interval(0.9, 0.85, 0.94)}
+    >>> found = Evaluation(2, 2, 0, metrics, {}, 0.5, 1.0, 0.5, (0.1, 0.6, 0.8, 0.9))
+    >>> found.figures()
+    {'Image-AUROC': 0.9}
+    >>> found.to_dict()["image"]
+    {'AUROC': {'value': 0.9, 'low': 0.85, 'high': 0.94}}
     """
 
     normal: int
@@ -96,6 +108,21 @@ def evaluate(
     -----
     Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
     Abnormal images without a mask take no part in it.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> with TemporaryDirectory() as folder:
+    ...     items = [Item(Path(folder, "a.png"), False), Item(Path(folder, "b.png"), True)]
+    ...     for item, pixels in zip(items, (scans[0], 255 - scans[1])):
+    ...         Image.fromarray(pixels).save(item.image)
+    ...     found = evaluate(fit(scans, NearestPatch(), backbone=backbone), items)
+    >>> found.image["AUROC"].value, found.specificity
+    (1.0, 1.0)
     """
     found = detector.score([item.image for item in items], batch_size=batch_size)
     return evaluate_scores(found, items, detector.threshold, resamples=resamples)
@@ -119,6 +146,18 @@ def evaluate_scores(
     Notes
     -----
     An abnormal image whose mask is empty at the maps' size counts as one without a mask.
+
+    Examples
+    --------
+    >>> import torch
+    >>> items = [Item(Path("normal.png"), abnormal=False), Item(Path("tumour.png"), abnormal=True)]
+    >>> found = Scores(torch.tensor([0.2, 0.7]), torch.empty(2, 0, 0))  # without maps
+    >>> print(evaluate_scores(found, items, threshold=0.5, resamples=0))
+    1 normal, 1 abnormal images, 0 with masks
+    Image-AUROC   1.0000
+    Image-AP      1.0000
+    Image-F1-max  1.0000
+    at threshold 0.5000: sensitivity 1.000, specificity 1.000
     """
     scores, maps = found.scores.numpy(), found.maps.numpy()
     abnormal = np.array([item.abnormal for item in items])
@@ -142,6 +181,12 @@ def evaluate_scores(
     )
 
 
-def read_masks(items: Sequence[Item], size: int) -> np.ndarray:
-    """Return the masks of abnormal items, `(N, size, size)` bool; empty where there is none."""
+def read_masks(items: Sequence[Item], size: int) -> NDArray[np.bool_]:
+    """Return the masks of abnormal items, `(N, size, size)` bool; empty where there is none.
+
+    Examples
+    --------
+    >>> read_masks([Item(Path("normal.png"), abnormal=False)], 8).shape
+    (1, 8, 8)
+    """
     return np.stack([read_mask(i.mask if i.abnormal else None, size, i.mask_level) for i in items])

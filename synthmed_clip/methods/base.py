@@ -35,7 +35,17 @@ class Scores:
     scores : Tensor
         `(N,)` float32.
     maps : Tensor
-        `(N, S, S)` float32, S the backbone's image size; S is 0 where a method has no maps.
+        `(N, S, S)` float32, S the backbone's image size in pixels; S is 0 where a method has no
+        maps.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> found = fit(scans, NearestPatch(), backbone=backbone).score(scans)
+    >>> found.scores.shape, found.maps.shape
+    (torch.Size([4]), torch.Size([4, 32, 32]))
     """
 
     scores: Tensor
@@ -51,6 +61,17 @@ class Fitted(ABC):
         How it was learnt, where it was.
     map_range : (float, float)
         What the colours of a heat map span.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> fitted = fit(scans, NearestPatch(), backbone=backbone).fitted
+    >>> sorted(fitted.state())
+    ['method', 'patches.3']
+    >>> NearestPatch.restore(fitted.state(), backbone).digest() == fitted.digest()
+    True
     """
 
     history: History | None = None
@@ -64,6 +85,11 @@ class Fitted(ABC):
         ----------
         pixels : Tensor
             `(N, C, S, S)` float32, 0 to 255, C = 1 (grey) or 3.
+
+        Returns
+        -------
+        Scores
+            Of the images, in their order.
         """
 
     @abstractmethod
@@ -89,7 +115,7 @@ class Fitted(ABC):
         Parameters
         ----------
         support : Tensor
-            The images that it was fitted on, as `Method.fit` got them.
+            `(N, C, S, S)` float32, the images that it was fitted on, as `Method.fit` got them.
         """
         return None
 
@@ -109,6 +135,15 @@ class Method(ABC):
         `class MyMethod(Method, name="my-own")`.
     least_support : int
         How many support images it needs; 0 for a method that looks at none.
+
+    Examples
+    --------
+    >>> from synthmed_clip import Method
+    >>> method = Method.named("nearest-patch")(pool=0.01)
+    >>> method
+    NearestPatch(layers=None, pool=0.01)
+    >>> Method.from_dict(method.to_dict()) == method
+    True
     """
 
     name: ClassVar[str]
@@ -166,7 +201,14 @@ class Method(ABC):
 
     @classmethod
     def takes(cls, option: str) -> bool:
-        """Whether `fit` names an option, as a checkpoint."""
+        """Whether `fit` names an option, as a checkpoint.
+
+        Examples
+        --------
+        >>> from synthmed_clip import MediCLIP, NearestPatch
+        >>> MediCLIP.takes("checkpoint"), NearestPatch.takes("checkpoint")
+        (True, False)
+        """
         parameters = inspect.signature(cls.fit).parameters
         return option in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
@@ -238,6 +280,12 @@ class Method(ABC):
         ------
         ValueError
             If there is none.
+
+        Examples
+        --------
+        >>> from synthmed_clip import Method
+        >>> Method.named("zero-shot").__name__
+        'ZeroShot'
         """
         for method in Method.known.values():
             if method.name == name:

@@ -35,6 +35,17 @@ class Joined(Method):
     ----------
     parts : tuple of Method
         Two or more.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import Joined, NearestPatch, ZeroShot, fit
+    >>> detector = fit(scans, Joined((ZeroShot(), NearestPatch())), backbone=backbone)
+    >>> [part.name for part in detector.method.parts]
+    ['zero-shot', 'nearest-patch']
+    >>> detector.predict(scans[0]).anomaly_map.shape
+    (40, 48)
     """
 
     parts: Annotated[tuple[Method, ...], MinLen(2)] = (MediCLIP(), NearestPatch())

@@ -14,7 +14,13 @@ from torch.nn.functional import interpolate
 
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
-    """Average maps `(B, h, w)` of several layers, at the size of the largest one."""
+    """Average maps `(B, h, w)` of several layers, at the size of the largest one.
+
+    Examples
+    --------
+    >>> mean_of([torch.zeros(2, 4, 4), torch.ones(2, 8, 8)]).unique().tolist()
+    [0.5]
+    """
     largest = max(((m.shape[1], m.shape[2]) for m in maps), key=math.prod)
 
     return torch.stack([resize(m, largest) for m in maps]).mean(0)
@@ -43,6 +49,11 @@ def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
 
     Two matrix products rather than torch's interpolation: its gradient is not deterministic on
     CUDA.
+
+    Examples
+    --------
+    >>> resize(torch.tensor([[[0.0, 1.0]]]), (1, 3)).tolist()
+    [[[0.0, 0.5, 1.0]]]
     """
     if tuple(maps.shape[1:]) == tuple(shape):
         return maps

@@ -35,6 +35,15 @@ class NearestPatch(Method):
     ----------
     Roth et al., "Towards Total Recall in Industrial Anomaly Detection" (PatchCore), CVPR 2022,
     here without subsampling and reweighting. Damm et al., "AnomalyDINO", WACV 2025.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> detector = fit(scans, NearestPatch(pool=0.01), backbone=backbone)
+    >>> detector.predict(255 - scans[0]).is_anomalous
+    True
     """
 
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None

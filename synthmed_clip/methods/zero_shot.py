@@ -37,6 +37,16 @@ class ZeroShot(Method):
     References
     ----------
     Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", 2021.
+
+    Examples
+    --------
+    It needs no normal images; `scans` are a few arrays, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import ZeroShot, fit
+    >>> method = ZeroShot(normal_words=("a healthy brain",), abnormal_words=("a tumour",))
+    >>> detector = fit([], method, backbone=backbone)
+    >>> 0 <= detector.predict(scans[0]).score <= 1
+    True
     """
 
     normal_words: _Words = HARD_WORDS[0]

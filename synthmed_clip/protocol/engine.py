@@ -16,7 +16,7 @@ from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
 from synthmed_clip.detector import Detector
 from synthmed_clip.fit import fit, pretrain
-from synthmed_clip.methods import MediCLIP
+from synthmed_clip.methods import Fitted, MediCLIP, Method
 from synthmed_clip.protocol import preflight
 from synthmed_clip.protocol.held_out import HeldOut, judge
 from synthmed_clip.protocol.plan import Group, Protocol
@@ -41,6 +41,24 @@ class Engine:
         As in `fit`.
     report : callable
         Called with every new result.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from synthmed_clip import NearestPatch
+    >>> from synthmed_clip.data import read_dataset
+    >>> with TemporaryDirectory() as folder:
+    ...     for kind, pixels in zip(("train", "normal", "abnormal"), scans):
+    ...         path = Path(folder, "brain", kind, "scan.png")
+    ...         path.parent.mkdir(parents=True)
+    ...         Image.fromarray(pixels).save(path)
+    ...     brain = read_dataset(Path(folder, "brain"))
+    ...     protocol = Protocol([brain], [Entry("nearest", NearestPatch())], shots=[1], repeats=1)
+    ...     [str(result.run) for result in Engine(protocol, backbone, Path(folder, "out")).run()]
+    ['brain, nearest, k = 1, repeat 0']
     """
 
     protocol: Protocol
@@ -186,7 +204,7 @@ class Engine:
             checkpoint.unlink(missing_ok=True)
         return Detector.load(path, backbone=self._reader)
 
-    def _shared(self, group: Group, entry: Entry, backbone: Backbone) -> dict[Any, Any]:
+    def _shared(self, group: Group, entry: Entry, backbone: Backbone) -> dict[Method, Fitted]:
         """The part of a joined entry that another entry has fitted."""
         for other in group.entries:
             if other.name == entry.shares:

@@ -16,7 +16,25 @@ from synthmed_clip.protocol.variants import Entry
 
 @dataclass(frozen=True)
 class Group:
-    """Entries that see the same synthetic images on the same support set."""
+    """Entries that see the same synthetic images on the same support set.
+
+    Attributes
+    ----------
+    dataset : Dataset
+    shots : int
+        Support images; 0 for entries that need none.
+    repeat : int
+        Which support set of this size, from 0.
+    entries : list of Entry
+
+    Examples
+    --------
+    >>> from synthmed_clip import NearestPatch
+    >>> brain = Dataset(Path("brain"), train=(Path("0.png"), Path("1.png")), test=())
+    >>> protocol = Protocol([brain], [Entry("nearest", NearestPatch())], shots=[1, 2], repeats=2)
+    >>> [(group.shots, group.repeat) for group in protocol.groups()]
+    [(1, 0), (1, 1), (2, 0), (2, 1)]
+    """
 
     dataset: Dataset
     shots: int
@@ -45,6 +63,22 @@ class Protocol:
         For the entries that begin with them.
     auxiliary_epochs : int
     seed : int
+        Of the support sets and of every fit.
+
+    Raises
+    ------
+    ValueError
+        If names are missing or not different, a number is below 1, or a data set has too few
+        training images.
+
+    Examples
+    --------
+    >>> from synthmed_clip import NearestPatch
+    >>> brain = Dataset(Path("brain"), train=(Path("0.png"), Path("1.png")), test=())
+    >>> protocol = Protocol([brain], [Entry("nearest", NearestPatch())], shots=[1, 2], repeats=2)
+    >>> small, large = (protocol.support(brain, repeat=0, shots=shots) for shots in (1, 2))
+    >>> small == large[:1], len(protocol.groups())
+    (True, 4)
     """
 
     datasets: Sequence[Dataset]

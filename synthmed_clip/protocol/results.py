@@ -18,13 +18,37 @@ PAPER_FIGURES = {"chexpert": (0.725, 0.017), "brainmri": (0.948, 0.005), "busi":
 
 
 def folder_name(method: str) -> str:
-    """Spell a method's name in lower-case letters, digits and hyphens."""
+    """Spell a method's name in lower-case letters, digits and hyphens.
+
+    Examples
+    --------
+    >>> folder_name("paper + nearest-patch")
+    'paper-nearest-patch'
+    """
     return re.sub(r"[^a-z0-9]+", "-", method.lower()).strip("-")
 
 
 @dataclass(frozen=True)
 class Run:
-    """A method on a support set; `shots` is 0 where the method needs none."""
+    """A method on a support set.
+
+    Attributes
+    ----------
+    dataset, method : str
+        Their names.
+    shots : int
+        Support images; 0 where the method needs none.
+    repeat : int
+        Which support set of this size, from 0.
+
+    Examples
+    --------
+    >>> run = Run("brain", "no adapters", shots=16, repeat=0)
+    >>> print(run)
+    brain, no adapters, k = 16, repeat 0
+    >>> run.folder.as_posix()
+    'runs/brain/no-adapters/k16-r0'
+    """
 
     dataset: str
     method: str
@@ -60,6 +84,16 @@ class Result:
         That it took, test included; of an interrupted fit, since it went on.
     scores : tuple of float
         In the order of the test set.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> run, figures = Run("brain", "paper", shots=16, repeat=0), {"Image-AUROC": 0.9}
+    >>> result = Result(run, "brain", figures, figures, 0.5, 1.0, 0.8, 60.0, (0.2, 0.7))
+    >>> with TemporaryDirectory() as folder:
+    ...     result.write(Path(folder))
+    ...     Result.read(Path(folder), run, "brain") == result
+    True
     """
 
     run: Run
@@ -105,6 +139,13 @@ class Row:
         Pairs of mean and standard deviation (0 for one repeat) by figure.
     published : pair of float or None
         The paper's Image-AUROC for its method on this data.
+
+    Examples
+    --------
+    >>> figures = {"Image-AUROC": (0.9, 0.01)}
+    >>> row = Row("brain", "brain", "release", 16, 3, figures, figures, published=None)
+    >>> row.figures["Image-AUROC"]
+    (0.9, 0.01)
     """
 
     dataset: str
@@ -118,7 +159,26 @@ class Row:
 
 
 def summarise(results: Iterable[Result]) -> list[Row]:
-    """Group results over repeats, in the order of first appearance."""
+    """Group results over repeats, in the order of first appearance.
+
+    Parameters
+    ----------
+    results : iterable of Result
+
+    Returns
+    -------
+    list of Row
+        One for each data set, test set, method and number of shots.
+
+    Examples
+    --------
+    >>> results = [
+    ...     Result(Run("brain", "paper", 16, i), "brain", {"Image-AUROC": v}, {}, 0, 0, 0, 0, ())
+    ...     for i, v in enumerate((0.5, 1.0))
+    ... ]
+    >>> [(row.method, row.repeats, row.figures["Image-AUROC"][0]) for row in summarise(results)]
+    [('paper', 2, 0.75)]
+    """
     groups: dict[tuple, list[Result]] = {}
     for result in results:
         key = replace(result.run, repeat=0), result.test

@@ -41,6 +41,23 @@ def write_tables(
         Sentences to stand under the table.
     entries : sequence of Entry
         Which say what each has to beat.
+
+    Returns
+    -------
+    str
+        Markdown.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> run, figures = Run("brain", "zero-shot", shots=0, repeat=0), {"Image-AUROC": 0.9}
+    >>> result = Result(run, "brain", figures, figures, 0.5, 1.0, 0.8, 60.0, (0.2, 0.7))
+    >>> with TemporaryDirectory() as folder:
+    ...     text = write_tables(Path(folder), [result], {}, ["One run."], [])
+    ...     sorted(path.suffix for path in Path(folder).iterdir())
+    ['.csv', '.csv', '.json', '.md', '.png']
+    >>> text.splitlines()[-1]
+    '- One run.'
     """
     rows = summarise(results)
     write_csv(output / "runs.csv", [_run_line(result) for result in results])
@@ -58,7 +75,15 @@ def write_tables(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the summary as a Markdown table, percentages as mean and standard deviation."""
+    """Return the summary as a Markdown table, percentages as mean and standard deviation.
+
+    Examples
+    --------
+    >>> figures = {"Image-AUROC": (0.9, 0.01)}
+    >>> row = Row("brain", "brain", "release", 16, 3, figures, figures, published=None)
+    >>> print(table([row]).splitlines()[-1])
+    | brain | release | 16 | 90.0 ± 1.0 |  |  |  | 90.0 ± 1.0 |  |
+    """
     head = [
         "data",
         "method",
@@ -89,6 +114,23 @@ def verdicts(
 
     To beat means a higher mean over the repeats, of Image-AUROC and of Pixel-AUROC. With the former
     stands in how many repeats the entry is significantly worse (DeLong, p < 0.05).
+
+    Parameters
+    ----------
+    results, abnormal, entries
+        As in `write_tables`.
+
+    Examples
+    --------
+    >>> from synthmed_clip import MediCLIP
+    >>> scores, runs = (0.2, 0.7), [Run("brain", name, 16, 0) for name in ("ours", "theirs")]
+    >>> results = [
+    ...     Result(run, "brain", {"Image-AUROC": v}, {}, 0.5, 1, 1, 60, scores)
+    ...     for run, v in zip(runs, (0.8, 0.9))
+    ... ]
+    >>> labels = {"brain": np.array([False, True])}
+    >>> verdicts(results, labels, [Entry("ours", MediCLIP(), baselines=("theirs",))])
+    ['brain, k = 16: ours does not beat theirs: Image-AUROC 80.0 against 90.0.']
     """
     found = {(result.run, result.test): result for result in results}
     groups: dict[tuple[str, str, int, str], list[Result]] = {}

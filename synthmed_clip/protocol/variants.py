@@ -6,13 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any, cast, get_args, get_type_hints
+from typing import cast
 
 import synthmed
 from synthmed_clip.methods import Joined, MediCLIP, Method, NearestPatch
-from synthmed_clip.methods.mediclip.settings import HARD_WORDS
-
-VARIANTS: tuple[str, ...] = get_args(get_type_hints(MediCLIP)["variant"])
+from synthmed_clip.methods.mediclip.settings import HARD_WORDS, VARIANTS
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,15 @@ class Entry:
         Names of the entries that it has to beat.
     shares : str
         Name of the entry whose fit is one of its parts; empty for none.
+
+    Examples
+    --------
+    >>> from synthmed_clip import MediCLIP, ZeroShot
+    >>> entry = Entry("short", MediCLIP(epochs=50), baselines=("zero-shot",))
+    >>> entry.ablation, entry.stream == Entry("long", MediCLIP(epochs=500)).stream
+    (False, True)
+    >>> Entry("zero-shot", ZeroShot()).stream
+    ''
     """
 
     name: str
@@ -72,7 +79,7 @@ def entries(
     ['paper', 'nearest-patch', 'paper + nearest-patch']
     """
     names = list(dict.fromkeys(names))
-    variants = [cast(Any, name) for name in names if name in VARIANTS]
+    variants = [variant for name in names for variant in VARIANTS if variant == name]
     learnt = [Entry(name, replace(base, variant=name)) for name in variants]
     if auxiliary:
         learnt += [replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt]
@@ -105,7 +112,28 @@ def ablations(
     base: MediCLIP = MediCLIP(),  # noqa: B008 (frozen)
     baselines: Sequence[str] = (),
 ) -> list[Entry]:
-    """The paper's ablations of its own variant, averaged weights, and the release beside it."""
+    """The paper's ablations of its own variant, averaged weights, and the release as a reference.
+
+    Parameters
+    ----------
+    base : MediCLIP
+        What they have in common.
+    baselines : sequence of str
+        Names of the entries that each has to beat.
+
+    Returns
+    -------
+    list of Entry
+        All of them ablations.
+
+    Examples
+    --------
+    >>> entries = ablations(MediCLIP(epochs=50))
+    >>> entries[0].name, entries[0].method.tokens, entries[0].method.epochs
+    ('hard prompts', 0, 50)
+    >>> all(entry.ablation for entry in entries)
+    True
+    """
     tasks = {
         type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options
     }

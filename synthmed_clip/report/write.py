@@ -46,6 +46,27 @@ def write_report(
     ValueError
         If evaluation and scores are not of as many images as the data set tests with, a score is
         not finite, or a map holds NaN.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> from synthmed_clip.data import read_dataset
+    >>> from synthmed_clip.evaluation import evaluate_scores
+    >>> detector = fit(scans[:2], NearestPatch(), backbone=backbone)
+    >>> with TemporaryDirectory() as folder:
+    ...     for kind, pixels in (("normal", scans[2]), ("abnormal", 255 - scans[3])):
+    ...         Path(folder, kind).mkdir()
+    ...         Image.fromarray(pixels).save(Path(folder, kind, "scan.png"))
+    ...     dataset = read_dataset(folder)
+    ...     scores = detector.score([item.image for item in dataset.test])
+    ...     evaluation = evaluate_scores(scores, dataset.test, detector.threshold)
+    ...     write_report(Path(folder, "page.html"), detector, dataset, evaluation, scores)
+    ...     Path(folder, "page.html").read_text()[:15]
+    '<!doctype html>'
     """
     counts = len(dataset.test), len(evaluation.scores), len(scores.maps)
     if len(set(counts)) > 1:

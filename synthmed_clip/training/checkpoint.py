@@ -31,6 +31,19 @@ class Checkpoint:
         What a fit must share to go on from it, its entropy included.
     saved : (dict of Tensor, dict) or None
         What the file held when it was opened.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> from torch import nn
+    >>> learner = Learner.begin(nn.Linear(2, 1), lr=1e-3, betas=(0.9, 0.999), average=0.0)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "checkpoint.safetensors")
+    ...     first = Checkpoint.open(path, {"lr": 1e-3}, (7,), free=set())
+    ...     first.write(learner, None, [Epoch(1, loss=0.9, focal=0.1, dice=0.8)])
+    ...     again = Checkpoint.open(path, {"lr": 1e-3}, (7,), free=set())
+    ...     [epoch.number for epoch in again.restore(learner, None)]
+    [1]
     """
 
     path: Path

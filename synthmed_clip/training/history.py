@@ -19,6 +19,17 @@ class Epoch:
         The sum, and its two terms.
     validation : float or None
         Image-AUROC, where there is a validation set.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import MediCLIP, fit
+    >>> log = []
+    >>> method = MediCLIP(epochs=2)
+    >>> detector = fit(scans, method, backbone=backbone, progress=False, callback=log.append)
+    >>> [(epoch.number, epoch.loss > 0) for epoch in log]
+    [(1, True), (2, True)]
     """
 
     number: int
@@ -41,6 +52,14 @@ class History:
         Digest of what the fit began with, where that was another detector's.
     validation : str or None
         Digest of the images and labels by which the epoch was chosen, where there were any.
+
+    Examples
+    --------
+    >>> history = History((7,), (Epoch(1, 0.9, 0.1, 0.8), Epoch(2, 0.7, 0.1, 0.6)))
+    >>> history.chosen.number
+    2
+    >>> History.from_dict(history.to_dict()) == history
+    True
     """
 
     entropy: tuple[int, ...]

@@ -22,6 +22,15 @@ class Learner:
     mean : AveragedModel
         The mean of the module over all steps so far, each weighing `average` times as much as the
         next one; with an average of 0 the module itself. It is what a training results in.
+
+    Examples
+    --------
+    >>> learner = Learner.begin(nn.Linear(2, 1), lr=1e-3, betas=(0.9, 0.999), average=0.0)
+    >>> learner.module(torch.ones(3, 2)).sum().backward()
+    >>> learner.optimiser.step()
+    >>> learner.mean.update_parameters(learner.module)
+    >>> torch.equal(learner.mean.module.weight, learner.module.weight)
+    True
     """
 
     module: nn.Module

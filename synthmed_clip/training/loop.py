@@ -35,7 +35,7 @@ def learn(
     lr: float,
     betas: tuple[float, float],
     average: float = 0.0,
-    selection: Selection | None = None,
+    selection: Selection[M] | None = None,
     checkpoint: Checkpoint | None = None,
     callback: Callable[[Epoch], object] | None = None,
     workers: int | None = None,
@@ -75,6 +75,20 @@ def learn(
     ------
     ValueError
         If the checkpoint is past `epochs`, or a loss is no longer finite.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images.
+
+    >>> import numpy as np
+    >>> import synthmed
+    >>> from synthmed_clip.training import SyntheticSteps
+    >>> steps = SyntheticSteps(synthmed.preset("paper"), np.stack(scans), 2, entropy=(7,))
+    >>> module = nn.Conv2d(1, 1, 3, padding=1)
+    >>> maps = lambda images: module(images / 255)[:, 0].sigmoid()
+    >>> module, log = learn(module, steps, maps, epochs=3, lr=1e-3, betas=(0.9, 0.999), workers=0)
+    >>> [epoch.number for epoch in log]
+    [1, 2, 3]
     """
     learner = Learner.begin(module, lr, betas, average)
     log = [] if checkpoint is None else checkpoint.restore(learner, selection)
@@ -85,7 +99,7 @@ def learn(
     with tqdm(total=epochs, desc=progress, initial=len(log), disable=hidden, unit="epoch") as bar:
         for epoch in new:
             if selection is not None:
-                epoch = replace(epoch, validation=selection.consider(learner.mean.module))
+                epoch = replace(epoch, validation=selection.consider(cast(M, learner.mean.module)))
             log.append(epoch)
             bar.update()
             bar.set_postfix(loss=f"{epoch.loss:.4f}")
@@ -106,7 +120,38 @@ def train(
     done: int = 0,
     workers: int | None = None,
 ) -> Iterator[Epoch]:
-    """Teach the learner in place, yielding after every epoch; `done` epochs are taken as done."""
+    """Teach the learner in place, yielding after every epoch; `done` epochs are taken as done.
+
+    Parameters
+    ----------
+    learner : Learner
+    steps, predict, epochs, workers
+        As in `learn`.
+    done : int
+        Epochs that the learner has behind it.
+
+    Yields
+    ------
+    Epoch
+
+    Raises
+    ------
+    ValueError
+        If a loss is no longer finite.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images.
+
+    >>> import numpy as np
+    >>> import synthmed
+    >>> from synthmed_clip.training import Learner, SyntheticSteps
+    >>> steps = SyntheticSteps(synthmed.preset("paper"), np.stack(scans), 2, entropy=(7,))
+    >>> learner = Learner.begin(nn.Conv2d(1, 1, 1), lr=1e-3, betas=(0.9, 0.999), average=0.0)
+    >>> maps = lambda images: learner.module(images / 255)[:, 0].sigmoid()
+    >>> [epoch.number for epoch in train(learner, steps, maps, epochs=3, done=1, workers=0)]
+    [2, 3]
+    """
     module, per_epoch = learner.module, steps.per_epoch
     device = next(module.parameters()).device
     ahead = _default_workers() if workers is None else workers

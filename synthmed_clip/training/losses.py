@@ -23,6 +23,14 @@ def focal_loss(probability: Tensor, mask: Tensor) -> Tensor:
         Mean over pixels of `-(1 - p_t)^2 log p_t`, where `p_t` is the sum over both classes of
         target times probability plus 1e-5, and the targets are one-hot, clamped to [1e-5, 1 -
         1e-5].
+
+    Examples
+    --------
+    >>> import torch
+    >>> mask = torch.eye(8, dtype=torch.bool)[None]
+    >>> right, wrong = focal_loss(mask.float(), mask), focal_loss((~mask).float(), mask)
+    >>> abs(right.item()) < 1e-3, wrong.item() > 1
+    (True, True)
     """
     target = mask.to(probability.dtype).clamp(_SMOOTH, 1 - _SMOOTH)
     p_t = target * probability + (1 - target) * (1 - probability) + _SMOOTH
@@ -34,6 +42,13 @@ def dice_loss(probability: Tensor, mask: Tensor) -> Tensor:
     over images.
 
     Parameters and shapes are those of `focal_loss`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> mask = torch.eye(8, dtype=torch.bool)[None]
+    >>> dice_loss(mask.float(), mask).item()
+    0.0
     """
     target = mask.to(probability.dtype)
     overlap = (probability * target).sum((1, 2))

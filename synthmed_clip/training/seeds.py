@@ -26,5 +26,19 @@ def draw_entropy(rng: RNG) -> Entropy:
 
 
 def seed_of(entropy: Entropy, *key: int) -> int:
-    """Return a seed for something that takes an integer, by what it is for."""
+    """Return a seed for something that takes an integer, by what it is for.
+
+    Parameters
+    ----------
+    entropy : tuple of int
+        Of the fit, as `draw_entropy` gives it.
+    *key : int
+        What it is for; another key gives another seed.
+
+    Examples
+    --------
+    >>> entropy = draw_entropy(7)
+    >>> seed_of(entropy, 0) == seed_of(entropy, 0), seed_of(entropy, 0) == seed_of(entropy, 1)
+    (True, False)
+    """
     return int(SeedSequence(entropy, spawn_key=key).generate_state(1)[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,8 @@ from scipy.stats import mannwhitneyu
 from torch import Tensor, nn
 
 from synthmed.digests import digest_array, digest_json
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +31,16 @@ class Labelled:
     ------
     ValueError
         If all are of one kind.
+
+    Examples
+    --------
+    >>> import torch
+    >>> images = Labelled(torch.zeros(2, 1, 8, 8), np.array([False, True]))
+    >>> len(images.digest)
+    64
+    >>> Labelled(torch.zeros(2, 1, 8, 8), np.array([False, False]))
+    Traceback (most recent call last):
+    ValueError: validation needs normal and abnormal images; all are of one kind
     """
 
     pixels: Tensor
@@ -45,7 +57,7 @@ class Labelled:
         return digest_json([digest_array(self.pixels.numpy()), digest_array(self.abnormal)])
 
 
-class Selection:
+class Selection(Generic[M]):
     """Keeps the module of the epoch with the highest Image-AUROC; of equals, the first.
 
     Parameters
@@ -61,14 +73,24 @@ class Selection:
         The module's state at that epoch.
     highest : float
         Its Image-AUROC.
+
+    Examples
+    --------
+    >>> import torch
+    >>> pixels = torch.tensor([[0.1], [0.9]])  # the second one is abnormal
+    >>> selection = Selection(np.array([False, True]), lambda module: module(pixels).detach()[:, 0])
+    >>> module = nn.Linear(1, 1)
+    >>> _ = nn.init.constant_(module.weight, 1.0)
+    >>> selection.consider(module), sorted(selection.best)
+    (1.0, ['bias', 'weight'])
     """
 
-    def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[Any], Tensor]) -> None:
+    def __init__(self, abnormal: NDArray[np.bool_], score: Callable[[M], Tensor]) -> None:
         self._abnormal, self._score = abnormal, score
         self.best: dict[str, Tensor] = {}
         self.highest = -1.0
 
-    def consider(self, module: nn.Module) -> float:
+    def consider(self, module: M) -> float:
         """Return the module's Image-AUROC, and remember its state if it is the best so far."""
         scores, abnormal = self._score(module).numpy(), self._abnormal
         pairs = abnormal.sum() * (~abnormal).sum()

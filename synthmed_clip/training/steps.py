@@ -29,6 +29,11 @@ class EmptyImage(synthmed.NothingToSee):
     ----------
     index : int
         Which one, from 0.
+
+    Examples
+    --------
+    >>> print(EmptyImage(2, "every pixel has one value"))
+    support image 2, counted from 0: every pixel has one value
     """
 
     def __init__(self, index: int, reason: object) -> None:
@@ -68,6 +73,14 @@ def synthesise(
     ------
     EmptyImage
         If the image carries no visible anomaly in several attempts.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images.
+
+    >>> image, mask = synthesise(synthmed.preset("paper"), np.stack(scans), 0, (7,), (0,))
+    >>> image.shape, image.dtype, bool(mask.any())
+    ((40, 48), dtype('uint8'), True)
     """
     for attempt in range(_TRIES):
         try:
@@ -82,6 +95,17 @@ def synthesise(
 class Steps(Dataset, ABC):
     """Every training step's batch, by its number; an epoch shows each of `count` images once, in a
     new order.
+
+    A subclass says how many images there are, and what an epoch shows of each; see
+    `SyntheticSteps`. A batch is a pair of tensors: images `(B, 1, S, S)` float32, 0 to 255, and
+    masks `(B, S, S)` bool.
+
+    Attributes
+    ----------
+    batch_size : int
+        Images a batch; the last one of an epoch may have fewer.
+    entropy : tuple of int
+        The seed.
     """
 
     batch_size: int
@@ -113,7 +137,28 @@ class Steps(Dataset, ABC):
 
 @dataclass
 class SyntheticSteps(Steps):
-    """One fresh synthetic image per support image and epoch."""
+    """One fresh synthetic image per support image and epoch.
+
+    Attributes
+    ----------
+    recipe : synthmed generator
+    images : ndarray
+        The support images, `(k, S, S)` uint8.
+    batch_size, entropy
+        As in `Steps`.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images.
+
+    >>> recipe = synthmed.preset("paper")
+    >>> steps = SyntheticSteps(recipe, np.stack(scans), batch_size=3, entropy=(7,))
+    >>> steps.count, steps.per_epoch
+    (4, 2)
+    >>> images, masks = steps[0]
+    >>> images.shape, masks.dtype
+    (torch.Size([3, 1, 40, 48]), torch.bool)
+    """
 
     recipe: synthmed.Generator
     images: NDArray[np.uint8]
@@ -135,6 +180,14 @@ def as_bytes(support: Tensor) -> NDArray[np.uint8]:
     ------
     ValueError
         If they are not grey, or not of whole numbers from 0 to 255.
+
+    Examples
+    --------
+    >>> as_bytes(torch.full((2, 1, 8, 8), 255.0)).shape
+    (2, 8, 8)
+    >>> as_bytes(torch.full((2, 1, 8, 8), 0.5))
+    Traceback (most recent call last):
+    ValueError: support must hold whole numbers from 0 to 255
     """
     if support.ndim != 4 or support.shape[1] != 1:
         raise ValueError(f"support must be grey images (N, 1, S, S), not {tuple(support.shape)}")
@@ -152,6 +205,16 @@ def require_anomalies(steps: SyntheticSteps) -> None:
     ------
     EmptyImage
         If one is too empty to carry an anomaly.
+
+    Examples
+    --------
+    >>> flat = np.zeros((1, 64, 64), np.uint8)
+    >>> steps = SyntheticSteps(synthmed.preset("paper"), flat, batch_size=1, entropy=(7,))
+    >>> try:
+    ...     require_anomalies(steps)
+    ... except EmptyImage as error:
+    ...     print(error.index)
+    0
     """
     for index in range(steps.count):
         steps.pair(0, index)
@@ -160,6 +223,15 @@ def require_anomalies(steps: SyntheticSteps) -> None:
 def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the batches of steps `first` to `stop` in order; `workers` processes make them ahead of
     time.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images.
+
+    >>> recipe = synthmed.preset("paper")
+    >>> steps = SyntheticSteps(recipe, np.stack(scans), batch_size=3, entropy=(7,))
+    >>> [len(images) for images, masks in stream(steps, 0, 4, workers=0)]
+    [3, 1, 3, 1]
     """
     if workers == 0:
         return (steps[step] for step in range(first, stop))

@@ -11,7 +11,8 @@ pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
-from synthmed_clip.evaluation.metrics import image_metrics, pixel_metrics
+from synthmed_clip.evaluation.metrics import image_metrics
+from synthmed_clip.evaluation.pixels import pixel_metrics
 
 
 def pairs(scores, abnormal):

@@ -18,13 +18,8 @@ from scipy.ndimage import label
 
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets, read_mask
 from synthmed_clip.evaluation.evaluate import evaluate
-from synthmed_clip.evaluation.metrics import (
-    bootstrap_counts,
-    image_metrics,
-    image_resamples,
-    pixel_metrics,
-    pixel_resamples,
-)
+from synthmed_clip.evaluation.metrics import bootstrap_counts, image_metrics, image_resamples
+from synthmed_clip.evaluation.pixels import pixel_metrics, pixel_resamples
 
 
 def plain_aupro(maps, masks, limit=0.3):
@@ -147,7 +142,7 @@ def test_coarse_bins_are_close(monkeypatch):
     masks[10:, 8:20, 8:20] = True
     maps = (rng.random(masks.shape) + rng.random((20, 1, 1)) + 0.5 * masks).astype(np.float32)
     fine = pixel_metrics(maps, masks, masks.any((1, 2)))
-    monkeypatch.setattr("synthmed_clip.evaluation.metrics._BINS", 24)
+    monkeypatch.setattr("synthmed_clip.evaluation.pixels._BINS", 24)
     for name, interval in pixel_metrics(maps, masks, masks.any((1, 2))).items():
         assert interval.value == fine[name].value
         assert interval.low == pytest.approx(fine[name].low, abs=0.02)

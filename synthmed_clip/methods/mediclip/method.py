@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
 import synthmed
 from synthmed.digests import digest_array
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
-from synthmed_clip.methods.mediclip.settings import VARIANTS, ScoreKind, Variant, Words
+from synthmed_clip.methods.mediclip.settings import (
+    VARIANTS,
+    ScoreKind,
+    Variant,
+    VariantName,
+    Words,
+)
 from synthmed_clip.training.history import Epoch, History
 from synthmed_clip.training.seeds import INITIAL, RNG, draw_entropy, seed_of
 
@@ -75,7 +81,7 @@ class MediCLIP(Method, name="mediclip"):
     4
     """
 
-    variant: Literal["paper", "release"] = "paper"
+    variant: VariantName = "paper"
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
     normal_words: _Words | None = None
     abnormal_words: _Words | None = None

@@ -8,6 +8,7 @@ from typing import Literal
 from synthmed_clip.methods.base import Channels
 
 ScoreKind = Literal["max", "evidence"]
+VariantName = Literal["paper", "release"]
 Words = tuple[tuple[str, ...], tuple[str, ...]]
 """Class words: normal, abnormal."""
 
@@ -77,7 +78,7 @@ class Variant:
     channels: Channels
 
 
-VARIANTS = {
+VARIANTS: dict[VariantName, Variant] = {
     "paper": Variant(PAPER_WORDS, 0.07, causal=True, softmax_first=True, channels="grey"),
     "release": Variant(RELEASE_WORDS, 1.0, causal=False, softmax_first=False, channels="colour"),
 }
