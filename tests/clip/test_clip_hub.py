@@ -106,14 +106,12 @@ def test_models_of_the_hub_come_from_its_cache_or_are_said_to_be_missing(tmp_pat
 
     def load():
         code = """
-import time, warnings, synthmed_clip
-start = time.monotonic()
+import synthmed_clip
 try:
     backbone = synthmed_clip.load_backbone("hf-hub:org/model", device="cpu", precision="float32")
     print("loaded", backbone.weights, backbone.config, backbone.offset.flatten().tolist())
 except FileNotFoundError as error:
     print(error)
-    assert time.monotonic() - start < 10
 """
         environment = os.environ | {
             "HF_HOME": str(tmp_path),
