@@ -95,19 +95,6 @@ class Detector:
     normal_scores : tuple of float
         Of the support images, each left out of what judges it; empty where the method cannot leave
         them out.
-
-    Examples
-    --------
-    `scans` are a few arrays of normal images, `backbone` is a loaded one.
-
-    >>> from dataclasses import replace
-    >>> from synthmed_clip import NearestPatch, fit
-    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
-    >>> len(detector.provenance.support)
-    4
-    >>> stricter = replace(detector, threshold=0.0)
-    >>> stricter.predict(255 - scans[0]).is_anomalous
-    True
     """
 
     method: Method

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.methods.mediclip.model import Model
     from synthmed_clip.training.selection import Labelled
+    from synthmed_clip.training.steps import Steps
 
 _Beta = Annotated[float, Interval(ge=0, lt=1)]
 _Words = Annotated[tuple[str, ...], MinLen(1)]
@@ -162,7 +163,6 @@ class MediCLIP(Method, name="mediclip"):
             If an image is too empty to carry an anomaly.
         """
         from synthmed_clip.training.checkpoint import Checkpoint
-        from synthmed_clip.training.loop import learn
         from synthmed_clip.training.selection import Selection
         from synthmed_clip.training.steps import SyntheticSteps, as_bytes, require_anomalies
 
@@ -196,21 +196,34 @@ class MediCLIP(Method, name="mediclip"):
         if validation is not None:
             batches = validation.pixels.split(method.batch_size)
             selection = Selection(validation.abnormal, model.scorer(batches, method.score))
-        head, log = learn(
-            model.head,
+        return method.taught(
+            model,
             steps,
-            lambda pixels: model.maps_of(model.features(pixels), model.class_features()),
-            epochs=method.epochs,
-            lr=method.lr,
-            betas=method.betas,
-            average=method.average,
+            history,
             selection=selection,
             checkpoint=saving,
             callback=callback,
             workers=workers,
             progress="fit" if progress else None,
         )
-        return FittedMediCLIP(method, model.with_head(head), replace(history, log=log))
+
+    def taught(
+        self, model: Model, steps: Steps, history: History, **options: Any
+    ) -> FittedMediCLIP:
+        """Teach a model what the steps show; options as in `synthmed_clip.training.learn`."""
+        from synthmed_clip.training.loop import learn
+
+        head, log = learn(
+            model.head,
+            steps,
+            lambda pixels: model.maps_of(model.features(pixels), model.class_features()),
+            epochs=self.epochs,
+            lr=self.lr,
+            betas=self.betas,
+            average=self.average,
+            **options,
+        )
+        return FittedMediCLIP(self, model.with_head(head), replace(history, log=log))
 
     def model(self, backbone: Backbone, seed: int = 0) -> Model:
         """Bind the method, which must be resolved, to its backbone; what learns is random."""

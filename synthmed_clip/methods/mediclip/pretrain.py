@@ -13,7 +13,6 @@ from synthmed_clip.data.images import square
 from synthmed_clip.data.layouts import Item, read_mask
 from synthmed_clip.methods.mediclip.method import FittedMediCLIP, MediCLIP
 from synthmed_clip.training.history import History
-from synthmed_clip.training.loop import learn
 from synthmed_clip.training.seeds import INITIAL, RNG, Entropy, draw_entropy, seed_of
 from synthmed_clip.training.steps import Steps
 
@@ -51,18 +50,9 @@ def pretrain(
     chosen, method = usable(items), method.resolved(backbone)
     history = History(draw_entropy(rng))
     model = method.model(backbone, seed_of(history.entropy, INITIAL))
-    head, log = learn(
-        model.head,
-        MaskedSteps(chosen, backbone.image_size, method.batch_size, history.entropy),
-        lambda pixels: model.maps_of(model.features(pixels), model.class_features()),
-        epochs=method.epochs,
-        lr=method.lr,
-        betas=method.betas,
-        average=method.average,
-        workers=workers,
-        progress="pretrain" if progress else None,
-    )
-    return FittedMediCLIP(method, model.with_head(head), History(history.entropy, log))
+    steps = MaskedSteps(chosen, backbone.image_size, method.batch_size, history.entropy)
+    shown = "pretrain" if progress else None
+    return method.taught(model, steps, history, workers=workers, progress=shown)
 
 
 def usable(items: Sequence[Item]) -> list[Item]:
