@@ -289,7 +289,7 @@ class Detector:
         >>> with TemporaryDirectory() as folder:
         ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
         ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method
-        NearestPatch(layers=(3,), pool=0.0)
+        NearestPatch(layers=(3,), depth=None, pool=0.0)
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:

@@ -9,7 +9,9 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+
+from annotated_types import Interval
 
 import synthmed
 from synthmed.digests import digest_array, digest_json
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from synthmed_clip.training.seeds import RNG
 
 Channels = Literal["grey", "colour"]
+Depth = tuple[Annotated[float, Interval(gt=0, le=1)], Annotated[float, Interval(gt=0, le=1)]]
+"""From one share of a backbone's depth to another."""
 State = dict[str, Any]
 
 
@@ -141,7 +145,7 @@ class Method(ABC):
     >>> from synthmed_clip import Method
     >>> method = Method.named("nearest-patch")(pool=0.01)
     >>> method
-    NearestPatch(layers=None, pool=0.01)
+    NearestPatch(layers=None, depth=None, pool=0.01)
     >>> Method.from_dict(method.to_dict()) == method
     True
     """
@@ -252,7 +256,7 @@ class Method(ABC):
         --------
         >>> from synthmed_clip import Method, NearestPatch
         >>> Method.from_dict(NearestPatch(pool=0.01).to_dict())
-        NearestPatch(layers=None, pool=0.01)
+        NearestPatch(layers=None, depth=None, pool=0.01)
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"a method must come as a mapping, not {data!r}")
@@ -293,6 +297,26 @@ class Method(ABC):
         names = [method.name for method in Method.known.values()]
         known = f"there are: {', '.join(names)}"
         raise ValueError(f"no method {name!r}{_did_you_mean(name, names)}; {known}")
+
+
+def layers_of(
+    backbone: Backbone,
+    layers: tuple[int, ...] | None,
+    depth: Depth | None,
+    default: tuple[int, ...],
+) -> tuple[int, ...]:
+    """Choose layers by their numbers, by depth, or by default.
+
+    Raises
+    ------
+    ValueError
+        If both are given and differ, or a layer is not there.
+    """
+    if depth is not None:
+        default = backbone.layers_between(*depth)
+        if layers not in (None, default):
+            raise ValueError(f"layers {layers} and depth {depth} are two choices; give one")
+    return backbone.checked_layers(default if layers is None else layers)
 
 
 def _type_of(cls: type) -> str:

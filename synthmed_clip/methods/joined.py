@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
 
-from annotated_types import MinLen
+from annotated_types import Interval, MinLen
 
 import synthmed
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Joined(Method):
     """The sum of several methods' maps, each standardised by mean and deviation on the support.
 
-    A score is the largest value of the sum: standard deviations above the support's mean pixel.
+    A score is of the largest values of the sum: standard deviations above the support's mean pixel.
     What can leave a support image out of what judges it does so; MediCLIP cannot, and its maps are
     nearly zero on the images that it was fitted on: the smaller their deviation, the more they
     weigh.
@@ -35,6 +35,11 @@ class Joined(Method):
     ----------
     parts : tuple of Method
         Two or more.
+    weights : tuple of float, optional
+        Of the parts in the sum; 1 each by default.
+    pool : float
+        A score is the mean of this share of the sum's pixels, the largest ones; at least the
+        largest one.
 
     Examples
     --------
@@ -49,8 +54,16 @@ class Joined(Method):
     """
 
     parts: Annotated[tuple[Method, ...], MinLen(2)] = (MediCLIP(), NearestPatch())
+    weights: tuple[float, ...] | None = None
+    pool: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     least_support = 2
+
+    def __post_init__(self) -> None:
+        """Check the values; there is a weight a part."""
+        super().__post_init__()
+        if self.weights is not None and len(self.weights) != len(self.parts):
+            raise ValueError(f"weights must be {len(self.parts)} values, not {self.weights}")
 
     @property
     def channels(self) -> Channels:
@@ -161,7 +174,7 @@ class FittedJoined(Fitted):
         return next((part.history for part in self.members if part.history), None)
 
     def score(self, pixels: Tensor) -> Scores:
-        """Add the standardised maps; a score is their largest value."""
+        """Add the standardised maps, and pool their largest values."""
         from synthmed_clip.backbone.pixels import as_channels
 
         parts = zip(self.method.parts, self.members, strict=True)
@@ -182,6 +195,9 @@ class FittedJoined(Fitted):
         return state
 
     def _sum(self, parts: Sequence[Scores]) -> Scores:
-        columns = zip(parts, self.means, self.deviations, strict=True)
-        maps = sum((part.maps - mean) / deviation for part, mean, deviation in columns)
-        return Scores(maps.amax((1, 2)), maps)
+        from synthmed_clip.methods.maps import largest_mean
+
+        weights = self.method.weights or (1.0,) * len(parts)
+        columns = zip(weights, parts, self.means, self.deviations, strict=True)
+        maps = sum(w * (part.maps - mean) / deviation for w, part, mean, deviation in columns)
+        return Scores(largest_mean(maps.flatten(1), self.method.pool), maps)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Interval, MinLen
 
-from synthmed_clip.methods.base import Fitted, Method, Scores, State
+from synthmed_clip.methods.base import Depth, Fitted, Method, Scores, State, layers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,8 @@ class NearestPatch(Method):
     layers : tuple of int, optional
         Whose patch tokens are compared, from 1, layer by layer; distances are averaged. By default
         the one at three quarters of the depth.
+    depth : (float, float), optional
+        In place of layers: those between two shares of the depth.
     pool : float
         An image's score is the mean of this share of its patches, those of largest distance;
         at least the largest one.
@@ -47,13 +49,14 @@ class NearestPatch(Method):
     """
 
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
+    depth: Depth | None = None
     pool: Annotated[float, Interval(ge=0, le=1)] = 0.0
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the layer."""
         defaults = backbone.default_layers()
-        layers = (defaults[len(defaults) // 2],) if self.layers is None else self.layers
-        return replace(self, layers=backbone.checked_layers(layers))
+        middle = (defaults[len(defaults) // 2],)
+        return replace(self, layers=layers_of(backbone, self.layers, self.depth, middle))
 
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedNearestPatch:
         """Remember the patches of the support images."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from synthmed_clip.methods.base import Fitted, Method, Scores, State
+from synthmed_clip.methods.base import Depth, Fitted, Method, Scores, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from synthmed_clip.training.seeds import RNG
 
 _CHUNK = 16  # images through the backbone at a time
-_DEPTH = (0.57, 0.72)
 
 
 @dataclass(frozen=True)
@@ -27,8 +26,9 @@ class Subspace(Method):
     Parameters
     ----------
     layers : tuple of int, optional
-        Whose patch tokens are averaged, from 1; by default those between 0.57 and 0.72 of the
-        depth.
+        Whose patch tokens are averaged, from 1; by default those of the depth.
+    depth : (float, float)
+        In place of layers: those between two shares of the depth.
     variance : float
         The subspace is of the fewest principal components that explain this share of it.
     rotations : int
@@ -52,6 +52,7 @@ class Subspace(Method):
     """
 
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
+    depth: Depth = (0.57, 0.72)
     variance: Annotated[float, Interval(gt=0, lt=1)] = 0.99
     rotations: Annotated[int, Ge(0)] = 0
     sigma: Annotated[float, Gt(0)] = 4.0
@@ -59,7 +60,7 @@ class Subspace(Method):
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the layers."""
-        layers = backbone.layers_between(*_DEPTH) if self.layers is None else self.layers
+        layers = backbone.layers_between(*self.depth) if self.layers is None else self.layers
         return replace(self, layers=backbone.checked_layers(layers))
 
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedSubspace:

@@ -42,7 +42,7 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
     --------
     >>> from synthmed_clip import Joined, NearestPatch, ZeroShot
     >>> tables = method_tables(Joined((ZeroShot(), NearestPatch(pool=0.01))))
-    >>> tables["Method"]
+    >>> tables["Method"][:2]
     [('Name', 'joined'), ('parts', 'zero-shot, nearest-patch')]
     >>> tables["parts 2: nearest-patch"]
     [('layers', 'none'), ('pool', '0.01')]

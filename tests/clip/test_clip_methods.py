@@ -77,7 +77,9 @@ METHODS = [
     Subspace(),
     Subspace(layers=(1, 4), variance=0.8, rotations=2, pool=1, sigma=1),
     ZeroShot(abnormal_words=("lesion",)),
+    NearestPatch(depth=(0.4, 0.8)),
     Joined((SHORT, NearestPatch())),
+    Joined((SHORT, NearestPatch()), weights=(0.5, 2), pool=0.01),
     Joined((NearestPatch(layers=(2,)), ZeroShot(), Brightness(gain=0.5))),
     Brightness(gain=2),
 ]
@@ -333,10 +335,10 @@ def test_false_alarms_of_exchangeable_normals_are_at_most_alpha(count, alpha):
 
 def test_joined_standardises_on_the_support(backbone, normals):
     support, pixels = pixels_of(normals[:4]), pixels_of(normals[4:])
-    parts = NearestPatch(layers=(2,)), ZeroShot()
-    fitted = Joined(parts).fit(support, backbone, 0)
+    parts, weights = (NearestPatch(layers=(2,)), ZeroShot()), (1.0, 0.5)
+    fitted = Joined(parts, weights=weights, pool=0.05).fit(support, backbone, 0)
     expected = 0
-    for part in parts:
+    for part, weight in zip(parts, weights, strict=True):
         alone = part.resolved(backbone).fit(support, backbone)
         on_support = alone.score_left_out(support).maps.numpy()
         expected = (
@@ -344,8 +346,23 @@ def test_joined_standardises_on_the_support(backbone, normals):
         )
     found = fitted.score(pixels)
     assert np.allclose(found.maps, expected, atol=1e-4)
-    assert torch.equal(found.scores, found.maps.amax((1, 2)))
+    largest = np.sort(expected.reshape(2, -1))[:, -51:].mean(1)  # 5 % of 1024
+    assert found.scores.numpy() == pytest.approx(largest, abs=1e-4)
     assert fitted.score_left_out(support).scores.shape == (4,)
+    plain = Joined(parts).fit(support, backbone, 0).score(pixels)
+    assert torch.equal(plain.scores, plain.maps.amax((1, 2)))
+    with pytest.raises(ValueError, match="weights must be 2 values, not"):
+        Joined(parts, weights=(1, 2, 3))
+
+
+def test_layers_by_depth(backbone):
+    assert backbone.layers_between(0.4, 0.8) == (2, 3)
+    assert backbone.layers_between(0.55, 0.6) == (2,)  # the nearest, where there is none
+    for method in (NearestPatch(depth=(0.4, 0.8)), MediCLIP(depth=(0.4, 0.8))):
+        once = method.resolved(backbone)
+        assert once.layers == (2, 3) and once.resolved(backbone) == once
+    with pytest.raises(ValueError, match="are two choices; give one"):
+        NearestPatch(layers=(1,), depth=(0.4, 0.8)).resolved(backbone)
 
 
 def test_a_joined_part_that_is_fitted_is_not_fitted_again(backbone, normals):
@@ -437,7 +454,7 @@ def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path,
     assert main(f"{decide} {tmp_path / 'gamma'} --threshold 9".split()) == 0
     assert "0 above the threshold 9.0000" in capsys.readouterr().out
     nearest = Detector.load(tmp_path / "nearest-patch.safetensors").method
-    assert nearest == NearestPatch((2, 3), 0.01)
+    assert nearest == NearestPatch((2, 3), pool=0.01)
     joined = Detector.load(tmp_path / "joined.safetensors").method
     assert [type(part) for part in joined.parts] == [NearestPatch, ZeroShot]
     mediclip = Detector.load(tmp_path / "mediclip.safetensors").method

@@ -11,7 +11,15 @@ from annotated_types import Ge, Gt, Interval, MinLen
 
 import synthmed
 from synthmed.digests import digest_array
-from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
+from synthmed_clip.methods.base import (
+    Channels,
+    Depth,
+    Fitted,
+    Method,
+    Scores,
+    State,
+    layers_of,
+)
 from synthmed_clip.methods.mediclip.settings import (
     VARIANTS,
     ScoreKind,
@@ -47,6 +55,8 @@ class MediCLIP(Method, name="mediclip"):
         The method as published, or as its authors' code has it.
     layers : tuple of int, optional
         Layers to read, from 1; by default half, three quarters and all of the depth.
+    depth : (float, float), optional
+        In place of layers: those between two shares of the depth.
     normal_words, abnormal_words : tuple of str, optional
         Class words; by default the variant's.
     tokens : int
@@ -84,6 +94,7 @@ class MediCLIP(Method, name="mediclip"):
 
     variant: VariantName = "paper"
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
+    depth: Depth | None = None
     normal_words: _Words | None = None
     abnormal_words: _Words | None = None
     tokens: Annotated[int, Ge(0)] = 8
@@ -127,12 +138,12 @@ class MediCLIP(Method, name="mediclip"):
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the variant's and the backbone's defaults."""
-        layers = backbone.default_layers() if self.layers is None else self.layers
+        layers = layers_of(backbone, self.layers, self.depth, backbone.default_layers())
         normal, abnormal = self.words
         temperature = self.temperature or self.behaviour.temperature
         return replace(
             self,
-            layers=backbone.checked_layers(layers),
+            layers=layers,
             normal_words=normal,
             abnormal_words=abnormal,
             temperature=temperature,
