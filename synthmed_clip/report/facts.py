@@ -45,7 +45,7 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
     >>> tables["Method"][:2]
     [('Name', 'joined'), ('parts', 'zero-shot, nearest-patch')]
     >>> tables["parts 2: nearest-patch"]
-    [('layers', 'none'), ('pool', '0.01')]
+    [('layers', 'none'), ('depth', 'none'), ('pool', '0.01')]
     """
     values = _values(method)
     own = [("Name", method.name)] if title == "Method" else []

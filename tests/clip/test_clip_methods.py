@@ -341,9 +341,8 @@ def test_joined_standardises_on_the_support(backbone, normals):
     for part, weight in zip(parts, weights, strict=True):
         alone = part.resolved(backbone).fit(support, backbone)
         on_support = alone.score_left_out(support).maps.numpy()
-        expected = (
-            expected + (alone.score(pixels).maps.numpy() - on_support.mean()) / on_support.std()
-        )
+        standard = (alone.score(pixels).maps.numpy() - on_support.mean()) / on_support.std()
+        expected = expected + weight * standard
     found = fitted.score(pixels)
     assert np.allclose(found.maps, expected, atol=1e-4)
     largest = np.sort(expected.reshape(2, -1))[:, -51:].mean(1)  # 5 % of 1024
