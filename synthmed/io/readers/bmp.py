@@ -18,10 +18,15 @@ def _matches(head: bytes, name: str) -> bool:
 
 
 def _read(path: Path) -> Image:
+    with path.open("rb") as file:
+        declared = int.from_bytes(file.read(6)[2:], "little")
+    stored = path.stat().st_size
+    if declared > stored:
+        raise Unreadable(f"cannot be decoded: it is truncated to {stored} bytes of {declared}")
     # The class and not PIL.Image.open, which refuses what is large whether there is room or not.
     with path.open("rb") as file, BmpImageFile(file) as image:
         shape = (image.height, image.width, len(image.getbands()))
-        require_room(shape, shape[0] * shape[1] * shape[2], path.stat().st_size)
+        require_room(shape, shape[0] * shape[1] * shape[2], stored)
         array = np.array(image)
         mode, palette = image.mode, image.getpalette("RGB")
     if mode == "1":

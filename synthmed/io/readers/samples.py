@@ -154,7 +154,7 @@ def rgb_from_ycbcr(
         ReferenceBlackWhite: the codes of black and white of Y, Cb and Cr.
     """
     full = [
-        (samples[..., i] - reference[2 * i])
+        (samples[..., i].astype(np.float64) - reference[2 * i])
         * ((255 if i == 0 else 127) / (reference[2 * i + 1] - reference[2 * i]))
         for i in range(3)
     ]

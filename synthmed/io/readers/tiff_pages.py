@@ -12,9 +12,12 @@ from synthmed.io.image import Unreadable
 from synthmed.io.readers.limits import require_room
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage, TiffPageSeries
+    from tifffile import TiffFile, TiffFormat, TiffPage, TiffPageSeries
 
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_LAST_STANDARD = 700  # tags above are of vendors and metadata
+_TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+_TYPES |= {16: 8, 17: 8, 18: 8}
 _PLAIN = ("generic", "uniform")  # files in which nothing but the pages says what belongs together
 _PLANES = "ZIQ"  # axes along which a volume may be stacked: depth, or pages without a name
 _NAMES = {"C": "channels", "T": "time points", "R": "tiles", "H": "lifetimes", "A": "angles"}
@@ -165,13 +168,31 @@ def _require_pages(file: TiffFile) -> None:
         if offset + form.tagnosize <= handle.size:
             handle.seek(offset)
             (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+            table = handle.read(tags * form.tagsize)
             link = offset + form.tagnosize + tags * form.tagsize
+            _require_values(table, form, handle.size)
         if link + form.offsetsize > handle.size or offset + form.tagnosize > handle.size:
             raise Unreadable(
                 f"cannot be decoded: it is truncated, page {len(seen)} begins at byte {offset} of "
                 f"{handle.size}"
             )
         seen.add(offset)
+
+
+def _require_values(table: bytes, form: TiffFormat, size: int) -> None:
+    """Check that the values of a page's tags lie in the file; tifffile takes such tags as absent."""
+    entry = form.byteorder + ("HHQ8s" if form.offsetsize == 8 else "HHI4s")
+    whole = len(table) - len(table) % form.tagsize
+    for tag, kind, count, value in struct.iter_unpack(entry, table[:whole]):
+        length = count * _TYPES.get(kind, 0)
+        if tag > _LAST_STANDARD or length <= len(value):
+            continue
+        (offset,) = struct.unpack(form.byteorder + ("Q" if len(value) == 8 else "I"), value)
+        if offset + length > size:
+            raise Unreadable(
+                f"cannot be decoded: it is truncated, the tag {tag} ends at byte {offset + length} "
+                f"of {size}"
+            )
 
 
 def _require_data(page: TiffPage, size: int) -> None:
