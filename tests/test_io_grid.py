@@ -296,6 +296,14 @@ def test_colour_and_alpha_of_png_and_tiff(tmp_path, kind, count, dtype):
         assert len(said) == (count != 3) and all(f"{name}: the alpha" in text for text in said)
 
 
+def test_the_alpha_of_many_pages_is_said_once(tmp_path):
+    pages = [Page(noise(8, count=4, seed=i), RGB, 8, extra=(1,)) for i in range(4)]
+    with pytest.warns(ImageWarning) as caught:
+        image = read_image(put(tmp_path / "a.tif", write(pages)))
+    assert len(caught) == 1 and image.array.shape == (4, *SHAPE, 3)
+    np.testing.assert_array_equal(image.array[3], pages[3].samples[..., :3])
+
+
 def test_cmyk_is_the_same_in_every_format(tmp_path):
     inks = np.full((16, 16, 4), (30, 200, 90, 40), np.uint8)
     expected = multiplied(inks)
@@ -334,6 +342,27 @@ def test_pyramids_are_read_at_full_resolution(tmp_path):
         file.write(full[..., 0], subifds=1, photometric="minisblack")
         file.write(half[..., 0], subfiletype=1, photometric="minisblack")
     same(read_image(tmp_path / "b.tif"), full[..., 0])
+
+
+def test_a_slide_is_read_without_its_overviews(tmp_path):
+    slide = noise(8, count=3, shape=(40, 50))
+    with tifffile.TiffWriter(tmp_path / "a.svs.tif") as file:
+        for part, said, kind in (
+            (slide, "Aperio Image Library v1", 0),
+            (slide[::2, ::2], "Aperio Image Library v1 thumbnail", 0),
+            (slide[:20], "Aperio label", 1),
+            (slide[:10], "Aperio macro", 9),
+        ):
+            tile = None if kind or len(part) < 40 else (16, 16)
+            file.write(
+                part,
+                photometric="rgb",
+                subfiletype=kind,
+                description=said,
+                tile=tile,
+                metadata=None,
+            )
+    same(read_image(tmp_path / "a.svs.tif"), slide)
 
 
 def test_equal_pages_are_a_volume_whatever_their_compression(tmp_path):

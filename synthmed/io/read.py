@@ -69,9 +69,10 @@ def _read(path: Path) -> tuple[Image, Reader]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         found = _read_silently(path)
-    for warning in caught:  # those of decoders are dropped: what is beyond repair raises
-        if issubclass(warning.category, ImageWarning):
-            warnings.warn(f"{path}: {warning.message}", warning.category, stacklevel=3)
+    # Those of decoders are dropped: what is beyond repair raises.
+    said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
+    for text in dict.fromkeys(said):  # once, if every page says it
+        warnings.warn(f"{path}: {text}", ImageWarning, stacklevel=3)
     return found
 
 

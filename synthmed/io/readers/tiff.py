@@ -41,7 +41,7 @@ _REFUSED = {
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # sample formats
 _FORMATS = {4: "undefined samples", 5: "complex integers", 6: "complex numbers"}
 
-_OLD_JPEG, _JPEG = 6, 7
+_OLD_JPEG, _JPEG, _APERIO_YCBCR = 6, 7, 33003
 # Compressions that keep YCbCr as it is; of the others, JPEG alone is known to bring it to RGB.
 _EXACT = {1, 5, 8, 32773, 32946, 34925, 34926, 50000}
 
@@ -125,6 +125,8 @@ def _require_defined(page: TiffPage) -> None:
         raise Unreadable(f"has {kind} samples of {depth} bits, which are not read")
     if page.compression == _OLD_JPEG:
         raise Unreadable("is in the old JPEG compression of TIFF 6.0, which is not well defined")
+    if page.compression == _APERIO_YCBCR:
+        raise Unreadable("is in Aperio's JPEG 2000 of YCbCr (33003), which is not read")
     _require_samples(page)
 
 

@@ -19,6 +19,7 @@ _LAST_STANDARD = 700  # tags above are of vendors and metadata
 _TYPES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _TYPES |= {16: 8, 17: 8, 18: 8}
 _PLAIN = ("generic", "uniform")  # files in which nothing but the pages says what belongs together
+_SLIDE = "Baseline"  # by this name go the pixels of a slide scanner's file beside its overviews
 _PLANES = "ZIQ"  # axes along which a volume may be stacked: depth, or pages without a name
 _NAMES = {"C": "channels", "T": "time points", "R": "tiles", "H": "lifetimes", "A": "angles"}
 
@@ -109,6 +110,9 @@ def _require_equal(pages: list[TiffPage]) -> None:
 def _only(series: list[TiffPageSeries]) -> TiffPageSeries:
     """The series that is not of lower resolution, a label or an overview."""
     pictures = [s for s in series if _is_picture(s.keyframe.aspage())] or series[:1]
+    slides = [s for s in series if s.name == _SLIDE]
+    if len(slides) == 1:
+        return slides[0]
     if len(pictures) > 1:
         named = ", ".join(
             f"{s.name or i}: {' x '.join(map(str, s.shape))} {s.dtype}"
@@ -180,7 +184,7 @@ def _require_pages(file: TiffFile) -> None:
 
 
 def _require_values(table: bytes, form: TiffFormat, size: int) -> None:
-    """Check that the values of a page's tags lie in the file; tifffile takes such tags as absent."""
+    """Check that the values of tags lie in the file: else tifffile takes the tags as absent."""
     entry = form.byteorder + ("HHQ8s" if form.offsetsize == 8 else "HHI4s")
     whole = len(table) - len(table) % form.tagsize
     for tag, kind, count, value in struct.iter_unpack(entry, table[:whole]):
