@@ -230,7 +230,7 @@ def test_jpeg_in_tiff_is_brought_to_rgb(tmp_path):
         assert np.abs(image.array.astype(int) - picture).max() <= 2 and image.channel_axis == -1
 
 
-def png(depth, kind, rows, *chunks, width=4):
+def png(depth, kind, rows, *chunks, size=None, interlaced=False):
     """A PNG by hand; `rows` are bytes of each row."""
 
     def chunk(name, content):
@@ -241,7 +241,7 @@ def png(depth, kind, rows, *chunks, width=4):
             + struct.pack(">I", zlib.crc32(name + content))
         )
 
-    header = struct.pack(">IIBBBBB", width, len(rows), depth, kind, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *(size or (4, len(rows))), depth, kind, 0, 0, interlaced)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
     for name, content in chunks:
         data += chunk(name, content)
@@ -266,6 +266,28 @@ def test_png_of_every_depth(tmp_path, bits):
         with_alpha = png(bits, 3, rows, (b"PLTE", colours.tobytes()), (b"tRNS", b"\0"))
         with pytest.warns(ImageWarning, match="alpha channel"):
             same(read_image(put(tmp_path / "t.png", with_alpha)), colours[levels])
+
+
+@pytest.mark.parametrize("kind, count", [(0, 1), (2, 3), (3, 1)])
+def test_interlaced_png(tmp_path, kind, count):
+    array = noise(8, count=count, shape=(9, 11))
+    passes = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2))
+    rows = [
+        row.tobytes()
+        for top, left, down, right in (*passes, (1, 0, 2, 1))
+        for row in array[top::down, left::right]
+    ]
+    colours = np.random.default_rng(2).integers(0, 256, (256, 3), np.uint8)
+    palette = [(b"PLTE", colours.tobytes())] if kind == 3 else []
+    data = png(8, kind, rows, *palette, size=(11, 9), interlaced=True)
+    expected = {0: array[..., 0], 2: array, 3: colours[array[..., 0]]}[kind]
+    same(read_image(put(tmp_path / "a.png", data)), expected)
+
+
+def test_a_colour_beyond_the_palette_is_refused(tmp_path):
+    data = png(8, 3, [bytes([0, 1, 2, 3])], (b"PLTE", bytes(9)))
+    with pytest.raises(Unreadable, match="the colour 3 of a palette of 3"):
+        read_image(put(tmp_path / "a.png", data))
 
 
 def _packed(levels, bits):
@@ -472,6 +494,69 @@ def test_what_is_cut_anywhere_is_refused(tmp_path, name):
     }:
         with pytest.raises(Unreadable, match=name):
             read_image(put(tmp_path / name, whole[:length]))
+
+
+def rewrite(data, tag, change):
+    """A file of one page with other values of a tag of LONGs, of which it may keep fewer."""
+    data = bytearray(data)
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (tags,) = struct.unpack_from("<H", data, directory)
+    for at in range(directory + 2, directory + 2 + 12 * tags, 12):
+        number, _, count, offset = struct.unpack_from("<HHII", data, at)
+        if number == tag:
+            offset = at + 8 if count == 1 else offset
+            values = change(list(struct.unpack_from(f"<{count}I", data, offset)))
+            struct.pack_into(f"<{len(values)}I", data, offset, *values)
+            struct.pack_into("<I", data, at + 4, len(values))
+            return bytes(data)
+    raise AssertionError(f"no tag {tag}")
+
+
+@pytest.mark.parametrize("compression", COMPRESSIONS)
+@pytest.mark.parametrize("layout", ["strip", "tile"])
+def test_strips_and_tiles_that_are_not_whole_are_refused(tmp_path, compression, layout):
+    whole = write([Page(GREY, BLACK, 8, compression=compression, layout=layout)])
+    offsets, counts = (324, 325) if layout == "tile" else (273, 279)
+    for tag, change in (
+        (counts, lambda values: [v // 2 for v in values]),
+        (counts, lambda values: [*values[:-1], values[-1] // 2]),
+        (counts, lambda values: [0, *values[1:]]),
+        (counts, lambda values: values[:-1]),
+        (offsets, lambda values: values[:-1]),
+        (offsets, lambda values: [*values[:-1], 10**6]),
+    ):
+        with pytest.raises(Unreadable, match=r"a\.tif"):
+            read_image(put(tmp_path / "a.tif", rewrite(whole, tag, change)))
+
+
+def test_strips_that_contradict_their_rows_are_refused(tmp_path):
+    page = Page(GREY, BLACK, 8, tags={278: (3, (20,))})  # one strip is said, three are written
+    with pytest.raises(Unreadable, match="has 3 strips or tiles of 1"):
+        read_image(put(tmp_path / "a.tif", write([page])))
+
+
+def test_one_strip_that_is_too_short_is_refused(tmp_path):
+    whole = write([Page(GREY[:7], BLACK, 8)])
+    short = rewrite(whole, 279, lambda values: [values[0] - 1])
+    with pytest.raises(Unreadable, match="has 258 bytes of data, 259 are needed"):
+        read_image(put(tmp_path / "a.tif", short))
+
+
+@given(st.sampled_from(sorted(WHOLE)), st.data())
+@settings(max_examples=150, deadline=None)
+def test_damage_is_either_refused_or_harmless_to_the_shape(tmp_path_factory, name, data):
+    whole = bytearray(WHOLE[name])
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    path = put(tmp_path_factory.getbasetemp() / name, whole)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImageWarning)
+        try:
+            image = read_image(path)
+        except Unreadable as error:
+            assert str(path) in str(error)
+        else:
+            assert len(image.spatial_shape) in (2, 3) and image.array.size
 
 
 def test_a_stack_says_that_it_is_truncated(tmp_path):

@@ -202,15 +202,21 @@ def _require_values(table: bytes, form: TiffFormat, size: int) -> None:
 def _require_data(page: TiffPage, size: int) -> None:
     """Check that every strip or tile of a page lies in the file."""
     offsets, counts = page.dataoffsets, page.databytecounts
-    if page.is_contiguous:
+    needed = math.prod(page.chunked)
+    if page.is_contiguous:  # tifffile has joined the strips, and reads on whatever they hold
+        tiled = 324 in page.tags
+        declared = _numbers(page.tags.valueof(325 if tiled else 279, page.nbytes))
+        parts = len(_numbers(page.tags.valueof(324 if tiled else 273)))
+        if sum(declared) < page.nbytes:
+            raise Unreadable(
+                f"is damaged: page {page.index} has {sum(declared)} bytes of data, {page.nbytes} "
+                f"are needed"
+            )
         counts = (page.nbytes,)
-    elif len(offsets) < math.prod(page.chunked) and page.jpegheader is None:
-        raise Unreadable(
-            f"is damaged: page {page.index} has {len(offsets)} strips or tiles of "
-            f"{math.prod(page.chunked)}"
-        )
-    if not offsets:
-        raise Unreadable(f"is damaged: page {page.index} has no data")
+    else:
+        parts = min(len(offsets), len(counts))
+    if parts != needed and page.jpegheader is None:
+        raise Unreadable(f"is damaged: page {page.index} has {parts} strips or tiles of {needed}")
     for offset, count in zip(offsets, counts, strict=False):
         if offset == 0 or count == 0:
             raise Unreadable(f"is damaged: page {page.index} has a strip or tile without data")
@@ -219,3 +225,7 @@ def _require_data(page: TiffPage, size: int) -> None:
                 f"cannot be decoded: it is truncated, page {page.index} has data up to byte "
                 f"{offset + count} of {size}"
             )
+
+
+def _numbers(value: int | tuple[int, ...]) -> tuple[int, ...]:
+    return value if isinstance(value, tuple) else (value,)
