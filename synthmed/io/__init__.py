@@ -4,15 +4,17 @@ from synthmed.io.convert import grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.files import remove_temporary, write_atomically
 from synthmed.io.find import find_image, find_images
-from synthmed.io.image import Image, Unreadable
+from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
 
 __all__ = [
     "Image",
+    "ImageWarning",
     "Input",
     "MaskLevel",
+    "MissingFile",
     "Reader",
     "Unreadable",
     "add_reader",

@@ -16,10 +16,36 @@ class Unreadable(ValueError):
     --------
     >>> from synthmed.io import Unreadable, read_image
     >>> try:
-    ...     image = read_image("none.png")
+    ...     image = read_image(".")
     ... except Unreadable as error:
     ...     print(error)
+    .: Is a directory, not an image
+    """
+
+
+class MissingFile(Unreadable, FileNotFoundError):
+    """A file that is not there.
+
+    Examples
+    --------
+    >>> from synthmed.io import read_image
+    >>> try:
+    ...     image = read_image("none.png")
+    ... except FileNotFoundError as error:
+    ...     print(error)
     none.png: No such file or directory
+    """
+
+
+class ImageWarning(UserWarning):
+    """What a file holds and its image does not, such as an alpha channel.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> from synthmed.io import ImageWarning
+    >>> warnings.simplefilter("error", ImageWarning)  # refuse such files
+    >>> warnings.simplefilter("default", ImageWarning)
     """
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import PIL
 from numpy.typing import NDArray
 
 from synthmed.io.convert import grey
-from synthmed.io.image import Image, Unreadable
+from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.readers import Reader, find_reader
 
 MaskLevel = int | Sequence[int] | Literal["any"] | None
@@ -33,13 +32,22 @@ def read_image(path: Path | str) -> Image:
     Returns
     -------
     Image
-        Channels as RGB along the last axis; transparency is dropped, palettes are resolved.
+        Upright, as the file's orientation says; channels as RGB along the last axis. Palettes,
+        CMYK, YCbCr and white at zero are converted, 1, 2 and 4 bits are scaled to 255; see
+        docs/files.md for what each becomes.
+
+    Warns
+    -----
+    ImageWarning
+        If an alpha channel is dropped.
 
     Raises
     ------
+    MissingFile
+        (a FileNotFoundError and a ValueError) If there is no such file.
     Unreadable
-        If the file is missing, a directory, truncated, of another format, or of axes that are
-        neither an image's nor a volume's; the message names it.
+        (a ValueError) If it is a folder, empty, truncated, of another format, too large, or if what
+        it declares is not one image or one volume of a defined meaning; the message names it.
 
     Examples
     --------
@@ -58,23 +66,34 @@ def read_image(path: Path | str) -> Image:
 
 
 def _read(path: Path) -> tuple[Image, Reader]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = _read_silently(path)
+    # Those of decoders are dropped: what is beyond repair raises.
+    said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
+    for text in dict.fromkeys(said):  # once, if every page says it
+        warnings.warn(f"{path}: {text}", ImageWarning, stacklevel=3)
+    return found
+
+
+def _read_silently(path: Path) -> tuple[Image, Reader]:
+    if path.is_dir():
+        raise Unreadable(f"{path}: Is a directory, not an image")
     try:
         reader = find_reader(path)
+    except FileNotFoundError:
+        raise MissingFile(f"{path}: No such file or directory") from None
     except OSError as error:
         raise Unreadable(f"{path}: {error.strerror or error}") from None
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what is wrong beyond repair raises
-            return reader.read(path), reader
+        return reader.read(path), reader
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
-    except PIL.UnidentifiedImageError:  # its message is the path alone
-        raise Unreadable(f"{path}: begins as {reader.name}, but cannot be decoded") from None
     except Exception as error:  # decoders raise whatever their library raises
         reason = str(error) or type(error).__name__
-        raise Unreadable(f"{path}: cannot be decoded: {reason}") from None
+        raise Unreadable(f"{path}: cannot be decoded as {reader.name}: {reason}") from None
 
 
 def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]:

@@ -8,7 +8,8 @@ import PIL.Image
 
 from synthmed.io.image import Unreadable
 from synthmed.io.readers.base import Reader
-from synthmed.io.readers.pillow import BMP, JPEG
+from synthmed.io.readers.bmp import BMP
+from synthmed.io.readers.jpeg import JPEG
 from synthmed.io.readers.png import PNG
 from synthmed.io.readers.tiff import TIFF
 
@@ -93,6 +94,8 @@ def find_reader(path: Path) -> Reader:
         raise Unreadable("the file is empty")
     try:
         with PIL.Image.open(path) as image:
-            raise Unreadable(f"is {image.format}; what is read is {known}")
-    except PIL.UnidentifiedImageError:
+            frames = getattr(image, "n_frames", 1)
+            kind = f"animated {image.format} of {frames} frames" if frames > 1 else image.format
+    except Exception:  # whatever Pillow raises for what it cannot open
         raise Unreadable(f"not an image in a format that is read ({known})") from None
+    raise Unreadable(f"is {kind}; what is read is {known}")
