@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from synthmed import validation
 from synthmed.sample import Sample
 from synthmed.scene import Region, Scene
 from synthmed.version import __version__
@@ -171,7 +172,7 @@ class Generator(abc.ABC):
             "shape": list(np.shape(image)),
             "dtype": scene.image.dtype.str,
             "value_range": [scene.low, scene.high],
-            "channel_axis": channel_axis,
+            "channel_axis": scene.channel_axis,
             "spacing": None if spacing is None else list(scene.spacing),
         }
         return Sample(image_of(outcome.scene), outcome.mask, record)
@@ -298,6 +299,7 @@ def _generator_of(rng: RNG) -> np.random.Generator:
 def _plain(value: Any) -> Any:
     if isinstance(value, Generator):
         return value.to_dict()
+    value = validation.plain(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from synthmed import validation
 from synthmed.sample import NothingToSee
 
 Box = tuple[slice, ...]
@@ -156,6 +157,7 @@ class Scene:
         spacing: Sequence[float] | None = None,
     ) -> Scene:
         """Check everything that came with a call, and bring it to this form."""
+        channel_axis = None if channel_axis is None else operator.index(channel_axis)
         array = channels_last(image, channel_axis, "image")
         shape = array.shape[:-1]
         low, high = _extremes(array, "image")
@@ -329,7 +331,7 @@ def _extremes(array: NDArray[Any], name: str) -> tuple[float, float]:
 
 def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tuple[float, float]:
     try:
-        low, high = (v.item() if isinstance(v, np.generic) else v for v in value_range)
+        low, high = validation.plain(value_range)
         valid = bool(np.isfinite(low) and np.isfinite(high) and low < high)
     except (TypeError, ValueError):
         valid = False

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from synthmed import validation
 from synthmed.generator import Generator
 from synthmed.io import MaskLevel, require_mask_level
 from synthmed.presets import preset
@@ -50,7 +51,7 @@ class Settings:
     0
     >>> Settings(per_image=0)
     Traceback (most recent call last):
-    ValueError: per_image must be at least 1, got 0
+    ValueError: Settings: per_image must be a whole number at least 1, got 0
     """
 
     recipe: Generator = field(default_factory=lambda: preset("paper"))
@@ -69,16 +70,17 @@ class Settings:
             raise ValueError(
                 f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}"
             )
-        if self.per_image < 1:
-            raise ValueError(f"per_image must be at least 1, got {self.per_image}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
-        if self.size != "native" and not (isinstance(self.size, int) and self.size >= 1):
-            raise ValueError(f"size must be a number of pixels or 'native', got {self.size!r}")
+        validation.whole(self, "per_image", 1)
+        validation.whole(self, "seed", 0)
+        if self.size != "native":
+            validation.whole(self, "size", 1, otherwise="native")
         for name, options in (("channels", Channels), ("layout", LayoutName)):
             _require_one_of(name, getattr(self, name), get_args(options))
+        validation.number(self, "train_share", 0, 1)
         if not 0 < self.train_share < 1:
-            raise ValueError(f"train_share must lie between 0 and 1, got {self.train_share}")
+            raise ValueError(
+                f"Settings: train_share must lie between 0 and 1, got {self.train_share}"
+            )
         object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
         if self.mask_level is not None and self.roi in ("none", "auto"):
             raise ValueError(
