@@ -124,6 +124,8 @@ def _orientation(path: Path) -> int | None:
                 return image.getexif().get(_ORIENTATION)
     except PIL.UnidentifiedImageError:
         return None
+    except PIL.Image.DecompressionBombError:
+        raise Unreadable(f"{path}: is too large for its orientation to be looked up") from None
 
 
 def _roi_file(source: Input, folder: str) -> Path:

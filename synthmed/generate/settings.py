@@ -38,6 +38,9 @@ class Settings:
     train_share : float
         Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
         test.
+    group_by : str or None
+        Layout mvtec: what keeps inputs together on one side of the split; see
+        `synthmed.generate.groups.group_keys`.
 
     Raises
     ------
@@ -63,6 +66,7 @@ class Settings:
     mask_level: MaskLevel = None
     layout: LayoutName = "pairs"
     train_share: float = 0.5
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -80,6 +84,11 @@ class Settings:
         if not 0 < self.train_share < 1:
             raise ValueError(
                 f"Settings: train_share must lie between 0 and 1, got {self.train_share}"
+            )
+        if self.group_by is not None and self.layout != "mvtec":
+            raise ValueError(
+                f"group_by is for the split of layout mvtec, but layout is {self.layout!r}; got "
+                f"{self.group_by!r}"
             )
         object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
         if self.mask_level is not None and self.roi in ("none", "auto"):
