@@ -124,7 +124,9 @@ class Generator(abc.ABC):
         image : array_like, shape (H, W) or (D, H, W), with channels where `channel_axis` says so
             Any integer or floating dtype, finite. Not written to.
         rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
-            As `numpy.random.default_rng` takes it (SPEC 7).
+            As `numpy.random.default_rng` takes it (SPEC 7). A Generator that is kept where worker
+            processes copy it, in a PyTorch Dataset say, repeats itself in each of them: give ints
+            there, ``rng=[seed, epoch, index]``.
         roi : array_like of bool, the spatial shape, optional
             Where an anomaly may be placed: at least half of it (`roi_overlap` of its mask) lies
             inside.

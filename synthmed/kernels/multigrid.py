@@ -338,7 +338,10 @@ def _dot(a, b):
             total[k] += a[8 * i + k] * b[8 * i + k]
     for i in range(8 * whole, len(a)):
         total[0] += a[i] * b[i]
-    return total.sum()
+    result = 0.0  # not `sum`, whose order differs between NumPy and Numba
+    for k in range(8):
+        result += total[k]
+    return result
 
 
 @compiled
