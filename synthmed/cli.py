@@ -22,6 +22,7 @@ from synthmed.presets import read_recipe
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SourceAndOut = Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...] OUT")]
 _MaskLevel = tuple[int, ...] | Literal["any"] | None
+_GroupBy = Annotated[str | None, arg(metavar="folder|FILE.csv:COLUMN|REGEX")]
 _Size = Annotated[str, arg(metavar="PIXELS|native")]
 
 
@@ -48,8 +49,8 @@ class Generate:
     channels: Channels = "grey"
     """Make images grey, or keep their channels."""
     roi: str = "none"
-    """Where anomalies may lie: none (anywhere), auto (the foreground), or a folder of masks named
-    as the inputs.
+    """Where anomalies may lie: none (anywhere), auto (the foreground, on a dark or an evenly
+    white ground), or a folder of masks named as the inputs, each drawn on its image as stored.
     """
     mask_level: _MaskLevel = None
     """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
@@ -61,6 +62,10 @@ class Generate:
     """images/ and masks/, or the folders of MVTec-AD."""
     train_share: float = 0.5
     """Layout mvtec: share of the inputs for train/good."""
+    group_by: _GroupBy = None
+    """Layout mvtec: keep inputs of one patient on one side: by their folder, by a column of a table
+    (whose first column names the files), or by a regular expression whose first group is the key.
+    """
     strict: bool = False
     """End at the first input that cannot be used."""
 
@@ -77,6 +82,7 @@ class Generate:
             mask_level=self.mask_level,
             layout=self.layout,
             train_share=self.train_share,
+            group_by=self.group_by,
         )
         with tqdm(unit=" samples", disable=None, dynamic_ncols=True) as bar:
 
@@ -192,6 +198,9 @@ def _print_summary(summary: generation.Summary) -> None:
     print(f"{summary.samples} samples in {summary.out}{before}, {summary.seconds:.1f} s{rate}")
     for kind, count in sorted(summary.kinds.items()):
         print(f"  {count:6d}  {kind}")
+    if summary.others:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in summary.others.most_common())
+        print(f"not taken for images: {kinds}")
     _print_skipped(summary.skipped)
     for name, count in summary.rejected.items():
         print(f"rejected {count} samples of {name}: {summary.reasons[name]}", file=sys.stderr)
@@ -225,6 +234,6 @@ def main(arguments: list[str] | None = None) -> int:
         )
         print(f"synthmed: {error}{hint}", file=sys.stderr)
         return 2
-    except ValueError as error:
+    except (ValueError, ImportError, RuntimeError) as error:
         print(f"synthmed: {error}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from synthmed import validation
 from synthmed.generator import Generator, Outcome, Parameters, nothing, outcome_of
 from synthmed.sample import NothingToSee
 from synthmed.scene import Region, Scene
@@ -164,15 +165,10 @@ class Repeat(Generator):
 
     def __post_init__(self) -> None:
         _anomalies(self, _members(self, (self.member,)))
-        times = (self.times,) if isinstance(self.times, int) else tuple(self.times)
-        if not times or not all(
-            isinstance(t, int) and not isinstance(t, bool) and t >= 0 for t in times
-        ):
-            raise ValueError(
-                f"Repeat: times must be whole numbers, none negative, got {self.times!r}"
-            )
-        object.__setattr__(self, "times", times)
-        object.__setattr__(self, "weights", _weights(self, self.weights, len(times)))
+        times = validation.plain(self.times)
+        object.__setattr__(self, "times", times if isinstance(times, tuple) else (times,))
+        validation.wholes(self, "times", 0)
+        object.__setattr__(self, "weights", _weights(self, self.weights, len(self.times)))
 
     def _repr_arguments(self) -> list[str]:
         return [repr(self.member), *super()._repr_arguments()[1:]]

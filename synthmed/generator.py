@@ -15,6 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from synthmed import validation
 from synthmed.sample import Sample
 from synthmed.scene import Region, Scene
 from synthmed.version import __version__
@@ -123,7 +124,9 @@ class Generator(abc.ABC):
         image : array_like, shape (H, W) or (D, H, W), with channels where `channel_axis` says so
             Any integer or floating dtype, finite. Not written to.
         rng : None, int, sequence of ints, SeedSequence, BitGenerator or Generator
-            As `numpy.random.default_rng` takes it (SPEC 7).
+            As `numpy.random.default_rng` takes it (SPEC 7). A Generator that is kept where worker
+            processes copy it, in a PyTorch Dataset say, repeats itself in each of them: give ints
+            there, ``rng=[seed, epoch, index]``.
         roi : array_like of bool, the spatial shape, optional
             Where an anomaly may be placed: at least half of it (`roi_overlap` of its mask) lies
             inside.
@@ -171,7 +174,7 @@ class Generator(abc.ABC):
             "shape": list(np.shape(image)),
             "dtype": scene.image.dtype.str,
             "value_range": [scene.low, scene.high],
-            "channel_axis": channel_axis,
+            "channel_axis": scene.channel_axis,
             "spacing": None if spacing is None else list(scene.spacing),
         }
         return Sample(image_of(outcome.scene), outcome.mask, record)
@@ -298,6 +301,7 @@ def _generator_of(rng: RNG) -> np.random.Generator:
 def _plain(value: Any) -> Any:
     if isinstance(value, Generator):
         return value.to_dict()
+    value = validation.plain(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import statistics
@@ -14,9 +15,12 @@ import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 
+from synthmed import validation
 from synthmed.sample import NothingToSee
 
 Box = tuple[slice, ...]
+
+_THIN = 7  # voxels
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +127,8 @@ class Scene:
         As given with the call, of the image and of the donors.
     is_own : bool
         False while `image` still is the caller's array.
+    tilts : bool
+        False where shapes turn within the slices of a thin volume alone.
 
     Examples
     --------
@@ -143,6 +149,7 @@ class Scene:
     donors: Sequence[ArrayLike] | None = None
     channel_axis: int | None = None
     is_own: bool = False
+    tilts: bool = True
 
     @classmethod
     def of(
@@ -156,6 +163,7 @@ class Scene:
         spacing: Sequence[float] | None = None,
     ) -> Scene:
         """Check everything that came with a call, and bring it to this form."""
+        channel_axis = None if channel_axis is None else operator.index(channel_axis)
         array = channels_last(image, channel_axis, "image")
         shape = array.shape[:-1]
         low, high = _extremes(array, "image")
@@ -195,6 +203,21 @@ class Scene:
     def side(self) -> float:
         """The median side, in the unit of `spacing`."""
         return statistics.median(n * s for n, s in zip(self.shape, self.spacing, strict=True))
+
+    @cached_property
+    def thin_axis(self) -> int | None:
+        """Of a volume that has at most 7 voxels along an axis, the shortest axis: there a box may
+        be one voxel wide.
+        """
+        axis = int(np.argmin(self.shape))
+        return axis if len(self.shape) == 3 and self.shape[axis] <= _THIN else None
+
+    def levelled(self, degrees: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Angles in the planes of two axes each, as `rotation_matrix` takes them, 0 in those planes
+        that the thin axis lies in.
+        """
+        planes = itertools.combinations(range(len(self.shape)), 2)
+        return np.where([self.thin_axis in plane for plane in planes], 0.0, degrees)
 
     @cached_property
     def roi_box(self) -> Box:
@@ -329,7 +352,7 @@ def _extremes(array: NDArray[Any], name: str) -> tuple[float, float]:
 
 def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tuple[float, float]:
     try:
-        low, high = (v.item() if isinstance(v, np.generic) else v for v in value_range)
+        low, high = validation.plain(value_range)
         valid = bool(np.isfinite(low) and np.isfinite(high) and low < high)
     except (TypeError, ValueError):
         valid = False

@@ -291,6 +291,56 @@ def test_bad_input_is_named(bad, error, message):
 
 
 @pytest.mark.parametrize(
+    ("numpy", "python"),
+    [
+        (lambda: PerlinMask(cells=np.int64(2)), lambda: PerlinMask(cells=2)),
+        (lambda: PerlinMask(threshold=np.float64(0.3)), lambda: PerlinMask(threshold=0.3)),
+        (lambda: PerlinMask(box=[0.1, np.float64(0.5)]), lambda: PerlinMask(box=(0.1, 0.5))),
+        (lambda: EllipseMask(rotation=np.array([-9, 9])), lambda: EllipseMask(rotation=(-9, 9))),
+        (lambda: EllipseMask(roi_overlap=np.array(1)), lambda: EllipseMask(roi_overlap=1)),
+        (
+            lambda: GaussianIntensityChange(sigmas=[np.float32(4), 7]),
+            lambda: GaussianIntensityChange(sigmas=(4.0, 7)),
+        ),
+        (lambda: CutPaste(order=np.uint8(3)), lambda: CutPaste(order=3)),
+        (lambda: CutPaste(blend=np.str_("mixed")), lambda: CutPaste(blend="mixed")),
+        (
+            lambda: synthmed.Repeat(CutPaste(), times=np.arange(1, 3), weights=np.ones(2)),
+            lambda: synthmed.Repeat(CutPaste(), times=(1, 2), weights=(1.0, 1.0)),
+        ),
+        (
+            lambda: synthmed.Repeat(CutPaste(), times=np.int8(2)),
+            lambda: synthmed.Repeat(CutPaste(), times=2),
+        ),
+    ],
+)
+def test_values_of_numpy_and_lists_become_pythons_own(numpy, python):
+    made, expected = numpy(), python()
+    assert made == expected and repr(made) == repr(expected) and hash(made) == hash(expected)
+    assert synthmed.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_a_call_takes_values_of_numpy():
+    image = phantom("smooth", (24, 24), "float32")[..., None]
+    plain = CutPaste()(image, rng=3, channel_axis=-1, spacing=(2, 1), value_range=(-1, 2))
+    other = CutPaste()(
+        image,
+        rng=np.int64(3),
+        channel_axis=np.int32(-1),
+        spacing=np.array([2, 1]),
+        value_range=np.array([-1, 2]),
+    )
+    assert json.dumps(other.record) == json.dumps(plain.record)
+    np.testing.assert_array_equal(other.image, plain.image)
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), np.float64(2.0), np.array([2, 3]), "2", [2]])
+def test_what_is_no_whole_number_is_refused_whatever_it_came_in(value):
+    with pytest.raises(ValueError, match="cells must be a whole number"):
+        PerlinMask(cells=value)
+
+
+@pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (

@@ -3,16 +3,20 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
 import synthmed
+from synthmed import Anomaly
 from synthmed.cli import main
 from synthmed.generate import Producer, Refused, Settings, generate, make_plan, verify
 from synthmed.io import Image, Reader, add_reader, encode, read_image, read_mask
@@ -165,6 +169,10 @@ def test_finished_run_is_left_alone_and_lost_files_come_back(normals, tmp_path):
     assert tree(tmp_path / "out") == before
 
 
+def command(source, out):
+    return ["generate", str(source), str(out), "--size", "64", "--workers", "1", "--per-image"]
+
+
 def test_other_arguments_are_refused(normals, tmp_path, capsys):
     out = tmp_path / "out"
     assert (
@@ -218,7 +226,10 @@ def test_other_arguments_are_refused(normals, tmp_path, capsys):
         )
         == 2
     )
-    assert "inputs was" in capsys.readouterr().err
+    assert "inputs changed: 0.png)" in capsys.readouterr().err
+    (normals / "0.png").rename(normals / "new.png")
+    assert main([*command(normals, out), "2"]) == 2
+    assert "inputs added: new.png; inputs removed: 0.png)" in capsys.readouterr().err
     assert tree(out) == before
 
 
@@ -586,3 +597,228 @@ def test_a_readers_geometry_reaches_the_records_in_every_worker(tmp_path):
         assert all(not d.problems for d in verify(manifest))
     finally:
         READERS.remove(reader)
+
+
+@dataclass(frozen=True, repr=False)
+class Faulty(Anomaly):
+    """Fails on one image in five, or draws what is not JSON."""
+
+    mask: synthmed.Generator = synthmed.EllipseMask()
+    draws_json: bool = True
+
+    def draw(self, rng, scene, region):
+        if scene.image[0, 0, 0] == 77:
+            raise ZeroDivisionError("the gland has no size")
+        return {} if self.draws_json else {"odd": {1j}}
+
+    def change(self, parameters, scene, region):
+        return 1 - scene.patch(region.box), region.inside
+
+
+def test_no_single_sample_ends_a_run(normals, tmp_path):
+    array = scan(9)
+    array[0, 0] = 77
+    (normals / "7.png").write_bytes(png(array))
+    settings = Settings(Faulty(), size="native", per_image=2)
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        summary = generate(normals, out, settings, workers=workers)
+        assert summary.samples == 10 and summary.rejected == {"7.png": 2}
+        assert "ZeroDivisionError: the gland has no size" in summary.reasons["7.png"]
+        skipped = json.loads((out / "skipped.json").read_text())["samples"]
+        assert [s["index"] for s in skipped] == [6, 7]
+        assert "sample 6: ZeroDivisionError" in skipped[0]["reason"]
+    assert tree(tmp_path / "1") == tree(tmp_path / "2")
+    with pytest.raises(ValueError, match=r"7\.png, sample 6: .*the gland has no size"):
+        generate(normals, tmp_path / "strict", settings, strict=True)
+    never = generate(normals, tmp_path / "odd", Settings(Faulty(draws_json=False), per_image=1))
+    assert never.samples == 0 and "not JSON serializable" in never.reasons["0.png"]
+
+
+def test_a_class_that_workers_cannot_find_is_refused_before_anything_is_written(normals, tmp_path):
+    @dataclass(frozen=True, repr=False)
+    class Local(Faulty):
+        pass
+
+    recipe = synthmed.OneOf(synthmed.CutPaste(), synthmed.Repeat(Local()))
+    with pytest.raises(ValueError, match=r"Local is defined in a function.*workers=1"):
+        generate(normals, tmp_path / "out", Settings(recipe), workers=2)
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_opencv_nothing_is_written(normals, tmp_path):
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open')")
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    failed = run("generate", normals, tmp_path / "out", env=env)
+    assert failed.returncode == 2 and "opencv-python-headless" in failed.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_resumed_and_replayed_from_any_directory(normals, tmp_path, monkeypatch, capsys):
+    (normals / "empty.png").touch()
+    roi = tmp_path / "roi"
+    (roi / "more").mkdir(parents=True)
+    for name in ("0", "2", "4", "more/1", "more/3"):
+        (roi / f"{name}.png").write_bytes(png(np.full((64, 64), 255, np.uint8)))
+    monkeypatch.chdir(tmp_path)
+    assert main([*command("normals", "out"), "1", "--roi", "roi"]) == 1
+    before = tree(tmp_path / "out")
+    elsewhere = tmp_path / "a" / "b"
+    elsewhere.mkdir(parents=True)
+    monkeypatch.chdir(elsewhere)
+    assert main([*command("../../normals", "../../out"), "1", "--roi", str(roi)]) == 1
+    assert main([*command(normals, tmp_path / "out"), "1", "--roi", "../../roi"]) == 1
+    assert tree(tmp_path / "out") == before
+    shutil.rmtree(roi)
+    assert main(["replay", "../../out/manifest.jsonl", "--all"]) == 0
+    assert "5 of 5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", ["64", "native"])
+def test_a_region_has_the_stored_frame_of_its_image(tmp_path, size):
+    for folder in ("in", "roi", "tagged"):
+        (tmp_path / folder).mkdir()
+    stored = scan(0)[:40]  # 40 x 64
+    region = np.zeros((40, 64), np.uint8)
+    region[:20, 5:] = 255
+    for k in range(1, 9):
+        exif = PIL.Image.Exif()
+        exif[0x112] = k
+        PIL.Image.fromarray(stored).save(tmp_path / "in" / f"IM{k}.JPG", "JPEG", exif=exif)
+        picture = PIL.Image.fromarray(region)
+        picture.save(tmp_path / "roi" / f"im{k}.Png")
+        picture.save(tmp_path / "tagged" / f"im{k}.Png", exif=exif)
+    regions = {}
+    for folder in ("roi", "tagged"):
+        settings = Settings(
+            size=int(size) if size != "native" else size, roi=f"{tmp_path}/{folder}"
+        )
+        producer = Producer(make_plan([str(tmp_path / "in")], settings))
+        assert len(producer.plan.inputs) == 8
+        regions[folder] = [producer.cache[k].roi for k in range(8)]
+    for k, (plain, tagged) in enumerate(zip(*regions.values(), strict=True), start=1):
+        exif = PIL.Image.Exif()
+        exif[0x112] = k
+        upright = PIL.Image.fromarray(region)
+        upright.getexif()[0x112] = k
+        expected = np.array(PIL.ImageOps.exif_transpose(upright)) > 0
+        if size == "native":
+            np.testing.assert_array_equal(plain, expected)
+        np.testing.assert_array_equal(plain, tagged)
+
+
+@pytest.mark.parametrize("size", [64, "native"])
+@pytest.mark.parametrize("shape", [(32, 64), (128, 128), (64, 32)])
+def test_a_region_of_another_shape_is_refused(normals, tmp_path, size, shape):
+    (tmp_path / "roi").mkdir()
+    (tmp_path / "roi" / "0.png").write_bytes(png(np.full(shape, 255, np.uint8)))
+    settings = Settings(size=size, roi=str(tmp_path / "roi"))
+    with pytest.raises(ValueError, match=r"region of interest has shape .*its image \(64, 64\)"):
+        make_plan([str(normals / "0.png")], settings)
+
+
+def test_every_folder_is_used_or_named(normals, tmp_path, capsys):
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "9.png").write_bytes(png(scan(9)))
+    try:
+        (normals / "linked").symlink_to(tmp_path / "store", target_is_directory=True)
+    except OSError:
+        pytest.skip("this system makes no links")
+    (normals / "more" / "round").symlink_to(normals, target_is_directory=True)
+    (normals / "gone").symlink_to(tmp_path / "nowhere")
+    for name in ("notes.txt", "b.TXT", "README", ".hidden.png"):
+        (normals / name).touch()
+    assert main([*command(normals, tmp_path / "out"), "1"]) == 1
+    printed = capsys.readouterr()
+    assert (
+        "6 samples" in printed.out
+        and "linked/9.png" in (tmp_path / "out" / "manifest.jsonl").read_text()
+    )
+    assert "not taken for images: 2 .txt, 1" in printed.out and "1 hidden" in printed.out
+    assert "skipped gone: gone: No such file" in printed.err
+    (normals / "back").symlink_to(tmp_path / "out2", target_is_directory=True)
+    (tmp_path / "out2").mkdir()
+    (tmp_path / "out2" / "z.png").write_bytes(png(scan(3)))
+    with pytest.raises(Refused, match="lies in the output folder"):
+        generate(normals, tmp_path / "out2", Settings(**SMALL))
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may list everything")
+def test_a_folder_that_may_not_be_listed_is_named(normals, tmp_path):
+    (normals / "more").chmod(0)
+    try:
+        summary = generate(normals, tmp_path / "out", Settings(**SMALL))
+    finally:
+        (normals / "more").chmod(0o755)
+    assert "Permission denied" in summary.skipped["more"]
+
+
+def sides(out):
+    found = {"train": set(), "test": set()}
+    for text in (out / "manifest.jsonl").read_text().splitlines():
+        line = json.loads(text)
+        found[line["files"]["image"].split("/")[0]].add(line["source"])
+    assert not found["train"] & found["test"]
+    return found["train"], found["test"]
+
+
+def test_no_patient_on_both_sides(tmp_path, capsys):
+    source = tmp_path / "in"
+    for p in range(5):
+        (source / f"p{p}").mkdir(parents=True)
+        for k in range(3):
+            (source / f"p{p}" / f"{p}{k}_scan.png").write_bytes(png(scan(3 * p + k)))
+    names = [f"p{p}/{p}{k}_scan.png" for p in range(5) for k in range(3)]
+    table = tmp_path / "patients.csv"
+    table.write_text("file,patient\n" + "".join(f"{n[3:]},{n[1]}\n" for n in names))
+    manifests = []
+    for by in ("folder", f"{table}:patient", r"/(\d)\d_"):
+        out = tmp_path / f"out{len(manifests)}"
+        arguments = [*command(source, out), "1", "--layout", "mvtec", "--group-by", by]
+        assert main(arguments) == 0, capsys.readouterr().err
+        train, test = sides(out)
+        assert train and test and not {n[1] for n in train} & {n[1] for n in test}
+        manifests.append((out / "manifest.jsonl").read_bytes())
+        assert main(arguments) == 0
+    assert len(set(manifests)) == 1
+    assert main([*arguments[:-1], "folder"]) == 2
+    assert "group_by was" in capsys.readouterr().err
+    table.unlink()
+    assert main(["replay", str(tmp_path / "out1" / "manifest.jsonl"), "--all"]) == 0
+    for by, said in (
+        (r"/([1-4])\d_", "does not match the input 'p0/00_scan.png'"),
+        ("scan", "a group in brackets"),
+        ("(", "no regular expression"),
+        ("(scan)", "belong together"),
+        (f"{table}:patient", "No such file"),
+    ):
+        capsys.readouterr()
+        assert (
+            main([*command(source, tmp_path / "x"), "1", "--layout", "mvtec", "--group-by", by])
+            == 2
+        )
+        assert said in capsys.readouterr().err
+    for text, said in (
+        ("file,patient\na.png,1\n", "does not hold the input"),
+        ("file,person\n", "no column 'patient'"),
+        ("file,patient\na,1\na,2\n", "two values"),
+        ("file,patient\na,\n", "no value"),
+    ):
+        table.write_text(text)
+        with pytest.raises(ValueError, match=said):
+            make_plan([str(source)], Settings(layout="mvtec", group_by=f"{table}:patient"))
+    with pytest.raises(ValueError, match="group_by is for the split"):
+        Settings(group_by="folder")
+
+
+def test_identical_files_stay_on_one_side(tmp_path):
+    (tmp_path / "in").mkdir()
+    for p in range(4):
+        for k in range(3):
+            (tmp_path / "in" / f"{k}-{p}.png").write_bytes(png(scan(p)))
+    for seed in range(4):
+        out = tmp_path / str(seed)
+        generate(tmp_path / "in", out, Settings(layout="mvtec", size=64, per_image=1, seed=seed))
+        train, test = sides(out)
+        assert len(train) == len(test) == 6
+        assert not {n[2] for n in train} & {n[2] for n in test}

@@ -4,14 +4,19 @@ import numpy as np
 import pytest
 import scipy
 
+import synthmed
 from synthmed import (
+    CutPaste,
     EllipseMask,
+    GaussianIntensityChange,
     IntersectionMask,
     Mask,
     NothingToSee,
     PerlinMask,
     RectangleMask,
     Scene,
+    Sink,
+    Source,
     UnionMask,
 )
 from synthmed.kernels import edge_ratio
@@ -171,3 +176,55 @@ def test_why_there_is_no_mask_is_told():
 def test_names_of_the_library_are_taken():
     with pytest.raises(TypeError, match="named 'Source'"):
         type("Source", (Mask,), {})
+
+
+THIN = [(1, 64, 64), (2, 64, 64), (3, 64, 48), (4, 64, 64), (7, 64, 64), (64, 3, 64), (64, 64, 1)]
+
+
+@pytest.mark.parametrize("shape", THIN)
+@pytest.mark.parametrize(
+    "mask",
+    [
+        PerlinMask(),
+        PerlinMask(box=(0.3, 0.8)),
+        EllipseMask(),
+        RectangleMask(),
+        UnionMask(EllipseMask(), PerlinMask()),
+        IntersectionMask(EllipseMask(), PerlinMask()),
+    ],
+)
+@pytest.mark.parametrize("anomaly", [CutPaste, GaussianIntensityChange, Source, Sink])
+def test_every_generator_works_on_thin_volumes(shape, mask, anomaly):
+    volume = phantom("smooth", shape, "float32")
+    for seed, spacing in ((0, None), (1, (1.0, 1.0, 1.0)), (2, (5.0, 1.0, 1.0))):
+        sample = anomaly(mask)(volume, rng=seed, spacing=spacing)
+        assert sample.mask.any() and not sample.mask.all()
+        np.testing.assert_array_equal(sample.image[~sample.mask], volume[~sample.mask])
+        again = synthmed.replay(sample.record, volume)
+        np.testing.assert_array_equal(again.image, sample.image)
+
+
+@pytest.mark.parametrize("mask", [PerlinMask(), EllipseMask(), RectangleMask()])
+def test_on_one_slice_shapes_are_as_large_as_on_the_image(mask):
+    """Turned out of the slice they would be a few pixels."""
+    slices = [_records(mask, 60, phantom("smooth", s)) for s in ((1, 64, 64), (64, 64))]
+    volume, image = (np.mean([np.count_nonzero(s.mask) for s in found]) for found in slices)
+    assert 0.6 < volume / image < 1.7
+
+
+def test_a_volume_that_is_small_all_round_is_too_small():
+    for shape in ((3, 3, 64), (2, 2, 2), (1, 64)):
+        with pytest.raises(NothingToSee, match="too small"):
+            EllipseMask()(phantom("smooth", shape), rng=0)
+
+
+def test_a_mask_over_the_whole_image_is_drawn_again():
+    image = phantom("smooth", (64, 64))
+    wide = RectangleMask(box=(0.5, 1.0), side_scale=0.3, shear=0.0, rotation=(0, 0))
+    for seed in range(150):  # one in thirty was such
+        assert not wide(image, rng=seed).mask.all()
+        assert not CutPaste(wide)(image, rng=seed).mask.all()
+    whole = RectangleMask(box=(1.0, 1.0), shear=0.0, rotation=(0, 0))
+    for generator in (whole, CutPaste(whole), UnionMask(whole, EllipseMask())):
+        with pytest.raises(NothingToSee, match="accepted none"):
+            generator(image, rng=0)

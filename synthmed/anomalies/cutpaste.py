@@ -17,6 +17,8 @@ from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Box, Region, Scene
 
+_FLAT = 3  # voxels along an axis, too few to read a tilted patch from
+
 
 @dataclass(frozen=True, repr=False)
 class CutPaste(Anomaly):
@@ -93,6 +95,9 @@ class CutPaste(Anomaly):
             drawn["donor"] = {"index": index, "digest": digest_array(donor)}
         n = len(scene.shape)
         angles = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        thin = scene.thin_axis
+        if thin is not None and scene.shape[thin] <= _FLAT and region.inside.shape[thin] == 1:
+            angles = scene.levelled(angles)
         s = 1 + rng.exponential(self.scale)
         s = s if rng.random() < 0.5 else 1 / s
         turn = kernels.rotation_matrix(angles, scene.spacing) / s

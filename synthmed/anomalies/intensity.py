@@ -65,15 +65,7 @@ class GaussianIntensityChange(Anomaly):
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        if not (
-            isinstance(self.sigmas, tuple)
-            and self.sigmas
-            and all(0 <= s < math.inf for s in self.sigmas)
-        ):
-            raise ValueError(
-                f"GaussianIntensityChange: sigmas must be a tuple of numbers, none negative, got "
-                f"{self.sigmas!r}"
-            )
+        validation.numbers(self, "sigmas", 0)
         validation.interval(self, "gamma", 0)
         validation.interval(self, "softness", 0)
         validation.choice(self, "texture", ("box", "image"))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthmed.generate.groups import group_keys, join_groups
 from synthmed.generate.layouts import LAYOUTS
 from synthmed.generate.prepare import Form, prepare, roi_digest
 from synthmed.generate.settings import Settings
@@ -31,6 +32,7 @@ class Examined:
     roi_sha256: str | None = None
     form: Form | None = None
     problem: str | None = None
+    group: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,30 @@ class Plan:
         """
         if not LAYOUTS[self.settings.layout].has_originals:
             return []
+        groups: dict[int | None, list[int]] = {}
+        for k, e in enumerate(self.examined):
+            groups.setdefault(e.group, []).append(k)
+        members = list(groups.values())
         count = len(self.inputs)
-        train = min(max(round(self.settings.train_share * count), 1), count - 1)
+        wanted = min(max(round(self.settings.train_share * count), 1), count - 1)
         order = np.random.default_rng(
             np.random.SeedSequence(self.settings.seed, spawn_key=(0, 0))
-        ).permutation(count)
-        return sorted(order[:train].tolist())
+        ).permutation(len(members))
+        train: list[int] = []
+        for g in order[:-1]:  # whole groups, and one is left for test
+            more = len(train) + len(members[g])
+            if train and more - wanted > wanted - len(train):
+                break  # it would lie further from the share that was asked for
+            train += members[g]
+        return sorted(train)
 
     def to_dict(self) -> dict[str, Any]:
         """The run as JSON data: the content of ``recipe.json``."""
         settings = {k: v for k, v in vars(self.settings).items() if k != "recipe"}
         if not LAYOUTS[self.settings.layout].has_originals:
             del settings["train_share"]
+        if self.settings.group_by is None:
+            del settings["group_by"]
         return {
             "synthmed": __version__,
             "source": list(self.source),
@@ -80,7 +94,9 @@ class Plan:
                 {
                     k: v
                     for k, v in asdict(e).items()
-                    if k in ("name", "sha256") or (k == "roi_sha256" and v)
+                    if k in ("name", "sha256")
+                    or (k == "roi_sha256" and v)
+                    or (k == "group" and self.settings.group_by is not None)
                 }
                 for e in self.examined
             ],
@@ -115,10 +131,11 @@ def make_plan(
     )
     good = [k for k, e in enumerate(examined) if e.problem is None]
     plan = Plan(
-        tuple(source),
+        # So that the run is found again from another folder.
+        tuple(s if s.startswith("sample:") else str(Path(s).absolute()) for s in source),
         settings,
         tuple(inputs[k] for k in good),
-        tuple(examined[k] for k in good),
+        _grouped([examined[k] for k in good], settings),
         tuple(e for e in examined if e.problem is not None),
     )
     if not good:
@@ -128,7 +145,22 @@ def make_plan(
         raise ValueError(
             f"layout {settings.layout} needs at least 2 inputs, one for each side of the split"
         )
+    if LAYOUTS[settings.layout].has_originals and len({e.group for e in plan.examined}) < 2:
+        raise ValueError(
+            f"all {len(good)} inputs belong together (group_by {settings.group_by!r}, and "
+            f"identical files), so that they cannot be split"
+        )
     return plan
+
+
+def _grouped(examined: Sequence[Examined], settings: Settings) -> tuple[Examined, ...]:
+    """With the groups that a split keeps together."""
+    if not LAYOUTS[settings.layout].has_originals:
+        return tuple(examined)
+    names = [e.name for e in examined]
+    keys = names if settings.group_by is None else group_keys(names, settings.group_by)
+    groups = join_groups(keys, [e.sha256 for e in examined])
+    return tuple(replace(e, group=g) for e, g in zip(examined, groups, strict=True))
 
 
 def examine(source: Input, settings: Settings) -> Examined:
@@ -136,8 +168,11 @@ def examine(source: Input, settings: Settings) -> Examined:
     try:
         prepared = prepare(source, settings)
         return Examined(source.name, source.digest(), roi_digest(source, settings), prepared.form)
-    except Unreadable as error:
-        return Examined(source.name, source.digest(), problem=str(error))
+    except Exception as error:  # whatever is wrong with one input ends no run
+        kind = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
+        # Without the folder: the reason is the same wherever the input lies.
+        reason = f"{kind}{error}".replace(str(source.path), source.name)
+        return Examined(source.name, source.digest(), problem=reason)
 
 
 def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
@@ -168,6 +203,9 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
     """
     data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
     values = {f.name: data[f.name] for f in fields(Settings) if f.name in data}
+    if values["roi"] not in ("none", "auto"):
+        # Where an anomaly lies is in its record: the regions are not needed, nor where they were.
+        values |= {"roi": "none", "mask_level": None}
     settings = Settings(**values | {"recipe": from_dict(data["recipe"])})
     where = tuple(source) or tuple(data["source"])
     inputs = {i.name: i for i in find_inputs(where)}
@@ -180,6 +218,11 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
                 f"input {entry['name']!r} in {', '.join(where)} is not the file that the run read"
             )
         found.append(examine(inputs[entry["name"]], settings))
+    groups = [entry.get("group") for entry in data["inputs"]]
+    if None in groups:
+        found = list(_grouped(found, settings))
+    else:
+        found = [replace(e, group=g) for e, g in zip(found, groups, strict=True)]
     bad = [e.problem for e in found if e.problem]
     if bad:
         raise ValueError(bad[0])

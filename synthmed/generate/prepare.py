@@ -4,22 +4,25 @@ interest.
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_file
 from synthmed.foreground import foreground
 from synthmed.generate.settings import Settings
-from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize
+from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize, suffixes
 
 Form = tuple[int, int | None, str]
 """Number of axes, channel axis and dtype of an array."""
 
+_ORIENTATION = 0x0112  # the tag, of EXIF and TIFF alike
 _CACHE_BYTES = 256 * 2**20
 
 
@@ -56,6 +59,7 @@ def prepare(source: Input, settings: Settings) -> Prepared:
         raise Unreadable(
             f"{source.path}: {np.count_nonzero(~np.isfinite(array))} values are NaN or infinite"
         )
+    as_stored = image
     if settings.channels == "grey":
         image = grey(image)
     if settings.size != "native":
@@ -66,7 +70,11 @@ def prepare(source: Input, settings: Settings) -> Prepared:
         image = resize(image, int(settings.size))
     if image.array.min() == image.array.max():
         raise Unreadable(f"{source.path}: the image is constant, there is nothing to see on it")
-    return Prepared(image, _region_of_interest(source, image, settings))
+    if settings.roi == "auto":
+        return Prepared(image, foreground(image.array, channel_axis=image.channel_axis))
+    if settings.roi == "none":
+        return Prepared(image, None)
+    return Prepared(image, _region_from_file(source, as_stored, settings))
 
 
 def roi_digest(source: Input, settings: Settings) -> str | None:
@@ -76,27 +84,55 @@ def roi_digest(source: Input, settings: Settings) -> str | None:
     return digest_file(_roi_file(source, settings.roi))
 
 
-def _region_of_interest(
-    source: Input, image: Image, settings: Settings
-) -> NDArray[np.bool_] | None:
-    if settings.roi == "none":
-        return None
-    if settings.roi == "auto":
-        return foreground(image.array, channel_axis=image.channel_axis)
+def _region_from_file(source: Input, image: Image, settings: Settings) -> NDArray[np.bool_]:
+    """The region drawn on an image as it was read, at the size that the settings ask for."""
     path = _roi_file(source, settings.roi)
     roi = read_mask(path, level=settings.mask_level)
-    shape = image.spatial_shape
-    if settings.size != "native" and roi.shape != shape and roi.ndim == 2:
+    turn = _orientation(source.path)
+    if turn in _TURNS and roi.ndim == 2 and _orientation(path) is None:
+        roi = _TURNS[turn](roi)
+    if roi.shape != image.spatial_shape:
+        raise Unreadable(
+            f"{path}: the region of interest has shape {roi.shape}, its image "
+            f"{image.spatial_shape}; it must be drawn on the image as it is stored"
+        )
+    if settings.size != "native":
         roi = resize(Image(roi.astype(np.float32)), int(settings.size)).array >= 0.5
-    if roi.shape != shape:
-        raise Unreadable(f"{path}: the region of interest has shape {roi.shape}, its image {shape}")
     if not roi.any():
         raise Unreadable(f"{path}: the region of interest is empty")
     return roi
 
 
+# From the stored frame to the upright one, by the value of the orientation tag (TIFF 6.0, EXIF).
+_TURNS: dict[int | None, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]] = {
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.T,
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].T,
+    8: lambda a: np.rot90(a, 1),
+}
+
+
+def _orientation(path: Path) -> int | None:
+    """The value of a file's orientation tag; None if it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the reader speaks of what is wrong
+            with PIL.Image.open(path) as image:
+                return image.getexif().get(_ORIENTATION)
+    except PIL.UnidentifiedImageError:
+        return None
+    except PIL.Image.DecompressionBombError:
+        raise Unreadable(f"{path}: is too large for its orientation to be looked up") from None
+
+
 def _roi_file(source: Input, folder: str) -> Path:
-    stem = Path(source.name).with_suffix("").as_posix()
+    name = source.name
+    ends = [suffix for suffix in suffixes() if name.lower().endswith(suffix)]
+    end = max(ends, key=len, default=Path(name).suffix)
+    stem = name[: len(name) - len(end)]
     path = find_image(Path(folder), stem)
     if path is None:
         raise Unreadable(f"{source.path}: no region of interest {stem}.png, .tif, ... in {folder}")

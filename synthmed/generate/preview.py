@@ -16,7 +16,6 @@ from PIL import ImageDraw, ImageFont
 
 from synthmed.generate.producer import Producer, kind_of
 from synthmed.io import Image, read_image, read_mask
-from synthmed.sample import NothingToSee
 
 PER_KIND = 4
 _TILE, _GAP, _MARGIN, _HEAD = 192, 6, 24, 40
@@ -75,8 +74,8 @@ def draw_recipe(producer: Producer) -> bytes:
         index = (step % inputs) * per_image + step // inputs  # every input once, then again
         try:
             sample = producer.sample(index)
-        except NothingToSee as error:
-            reasons.append(str(error))
+        except Exception as error:  # as in a run, one sample ends nothing
+            reasons.append(f"{producer.plan.inputs[producer.source_of(index)].name}: {error}")
             continue
         of_kind = found.setdefault(kind_of(sample.record), [])
         if len(of_kind) < PER_KIND:

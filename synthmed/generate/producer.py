@@ -107,16 +107,24 @@ class Producer:
         return self._sampled[(index - self._originals) // self.plan.settings.per_image]
 
     def item(self, index: int) -> Item:
-        """Make an item."""
+        """Make an item; where that fails its line says why, whatever the fault is."""
+        line = {"index": index, "source": self.plan.inputs[self.source_of(index)].name}
+        try:
+            item = self._make(index, line)
+            json.dumps(item.line)  # what a generator of one's own drew must be JSON
+            return item
+        except NothingToSee as error:
+            return Item(line | {"rejected": str(error)}, {})
+        except Exception as error:
+            reason = f"sample {index}: {type(error).__name__}: {error}"
+            return Item(line | {"rejected": reason}, {})
+
+    def _make(self, index: int, line: dict[str, Any]) -> Item:
         k = self.source_of(index)
-        line = {"index": index, "source": self.plan.inputs[k].name}
         if index < self._originals:
             path, data = _file(self._layout.original(index, k in self._train), self.cache[k].image)
             return Item(line | {"kind": GOOD, "files": {"image": path}}, {path: data})
-        try:
-            sample = self.sample(index)
-        except NothingToSee as error:
-            return Item(line | {"rejected": str(error)}, {})
+        sample = self.sample(index)
         kind = kind_of(sample.record)
         image = replace(self.cache[k].image, array=sample.image)
         path, data = _file(self._layout.image(index, kind), image)

@@ -16,12 +16,12 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-from synthmed.generate.engines import write_all
+from synthmed.generate.engines import require_importable, write_all
 from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, examine, make_plan
 from synthmed.generate.preview import draw_dataset
 from synthmed.generate.producer import Producer
 from synthmed.generate.settings import Settings
-from synthmed.io import Input, write_atomically
+from synthmed.io import Input, count_others, write_atomically
 from synthmed.io.files import TEMPORARY, naming, remove_temporary
 
 MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
@@ -30,6 +30,9 @@ MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
     "skipped.json",
     "preview.png",
 )
+
+
+_SHOWN = 8  # names of inputs, in a message
 
 
 class Refused(ValueError):
@@ -64,7 +67,11 @@ class Summary:
     skipped : dict of str to str
         Inputs that were left out, and why.
     rejected : Counter
-        Samples that were not made because there was nothing to see, by input.
+        Samples that were not made, because there was nothing to see or a generator failed, by
+        input.
+    others : Counter
+        Files in the source's folders that are no images by their names, of each kind; see
+        `synthmed.io.count_others`.
     reasons : dict of str to str
         For inputs with rejected samples, the first reason.
     resumed : int
@@ -87,6 +94,7 @@ class Summary:
     kinds: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     resumed: int = 0
     seconds: float = 0.0
@@ -160,11 +168,22 @@ def generate(
     items = [str(source)] if isinstance(source, str | Path) else [str(s) for s in source]
     out = Path(out)
     _refuse_overlap(items, out)
-    plan = make_plan(items, settings or Settings(), partial(_examine_all, workers=workers))
+    settings = settings or Settings()
+    _require_opencv()
+    if workers > 1:
+        require_importable(settings.recipe)
+    plan = make_plan(items, settings, partial(_examine_all, workers=workers))
+    inside = [i.name for i in plan.inputs if i.path.resolve().is_relative_to(out.resolve())]
+    if inside:  # through a link
+        raise Refused(f"the input {inside[0]} lies in the output folder {out}")
     if strict and plan.skipped:
         raise ValueError(plan.skipped[0].problem)
     _begin(plan, out)
-    summary = Summary(out, skipped={e.name: e.problem or "" for e in plan.skipped})
+    summary = Summary(
+        out,
+        skipped={e.name: e.problem or "" for e in plan.skipped},
+        others=sum((count_others(i) for i in items if Path(i).is_dir()), Counter()),
+    )
     if _is_complete(out):
         for line in _lines(out / MANIFEST):
             summary.count(line)
@@ -225,23 +244,51 @@ def _begin(plan: Plan, out: Path) -> None:
     text = json.dumps(plan.to_dict(), indent=1) + "\n"
     if (out / RECIPE_FILE).exists():
         before, now = json.loads((out / RECIPE_FILE).read_text(encoding="utf-8")), json.loads(text)
-        # Where the source lies is not what it is: inputs are known by name and digest.
-        differing = [
-            k
-            for k in sorted(before.keys() | now.keys())
-            if k != "source" and before.get(k) != now.get(k)
-        ]
-        if differing:
-            changes = "; ".join(
-                f"{k} was {_short(before.get(k))}, is {_short(now.get(k))}" for k in differing
-            )
+        changes = _changes(before, now)
+        if changes:
             raise Refused(
-                f"{out} holds another run ({changes}). Choose another folder, or remove this one"
+                f"{out} holds another run ({'; '.join(changes)}). Choose another folder, or "
+                f"remove this one"
             )
     elif any(out.iterdir()):
         raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
     else:
         write_atomically(out / RECIPE_FILE, text.encode())
+
+
+def _changes(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """What differs between two runs, for a message."""
+    changes = []
+    for key in sorted((before.keys() | now.keys()) - {"source", "inputs", "skipped"}):
+        values = before.get(key), now.get(key)
+        # Where something lies is not what it is: inputs, their regions and their groups are known
+        # by name, digest and number, which stand with the inputs.
+        if key in ("roi", "group_by"):
+            values = (_without_path(values[0]), _without_path(values[1]))
+        if values[0] != values[1]:
+            changes.append(f"{key} was {_short(before.get(key))}, is {_short(now.get(key))}")
+    old, new = ({e["name"]: e for e in run["inputs"]} for run in (before, now))
+    changed = [name for name in old.keys() & new.keys() if old[name] != new[name]]
+    for what, names in (
+        ("added", new.keys() - old.keys()),
+        ("removed", old.keys() - new.keys()),
+        ("changed", changed),
+    ):
+        if names:
+            shown = ", ".join(sorted(names)[:_SHOWN])
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            changes.append(f"inputs {what}: {shown}{more}")
+    left_out = [{e["name"] for e in run["skipped"]} for run in (before, now)]
+    unlike = (left_out[0] ^ left_out[1]) - old.keys() - new.keys()
+    if unlike:
+        changes.append(f"inputs that cannot be used differ: {', '.join(sorted(unlike)[:_SHOWN])}")
+    return changes
+
+
+def _without_path(value: str | None) -> str | None:
+    if value is None or value in ("none", "auto", "folder"):
+        return value
+    return "table" if ".csv:" in value.lower() else "other"
 
 
 def _finish(plan: Plan, producer: Producer, out: Path) -> None:
@@ -309,6 +356,23 @@ def _refuse_overlap(source: Sequence[str], out: Path) -> None:
             )
         if where.exists() and where.is_relative_to(target):
             raise Refused(f"the source {item} lies in the output folder {out}")
+
+
+def _require_opencv() -> None:
+    """See that OpenCV can be loaded, before anything is written.
+
+    Raises
+    ------
+    ImportError
+        If it cannot; the message says what to install.
+    """
+    try:
+        import cv2  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            f"OpenCV, which writes PNG files, cannot be loaded ({error}). Without a display or its "
+            f"libraries: pip uninstall opencv-python; pip install opencv-python-headless"
+        ) from error
 
 
 def _short(value: Any) -> str:

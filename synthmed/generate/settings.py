@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from synthmed import validation
 from synthmed.generator import Generator
 from synthmed.io import MaskLevel, require_mask_level
 from synthmed.presets import preset
@@ -37,6 +38,9 @@ class Settings:
     train_share : float
         Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
         test.
+    group_by : str or None
+        Layout mvtec: what keeps inputs together on one side of the split; see
+        `synthmed.generate.groups.group_keys`.
 
     Raises
     ------
@@ -50,7 +54,7 @@ class Settings:
     0
     >>> Settings(per_image=0)
     Traceback (most recent call last):
-    ValueError: per_image must be at least 1, got 0
+    ValueError: Settings: per_image must be a whole number at least 1, got 0
     """
 
     recipe: Generator = field(default_factory=lambda: preset("paper"))
@@ -62,6 +66,7 @@ class Settings:
     mask_level: MaskLevel = None
     layout: LayoutName = "pairs"
     train_share: float = 0.5
+    group_by: str | None = None
 
     def __post_init__(self) -> None:
         """Check the settings."""
@@ -69,16 +74,22 @@ class Settings:
             raise ValueError(
                 f"recipe must be an anomaly or a composition, got the mask {self.recipe!r}"
             )
-        if self.per_image < 1:
-            raise ValueError(f"per_image must be at least 1, got {self.per_image}")
-        if self.seed < 0:
-            raise ValueError(f"seed must not be negative, got {self.seed}")
-        if self.size != "native" and not (isinstance(self.size, int) and self.size >= 1):
-            raise ValueError(f"size must be a number of pixels or 'native', got {self.size!r}")
+        validation.whole(self, "per_image", 1)
+        validation.whole(self, "seed", 0)
+        if self.size != "native":
+            validation.whole(self, "size", 1, otherwise="native")
         for name, options in (("channels", Channels), ("layout", LayoutName)):
             _require_one_of(name, getattr(self, name), get_args(options))
+        validation.number(self, "train_share", 0, 1)
         if not 0 < self.train_share < 1:
-            raise ValueError(f"train_share must lie between 0 and 1, got {self.train_share}")
+            raise ValueError(
+                f"Settings: train_share must lie between 0 and 1, got {self.train_share}"
+            )
+        if self.group_by is not None and self.layout != "mvtec":
+            raise ValueError(
+                f"group_by is for the split of layout mvtec, but layout is {self.layout!r}; got "
+                f"{self.group_by!r}"
+            )
         object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
         if self.mask_level is not None and self.roi in ("none", "auto"):
             raise ValueError(

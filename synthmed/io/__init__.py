@@ -3,7 +3,7 @@
 from synthmed.io.convert import grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.files import remove_temporary, write_atomically
-from synthmed.io.find import find_image, find_images
+from synthmed.io.find import count_others, find_image, find_images
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
@@ -18,6 +18,7 @@ __all__ = [
     "Reader",
     "Unreadable",
     "add_reader",
+    "count_others",
     "encode",
     "find_image",
     "find_images",

@@ -108,7 +108,8 @@ def _assemble(inside, grids, coupling, diagonal):
         at = row * width
         wz, wy, wx = coupling[0, start + at :], coupling[1, start + at :], coupling[2, start + at :]
         d, here = diagonal[0, start + at :], flat[at:]
-        around = np.float32((z > 0) + (z + 1 < depth) + (y > 0) + (y + 1 < height) + 2)
+        # int: the sum of two bools of NumPy, which these are without the compiler, is a bool.
+        around = np.float32(int(z > 0) + int(z + 1 < depth) + int(y > 0) + int(y + 1 < height) + 2)
         for x in range(width):
             d[x] = around * here[x]
         d[0] -= here[0]
@@ -337,7 +338,10 @@ def _dot(a, b):
             total[k] += a[8 * i + k] * b[8 * i + k]
     for i in range(8 * whole, len(a)):
         total[0] += a[i] * b[i]
-    return total.sum()
+    result = 0.0  # not `sum`, whose order differs between NumPy and Numba
+    for k in range(8):
+        result += total[k]
+    return result
 
 
 @compiled

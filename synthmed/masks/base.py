@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -78,16 +78,24 @@ class Mask(Generator):
         """Make the shape of drawn parameters."""
 
     def accepts(self, shape: Shape) -> bool:
-        """Whether the shape may be used; one that may not is drawn again."""
+        """Whether the shape may be used; one that may not is drawn again, as is one that covers the
+        whole image.
+        """
         return bool(shape.inside.any())
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region]:
         """Draw shapes until one is accepted and has a place."""
         accepted = 0
-        for _ in range(_TRIES):
-            parameters = self.draw(rng, scene)
+        scenes = [scene] * _TRIES
+        if scene.thin_axis is not None:  # a shape that tilts may leave too little of itself there
+            scenes += [replace(scene, tilts=False)] * _TRIES
+        for drawn_on in scenes:
+            parameters = self.draw(rng, drawn_on)
             shape = self.render(parameters, scene)
             if not self.accepts(shape):
+                continue
+            # Without a pixel outside nothing holds the mask's edge, and nothing is normal.
+            if shape.inside.shape == scene.shape and shape.inside.all():
                 continue
             accepted += 1
             corner = self._place(rng, shape.inside, scene)
@@ -96,8 +104,8 @@ class Mask(Generator):
                 return {"shape": parameters, "corner": list(corner)}, region
         if not accepted:
             raise NothingToSee(
-                f"{self!r} drew {_TRIES} shapes for an image of shape {scene.shape} and accepted "
-                f"none"
+                f"{self!r} drew {len(scenes)} shapes for an image of shape {scene.shape} and "
+                f"accepted none"
             )
         raise NothingToSee(
             f"no place in the region of interest was found for {accepted} shapes of {self!r}"
@@ -129,19 +137,26 @@ class Mask(Generator):
 
 
 def side_bounds(bounds: tuple[float, float], scene: Scene, name: str) -> list[tuple[int, int]]:
-    """Smallest and largest box side in pixels along each axis, from fractions of the
-    image's sides.
+    """Smallest and largest box side in pixels along each axis, from fractions of the image's
+    sides; one voxel along the thin axis of a volume where the fractions give less than two.
     """
-    largest = [math.floor(bounds[1] * n) for n in scene.shape]
-    # Between close bounds there may be no whole number: then the one below.
-    sides = [
-        (max(min(math.ceil(bounds[0] * n), most), SMALLEST_SIDE), most)
-        for n, most in zip(scene.shape, largest, strict=True)
-    ]
+    sides = []
+    for axis, n in enumerate(scene.shape):
+        smallest = SMALLEST_SIDE
+        most = math.floor(bounds[1] * n)
+        if axis == scene.thin_axis and most < smallest:
+            smallest = most = 1
+        # Between close bounds there may be no whole number: then the one below.
+        sides.append((max(min(math.ceil(bounds[0] * n), most), smallest), most))
     if any(low > high for low, high in sides):
         raise NothingToSee(
             f"an image of shape {scene.shape} is too small for a {name} whose sides are "
-            f"{bounds[0]:g} to {bounds[1]:g} "
-            f"of the image's: each must be at least {SMALLEST_SIDE} pixels"
+            f"{bounds[0]:g} to {bounds[1]:g} of the image's: each must be at least {SMALLEST_SIDE} "
+            f"pixels (1 along the shortest axis of a thin volume)"
         )
     return sides
+
+
+def is_level(bounds: list[tuple[int, int]], scene: Scene) -> bool:
+    """Whether a shape with these bounds of its sides stays within the slices of a thin volume."""
+    return not scene.tilts or any(high < SMALLEST_SIDE for _, high in bounds)

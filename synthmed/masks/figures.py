@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.generator import Parameters
-from synthmed.masks.base import Mask, Shape, side_bounds
+from synthmed.masks.base import Mask, Shape, is_level, side_bounds
 from synthmed.scene import Figure, Scene
 
 
@@ -53,9 +53,12 @@ class _FigureMask(Mask):
         spacing = np.array(scene.spacing)
         shear = np.where(np.eye(n, dtype=bool), 1.0, rng.normal(0, self.shear, size=(n, n)))
         shear = shear * spacing / spacing[:, None]
-        turn = kernels.rotation_matrix(
-            rng.uniform(*self.rotation, size=math.comb(n, 2)), scene.spacing
-        )
+        turns = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        if is_level(bounds, scene):
+            turns = scene.levelled(turns)
+            thin = np.arange(n) == scene.thin_axis
+            shear[(thin[:, None] | thin) & ~np.eye(n, dtype=bool)] = 0
+        turn = kernels.rotation_matrix(turns, scene.spacing)
         to_pixels = turn @ shear @ np.diag(sides) / 2
         # Shrunk, all axes alike, if shear and rotation made it outgrow the bounds.
         reach = self._reach(to_pixels)

@@ -9,7 +9,7 @@ import numpy as np
 
 from synthmed import kernels, validation
 from synthmed.generator import Parameters
-from synthmed.masks.base import Mask, Shape, side_bounds
+from synthmed.masks.base import Mask, Shape, is_level, side_bounds
 from synthmed.scene import Scene
 
 
@@ -65,11 +65,11 @@ class PerlinMask(Mask):
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw the box, the seed of the lattice's gradients and the rotation."""
-        sides = [
-            int(rng.integers(low, high + 1))
-            for low, high in side_bounds(self.box, scene, "PerlinMask")
-        ]
+        bounds = side_bounds(self.box, scene, "PerlinMask")
+        sides = [int(rng.integers(low, high + 1)) for low, high in bounds]
         turns = rng.uniform(*self.rotation, size=math.comb(len(sides), 2))
+        if is_level(bounds, scene):
+            turns = scene.levelled(turns)
         return {"box": sides, "seed": int(rng.integers(2**53)), "rotation": turns.tolist()}
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:

@@ -137,7 +137,8 @@ def check_augmentation(
         `synthmed.testing.invariants.OPTIONAL` only where they are asked for.
     dtype, side
         Of the images drawn by default: in the plane, without channels, with values as usual for the
-        dtype, in the machine's byte order.
+        dtype, in the machine's byte order. What works on tiles or windows of a fixed size (CLAHE)
+        may do the same with every seed on so small images: give it larger ones, ``side=(64, 96)``.
     value_range : (low, high), optional
         Of the images, and then also of what the function may return; by default that need only be
         finite.

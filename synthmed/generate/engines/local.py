@@ -5,15 +5,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from synthmed.generate.plan import Plan
 from synthmed.generate.producer import Producer, write_items
+from synthmed.generator import Generator
 from synthmed.io.readers import READERS, Reader
 
 _CHUNK = 16
@@ -52,8 +55,37 @@ def write_all(producer: Producer, out: Path, start: int, workers: int) -> Iterat
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process ended without an answer: it ran out of memory, was killed, or could "
+            "not start (a script that starts workers needs `if __name__ == '__main__':`); "
+            "workers=1 works without them"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def require_importable(recipe: Generator) -> None:
+    """See that worker processes, which start empty, can find the classes of a recipe.
+
+    Raises
+    ------
+    ValueError
+        If a class is defined in a notebook, on the command line or within a function.
+    """
+    cls = type(recipe)
+    main = sys.modules.get("__main__")
+    is_interactive = cls.__module__ == "__main__" and not hasattr(main, "__file__")
+    if is_interactive or "<locals>" in cls.__qualname__:
+        where = "a notebook or on a command line" if is_interactive else "a function"
+        raise ValueError(
+            f"{cls.__name__} is defined in {where}, where worker processes cannot find it: move it "
+            f"to a module and import it, or use workers=1"
+        )
+    for value in vars(recipe).values():
+        for member in value if isinstance(value, tuple) else (value,):
+            if isinstance(member, Generator):
+                require_importable(member)
 
 
 _worker: tuple[Producer, Path] | None = None

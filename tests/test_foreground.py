@@ -1,0 +1,43 @@
+"""The proposed region of interest, on dark and on white grounds."""
+
+import numpy as np
+import pytest
+
+from synthmed import foreground
+
+Y, X = np.mgrid[:224, :224]
+DISC = (Y - 112) ** 2 + (X - 100) ** 2 < 60**2
+
+
+def shares(found, body):
+    return found[body].mean(), found[~body].mean()
+
+
+@pytest.mark.parametrize("ground, tissue", [(10, 150), (245, 150), (255, 60), (0, 40)])
+@pytest.mark.parametrize("channels", [None, 3])
+def test_the_body_is_found_on_an_even_ground(ground, tissue, channels):
+    rng = np.random.default_rng(0)
+    shape = DISC.shape if channels is None else (*DISC.shape, channels)
+    image = np.clip(rng.normal(ground, 2, shape), 0, 255)
+    image[DISC] = rng.normal(tissue, 8, image[DISC].shape)
+    inside, outside = shares(
+        foreground(image.astype(np.uint8), channel_axis=None if channels is None else -1), DISC
+    )
+    assert inside > 0.95 and outside < 0.05
+
+
+def test_an_inverted_x_ray_gives_what_the_x_ray_gives():
+    image = np.where(DISC, 120 + X / 4, 5).astype(np.uint8)
+    inside, outside = shares(foreground(255 - image), DISC)
+    assert inside > 0.95 and outside < 0.05
+
+
+@pytest.mark.parametrize("shape", [(2048, 1500), (1025, 1301)])
+def test_a_large_image_is_looked_at_in_blocks(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    body = (y / shape[0] - 0.5) ** 2 + (x / shape[1] - 0.5) ** 2 < 0.09
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    found = foreground(body + 0.1 * noise)
+    assert found.shape == shape
+    inside, outside = shares(found, body)
+    assert inside > 0.95 and outside < 0.05
