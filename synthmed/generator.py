@@ -259,7 +259,7 @@ def outcome_of(scene: Scene, result: Region | Outcome) -> Outcome:
         return result
     mask = np.zeros(scene.shape, bool)
     mask[result.box] = result.inside
-    return Outcome(scene, mask)
+    return Outcome(scene, mask, roi_overlap=result.roi_overlap)
 
 
 def region_of(result: Region | Outcome) -> Region:

@@ -92,6 +92,9 @@ class Detector:
     threshold : float
         Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
     provenance : Provenance
+    map_range : (float, float)
+        What the colours of a heat map span: for maps that are no probabilities, from the support
+        images' lowest value to twice as far as their highest.
     normal_scores : tuple of float
         Of the support images, each left out of what judges it; empty where the method cannot leave
         them out.
@@ -102,6 +105,7 @@ class Detector:
     backbone: Backbone
     threshold: float
     provenance: Provenance
+    map_range: tuple[float, float] = (0.0, 1.0)
     normal_scores: tuple[float, ...] = ()
 
     def __repr__(self) -> str:
@@ -157,6 +161,11 @@ class Detector:
         """
         items, single = collect(images)
         if alpha is not None:
+            if not self.normal_scores:
+                raise ValueError(
+                    f"alpha={alpha} needs p-values; this {self.method.name} has none, since no "
+                    f"support image could be left out of what judges it: decide by a threshold"
+                )
             require_attainable(alpha, len(self.normal_scores))
         predictions = []
         for found, shapes in self._batches(items, batch_size):
@@ -249,6 +258,7 @@ class Detector:
             "backbone": backbone | scale,
             "threshold": self.threshold,
             "provenance": asdict(self.provenance),
+            "map_range": self.map_range,
             "normal_scores": self.normal_scores,
         }
         write_safetensors(path, tensors, data)
@@ -293,6 +303,12 @@ class Detector:
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:
+            Method.require_known(data["method"])
+        except (KeyError, TypeError) as error:
+            raise _damaged(path, error) from error
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        try:
             method, threshold = Method.from_dict(data["method"]), float(data["threshold"])
             saved, state = data["backbone"], {**data["state"], **tensors}
             digest, size = saved["digest"], saved["image_size"]
@@ -301,7 +317,8 @@ class Detector:
                 tuple(data["provenance"]["support"]), data["provenance"]["precision"]
             )
             normal = tuple(float(score) for score in data["normal_scores"])
-            if not all(isfinite(number) for number in (threshold, *normal)):
+            low, high = (float(end) for end in data["map_range"])
+            if not all(isfinite(number) for number in (threshold, low, high, *normal)):
                 raise ValueError(f"threshold {threshold}, normal scores {normal}")
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
@@ -338,7 +355,7 @@ class Detector:
             fitted = type(method).restore(state, backbone)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance, normal)
+        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal)
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")

@@ -11,7 +11,7 @@ import numpy as np
 import synthmed
 from synthmed.digests import digest_array
 from synthmed_clip.files import check_outputs
-from synthmed_clip.methods import Fitted, MediCLIP, Method
+from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.seeds import RNG, draw_entropy
 
@@ -39,7 +39,7 @@ def fit(
     precision: Precision = "auto",
     rng: RNG = None,
     start: Detector | None = None,
-    validation: Sequence[Item] = (),
+    validation: Sequence[Item] | None = None,
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
@@ -85,7 +85,8 @@ def fit(
     -------
     Detector
         Its threshold is the largest score of the support images, each left out of what judges it.
-        For a method that cannot leave them out (MediCLIP), it is the score that best separates
+        For a method that cannot leave them out (MediCLIP; any method that needs another image, of
+        one), it is the score that best separates
         (balanced accuracy) the support images from fresh synthetic anomalies on them, four each: it
         has seen no real anomaly, and normal images that were not in the support set score somewhat
         higher. Treat either as a start, and set your own from validation data. Without any image,
@@ -126,7 +127,7 @@ def fit(
     options = _options(
         method,
         start=None if start is None else start.fitted,
-        validation=list(validation) or None,
+        validation=None if validation is None else list(validation),
         checkpoint=checkpoint,
         callback=callback,
         fitted=fitted,
@@ -142,22 +143,23 @@ def fit(
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     method = method.resolved(backbone)
-    if "validation" in options:
+    if validation is not None:
         options["validation"] = _labelled(validation, method, backbone)
     size = backbone.image_size
     squares = [square(item, size)[0] for item in items]
     support = to_pixels(np.stack(squares) if squares else np.empty((0, size, size), np.uint8))
     try:
         made = method.fit(support, backbone, rng, **options)
+        left_out = made.score_left_out(support) if items else None
+        normal = () if left_out is None else tuple(left_out.scores.tolist())
+        threshold = max(normal) if normal else _threshold(method, made, support, rng)
     except EmptyImage as error:
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    left_out = made.score_left_out(support) if items else None
-    normal = () if left_out is None else tuple(left_out.scores.tolist())
-    threshold = max(normal) if normal else _threshold(method, made, support, rng)
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
-    return Detector(method, made, backbone, threshold, provenance, normal)
+    span = made.map_range or _span(left_out or made.score(support))
+    return Detector(method, made, backbone, threshold, provenance, span, normal)
 
 
 def pretrain(
@@ -275,6 +277,14 @@ def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> flo
     return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
 
 
+def _span(normal: Scores) -> tuple[float, float]:
+    """From the lowest value of normal images' maps to twice as far as their highest."""
+    if not normal.maps.numel():
+        return 0.0, 1.0
+    low, high = float(normal.maps.min()), float(normal.maps.max())
+    return low, low + max(2 * (high - low), 1e-6)
+
+
 def _options(method: Method, **given: Any) -> dict[str, Any]:
     """Keep the options that were given; TypeError if the method takes no such thing."""
     options = {name: value for name, value in given.items() if value is not None}
@@ -285,7 +295,9 @@ def _options(method: Method, **given: Any) -> dict[str, Any]:
 
 
 def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labelled:
-    """Read validation images as the method sees images."""
+    """Read validation images as the method sees images; ValueError where there are none."""
+    if not items:
+        raise ValueError("validation is empty; leave it out, or give images of both kinds")
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import square
     from synthmed_clip.training.selection import Labelled

@@ -22,7 +22,7 @@ from synthmed.generate.preview import draw_dataset
 from synthmed.generate.producer import Producer
 from synthmed.generate.settings import Settings
 from synthmed.io import Input, count_others, write_atomically
-from synthmed.io.files import TEMPORARY, naming, remove_temporary
+from synthmed.io.files import TEMPORARY, is_temporary, naming, remove_temporary
 
 MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
     "manifest.jsonl",
@@ -240,7 +240,6 @@ def _begin(plan: Plan, out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is a file; the output must be a folder")
     out.mkdir(parents=True, exist_ok=True)
-    remove_temporary(out)
     text = json.dumps(plan.to_dict(), indent=1) + "\n"
     if (out / RECIPE_FILE).exists():
         before, now = json.loads((out / RECIPE_FILE).read_text(encoding="utf-8")), json.loads(text)
@@ -250,9 +249,10 @@ def _begin(plan: Plan, out: Path) -> None:
                 f"{out} holds another run ({'; '.join(changes)}). Choose another folder, or "
                 f"remove this one"
             )
-    elif any(out.iterdir()):
+    elif not all(is_temporary(path) for path in out.iterdir()):
         raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
-    else:
+    remove_temporary(out)
+    if not (out / RECIPE_FILE).exists():
         write_atomically(out / RECIPE_FILE, text.encode())
 
 

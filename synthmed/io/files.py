@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
+_OURS = re.compile(rf"{re.escape(TEMPORARY)}(\d+-.+|manifest\.jsonl)")
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -59,4 +61,10 @@ def remove_temporary(folder: Path) -> None:
     []
     """
     for path in folder.rglob(f"{TEMPORARY}*"):
-        path.unlink(missing_ok=True)
+        if is_temporary(path):
+            path.unlink(missing_ok=True)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that is written here before it is renamed into its place."""
+    return _OURS.fullmatch(path.name) is not None and not path.is_dir()

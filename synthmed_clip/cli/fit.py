@@ -74,7 +74,7 @@ class Fit:
         method: Method = self.method
         normals, _ = collect(self.normals)
         log, curve = self._check_outputs([path for path in normals if isinstance(path, Path)])
-        validation: Sequence[Item] = ()
+        validation: Sequence[Item] | None = None
         if self.validation is not None:
             validation = read_dataset(self.validation, mask_level=self.mask_level).test
         backbone = self.model.load()

@@ -23,6 +23,7 @@ def main(args: list[str] | None = None) -> int:
     exit status 1.
     """
     arguments, modules = _split_imports(sys.argv[1:] if args is None else args)
+    command: Command | None = None
     with warnings.catch_warnings():
         warnings.showwarning = _show
         try:

@@ -85,7 +85,7 @@ class Predict:
                         }
                     )
                     if found.anomaly_map is not None:
-                        self._draw(name, image, found.anomaly_map, detector.fitted.map_range)
+                        self._draw(name, image, found.anomaly_map, detector.map_range)
                 bar.update(len(images) + len(faults))
         if not rows:
             raise ValueError(f"none of the {len(paths)} images in {self.images} can be read")

@@ -63,6 +63,8 @@ class RunProtocol:
         from synthmed_clip.protocol.engine import Engine
         from synthmed_clip.protocol.tables import write_tables
 
+        if self.base.variant != "paper":
+            raise ValueError(f"variants go by --methods: --methods {self.base.variant} ...")
         auxiliary = [
             item
             for folder in self.auxiliary

@@ -33,7 +33,8 @@ def p_value(score: float, normal: Sequence[float]) -> float:
     -------
     float
         `(1 + #{s >= score}) / (k + 1)`: at least 1 / (k + 1). If the image is normal and
-        exchangeable with the k, it is at most alpha with a probability of at most alpha.
+        exchangeable with the k, and all are judged alike, it is at most alpha with a probability
+        of at most alpha.
 
     Examples
     --------
@@ -64,7 +65,7 @@ def require_attainable(alpha: float, count: int) -> None:
         raise ValueError(f"alpha must be above 0 and below 1, not {alpha}")
     if alpha * (count + 1) < 1 - 1e-9:
         needed = math.ceil(1 / alpha - 1e-9) - 1
-        least = f"a p-value is at least {1 / (count + 1):.4f}" if count else "there is no p-value"
+        least = f"a p-value is at least {1 / (count + 1):.4f}"
         raise ValueError(f"alpha={alpha} needs {needed} normal images: against {count}, {least}")
 
 

@@ -109,7 +109,7 @@ def pixel_resamples(
     drawn = [counts @ part for part in binned]
     whole = [part.sum(0) for part in binned]  # what the bins cost here they cost every resample
     return {
-        name: Resampled(values[name], metric(*drawn) + values[name] - metric(*whole))
+        name: Resampled(values[name], np.clip(metric(*drawn) + values[name] - metric(*whole), 0, 1))
         for name, metric in metrics.items()
     }
 

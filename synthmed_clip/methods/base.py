@@ -63,8 +63,8 @@ class Fitted(ABC):
     ----------
     history : History or None
         How it was learnt, where it was.
-    map_range : (float, float)
-        What the colours of a heat map span.
+    map_range : (float, float) or None
+        What the colours of a heat map span; None where the support images' maps tell.
 
     Examples
     --------
@@ -79,7 +79,7 @@ class Fitted(ABC):
     """
 
     history: History | None = None
-    map_range: tuple[float, float] = (0.0, 1.0)
+    map_range: tuple[float, float] | None = None
 
     @abstractmethod
     def score(self, pixels: Tensor) -> Scores:
@@ -158,6 +158,11 @@ class Method(ABC):
         """Make the class known by its name."""
         super().__init_subclass__(**kwargs)
         cls.name = name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", cls.__name__).lower()
+        for kind, other in Method.known.items():
+            if other.name == cls.name and kind != _type_of(cls):
+                raise TypeError(
+                    f"there is a method named {cls.name!r}, {kind}; choose another name"
+                )
         Method.known[_type_of(cls)] = cls
 
     def __post_init__(self) -> None:
@@ -261,11 +266,7 @@ class Method(ABC):
         if not isinstance(data, Mapping):
             raise TypeError(f"a method must come as a mapping, not {data!r}")
         kind = data.get("type", _type_of(cls))
-        found = Method.known.get(kind) if isinstance(kind, str) else None
-        if found is None:
-            module, _, name = str(kind).rpartition(":")
-            hint = f"; import {module} first" if module else _did_you_mean(name, Method.known)
-            raise ValueError(f"no method {kind!r} is known{hint}")
+        found = cls.require_known({"type": kind})
         if not issubclass(found, cls):
             raise ValueError(f"expected a {cls.__name__}, not a {found.__name__}")
         names = [field.name for field in dataclasses.fields(found)]  # type: ignore[arg-type]
@@ -275,6 +276,17 @@ class Method(ABC):
                 raise ValueError(f"{kind} has no {key!r}{_did_you_mean(str(key), names)}; {known}")
         annotations = annotations_of(found)
         return found(**{k: convert(k, v, annotations[k]) for k, v in data.items() if k != "type"})
+
+    @classmethod
+    def require_known(cls, data: Mapping[str, Any]) -> type[Method]:
+        """Return the type that data are of; ValueError if its module was not imported."""
+        kind = data["type"]
+        found = Method.known.get(kind) if isinstance(kind, str) else None
+        if found is None:
+            module, _, name = str(kind).rpartition(":")
+            hint = f"; import {module} first" if module else _did_you_mean(name, Method.known)
+            raise ValueError(f"no method {kind!r} is known{hint}")
+        return found
 
     @classmethod
     def named(cls, name: str) -> type[Method]:
@@ -327,7 +339,7 @@ def _type_of(cls: type) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Method | synthmed.Generator):
+    if hasattr(value, "to_dict"):
         return value.to_dict()
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
 

@@ -7,19 +7,20 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
 
+import numpy as np
 from annotated_types import Interval, MinLen
 
 import synthmed
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
 from synthmed_clip.methods.mediclip.method import MediCLIP
 from synthmed_clip.methods.nearest_patch import NearestPatch
+from synthmed_clip.training.seeds import RNG, draw_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.training.history import History
-    from synthmed_clip.training.seeds import RNG
 
 
 @dataclass(frozen=True)
@@ -96,22 +97,28 @@ class Joined(Method):
         support, backbone, rng
             As in `Method.fit`.
         fitted : mapping of Method to Fitted
-            Parts, resolved, that are fitted on this support already, and need not be again.
+            Parts that are fitted on this very support already, and need not be again.
         workers, progress
             For the parts that take them.
 
         Raises
         ------
         ValueError
-            If a part gives no maps on this backbone.
+            If a part gives no maps on this backbone, or `fitted` holds what is no part.
         """
         import torch
 
         from synthmed_clip.backbone.pixels import as_channels
 
         method = self.resolved(backbone)
+        known = {part.resolved(backbone): made for part, made in fitted.items()}
+        strangers = [part for part in known if part not in method.parts]
+        if strangers:
+            raise ValueError(f"fitted holds {strangers[0]!r}, which is no part of this join")
+        if not isinstance(rng, int | np.integer):  # what would move on, or be drawn anew, stays
+            rng = np.random.SeedSequence(draw_entropy(rng))
         members = tuple(
-            fitted.get(part)
+            known.get(part)
             or part.fit(
                 as_channels(support, "grey"),
                 backbone,

@@ -95,7 +95,8 @@ class Subspace(Method):
         for _ in range(self.rotations):
             angles = generator.uniform(0, 360, len(images))
             pairs = zip(images, angles, strict=True)
-            yield torch.stack([rotate(i, a, InterpolationMode.BILINEAR) for i, a in pairs])
+            turned = [rotate(image, angle, InterpolationMode.BILINEAR) for image, angle in pairs]
+            yield torch.stack(turned).clamp(0, 255)  # which rounding may pass
 
 
 @dataclass(frozen=True, eq=False)

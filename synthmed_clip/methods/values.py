@@ -167,7 +167,7 @@ def _holds(value: Any, limit: object) -> bool:
             return value < above
         case bounds.MinLen(min_length=count):
             return len(value) >= count
-    return True
+    raise TypeError(f"the bound {limit!r} is not known; use Ge, Gt, Le, Lt, Interval or MinLen")
 
 
 def _in_words(limit: object) -> str:

@@ -91,6 +91,8 @@ class FittedZeroShot(Fitted):
     backbone: Backbone
     classes: Tensor
 
+    map_range = (0.0, 1.0)
+
     def score(self, pixels: Tensor) -> Scores:
         """Compare images, and their patches, with the two texts; in [0, 1]."""
         import torch

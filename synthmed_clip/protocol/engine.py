@@ -115,6 +115,11 @@ class Engine:
             pairs = [pair for pair in self.repeated(source, test, auxiliary) if pair not in known]
             if pairs:
                 sentences.append(self._sentence(source, test, auxiliary, pairs))
+        for entry in self.protocol.entries:
+            few = [k for k in self.protocol.all_shots if k < entry.method.least_support]
+            if few and not entry.ablation:
+                least, shots = entry.method.least_support, ", ".join(map(str, few))
+                sentences.append(f"{entry.name} needs {least} shots: not fitted at k = {shots}.")
         for name in dict.fromkeys(result.run.dataset for result in results):
             dataset, count = self._sets[name], len(self._sets[name].train)
             if count in self.protocol.all_shots and self.protocol.repeats > 1:
@@ -187,7 +192,7 @@ class Engine:
             folder.mkdir(parents=True, exist_ok=True)
             options: dict[str, Any] = {
                 "start": self._pretrained(entry) if entry.auxiliary and not entry.shares else None,
-                "validation": group.dataset.validation,
+                "validation": group.dataset.validation or None,
                 "checkpoint": checkpoint,
                 "fitted": self._shared(group, entry, backbone),
             }

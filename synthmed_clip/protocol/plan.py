@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from synthmed_clip.data.layouts import Dataset, Item
+from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.results import folder_name
 from synthmed_clip.protocol.variants import Entry
 
@@ -107,6 +108,7 @@ class Protocol:
             raise ValueError(
                 f"repeats and shots must be at least 1, not {self.repeats} and {tuple(self.shots)}"
             )
+        self._check_entries()
         if self.transfer and len(names) < 2:
             raise ValueError(f"transfer needs another data set beside {names[0]}")
         largest = max(self.all_shots)
@@ -116,6 +118,18 @@ class Protocol:
                     f"{dataset.name} has {len(dataset.train)} normal training images; "
                     f"{largest} shots asked for"
                 )
+
+    def _check_entries(self) -> None:
+        names = {entry.name for entry in self.entries}
+        for entry in self.entries:
+            shots = [self.ablation_shots] if entry.ablation else self.all_shots
+            if max(shots) < entry.method.least_support:
+                least = entry.method.least_support
+                raise ValueError(f"{entry.name} needs at least {least} shots, not {max(shots)}")
+            if entry.shares and entry.shares not in names:
+                raise ValueError(f"{entry.name} shares a part with {entry.shares!r}: no such entry")
+            if entry.auxiliary and not entry.shares and not isinstance(entry.method, MediCLIP):
+                raise ValueError(f"{entry.name} cannot begin with auxiliary images")
 
     @property
     def all_shots(self) -> list[int]:

@@ -80,12 +80,12 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
     if not paths:
         return
     images = np.stack([square(path, size)[0] for path in paths])
-    for recipe in dict.fromkeys(entry.method.synthesis for entry in protocol.entries):
-        if recipe is not None:
-            try:
-                require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
-            except EmptyImage as error:
-                raise synthmed.NothingToSee(f"{paths[error.index]}: {error}") from None
+    methods = [entry.method for entry in protocol.entries if entry.method.least_support]
+    for recipe in dict.fromkeys(m.synthesis or synthmed.preset("paper") for m in methods):
+        try:
+            require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
+        except EmptyImage as error:
+            raise synthmed.NothingToSee(f"{paths[error.index]}: {error}") from None
 
 
 def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
@@ -125,7 +125,7 @@ def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
             if kept[part].setdefault(key, value) != value:
                 what = _difference(part, key, kept[part][key], value)
                 raise ValueError(f"{path} is of another protocol: {what}; name another output")
-    if output.is_dir():
+    if path.is_file():  # what lies there is ours
         remove_temporary(output)
         for stale in (output / "features").glob("tmp*"):
             shutil.rmtree(stale)

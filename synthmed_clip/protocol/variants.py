@@ -84,8 +84,9 @@ def entries(
     if auxiliary:
         learnt += [replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt]
     nearest = NearestPatch(layers=base.layers and (base.layers[len(base.layers) // 2],))
+    own: dict[str, Method] = {NearestPatch.name: nearest, MediCLIP.name: base}
     others = [
-        Entry(name, nearest if name == NearestPatch.name else Method.named(name)())
+        Entry(name, own[name] if name in own else Method.named(name)())
         for name in names
         if name not in (*VARIANTS, Joined.name)
     ]
@@ -134,6 +135,7 @@ def ablations(
     >>> all(entry.ablation for entry in entries)
     True
     """
+    base = replace(base, variant="paper")
     tasks = {
         type(task).__name__: task for task in cast(synthmed.OneOf, synthmed.preset("paper")).options
     }

@@ -47,7 +47,7 @@ def report_data(
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
         },
-        "scale": scale_of(detector.fitted.map_range, [*evaluation.scores, evaluation.threshold]),
+        "scale": scale_of(detector.map_range, [*evaluation.scores, evaluation.threshold]),
         "threshold": evaluation.threshold,
         "calibration": _calibration(detector),
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
@@ -56,7 +56,7 @@ def report_data(
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),
         "recipes": recipes(detector.method),
-        "map_range": detector.fitted.map_range,
+        "map_range": detector.map_range,
         "colours": heat_map(np.linspace(0, 1, 256)[None]).ravel().tolist(),
         "media": MEDIA,
         "side": min(detector.backbone.image_size, SIDE),

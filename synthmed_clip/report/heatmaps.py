@@ -23,7 +23,7 @@ def levels_of(anomaly_map: Map, span: tuple[float, float] = (0.0, 1.0)) -> NDArr
     anomaly_map : ndarray
         `(H, W)` float; what lies outside the span takes the nearer end.
     span : (float, float)
-        Lowest and highest value, as `Fitted.map_range` has them.
+        Lowest and highest value, as `Detector.map_range` has them.
 
     Returns
     -------

@@ -284,9 +284,9 @@ class FittedMediCLIP(Fitted):
     history: History | None = None
 
     @property
-    def map_range(self) -> tuple[float, float]:  # type: ignore[override]
-        """Probabilities, or evidence from undecided to as good as certain."""
-        return (0.0, 1.0) if self.method.score == "max" else (0.0, 5.0)
+    def map_range(self) -> tuple[float, float] | None:  # type: ignore[override]
+        """That of probabilities; of evidence none is known beforehand."""
+        return (0.0, 1.0) if self.method.score == "max" else None
 
     def score(self, pixels: Tensor) -> Scores:
         """Map images, and score them by the largest values; see `MediCLIP`."""
