@@ -326,6 +326,17 @@ def test_the_alpha_of_many_pages_is_said_once(tmp_path):
     np.testing.assert_array_equal(image.array[3], pages[3].samples[..., :3])
 
 
+@pytest.mark.parametrize("name", ["white is zero 8", "CMYK 16", "palette 8 x 257", "YCbCr"])
+@pytest.mark.parametrize("layout", ["strip", "tile", "planar"])
+def test_alpha_goes_with_any_meaning(tmp_path, name, layout):
+    page, expected = KINDS[name]
+    samples = np.concatenate([page.samples, page.samples[..., :1]], -1)
+    with_alpha = Page(samples, page.photometric, page.bits, layout=layout, extra=(2,))
+    with_alpha.tags = page.tags
+    with pytest.warns(ImageWarning, match="alpha"):
+        same(read_image(put(tmp_path / "a.tif", write([with_alpha]))), expected)
+
+
 def test_cmyk_is_the_same_in_every_format(tmp_path):
     inks = np.full((16, 16, 4), (30, 200, 90, 40), np.uint8)
     expected = multiplied(inks)
