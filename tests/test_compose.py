@@ -19,6 +19,7 @@ from synthmed import (
     RectangleMask,
     Repeat,
     Sequence,
+    Shape,
     Sink,
     SmoothIntensityChange,
     Source,
@@ -105,10 +106,23 @@ def test_what_always_undoes_itself_is_rejected():
 
 
 @dataclass(frozen=True, repr=False)
-class Inverted(Anomaly):
-    """The whole image, inverted: done twice, nothing."""
+class AllButOne(Mask):
+    """The whole image but its first pixel."""
 
-    mask: Mask = RectangleMask(box=(1.0, 1.0), shear=0.0, rotation=(0.0, 0.0), side_offset=1.0)
+    def draw(self, rng, scene):
+        return {}
+
+    def render(self, parameters, scene):
+        inside = np.ones(scene.shape, bool)
+        inside.flat[0] = False
+        return Shape(inside)
+
+
+@dataclass(frozen=True, repr=False)
+class Inverted(Anomaly):
+    """All but one pixel inverted: done twice, nothing."""
+
+    mask: Mask = AllButOne()
 
     def draw(self, rng, scene, region):
         return {}

@@ -32,12 +32,21 @@ def test_an_inverted_x_ray_gives_what_the_x_ray_gives():
     assert inside > 0.95 and outside < 0.05
 
 
-@pytest.mark.parametrize("shape", [(2048, 1500), (1025, 1301)])
-def test_a_large_image_is_looked_at_in_blocks(shape):
-    y, x = np.mgrid[: shape[0], : shape[1]]
-    body = (y / shape[0] - 0.5) ** 2 + (x / shape[1] - 0.5) ** 2 < 0.09
+@pytest.mark.parametrize("shape", [(2048, 1500), (1025, 300), (2, 1100, 400)])
+def test_of_a_large_image_some_pixels_are_looked_at(shape):
+    y, x = np.mgrid[: shape[-2], : shape[-1]]
+    body = (y / shape[-2] - 0.5) ** 2 + (x / shape[-1] - 0.5) ** 2 < 0.09
+    body = np.broadcast_to(body, shape)
     noise = np.random.default_rng(0).random(shape, np.float32)
     found = foreground(body + 0.1 * noise)
     assert found.shape == shape
     inside, outside = shares(found, body)
     assert inside > 0.95 and outside < 0.05
+
+
+@pytest.mark.parametrize("side", [64, 1200])
+def test_values_that_are_not_finite_are_refused(side):
+    image = np.zeros((side, side))
+    image[0, 1] = np.nan
+    with pytest.raises(ValueError, match="image must be finite"):
+        foreground(image)
