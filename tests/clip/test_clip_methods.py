@@ -41,22 +41,22 @@ from synthmed_clip.methods.values import convert  # noqa: E402
 
 
 @dataclass(frozen=True)
-class Brightness(Method):
+class LevelShift(Method):
     """How far an image's mean is from the support's."""
 
     gain: float = 1.0
 
     def fit(self, support, backbone, rng):
-        return FittedBrightness(self, support.mean())
+        return FittedLevelShift(self, support.mean())
 
     @classmethod
     def restore(cls, state, backbone):
-        return FittedBrightness(cls.from_dict(state["method"]), state["mean"])
+        return FittedLevelShift(cls.from_dict(state["method"]), state["mean"])
 
 
 @dataclass
-class FittedBrightness(Fitted):
-    method: Brightness
+class FittedLevelShift(Fitted):
+    method: LevelShift
     mean: torch.Tensor
 
     def score(self, pixels):
@@ -80,8 +80,8 @@ METHODS = [
     NearestPatch(depth=(0.4, 0.8)),
     Joined((SHORT, NearestPatch())),
     Joined((SHORT, NearestPatch()), weights=(0.5, 2), pool=0.01),
-    Joined((NearestPatch(layers=(2,)), ZeroShot(), Brightness(gain=0.5))),
-    Brightness(gain=2),
+    Joined((NearestPatch(layers=(2,)), ZeroShot(), LevelShift(gain=0.5))),
+    LevelShift(gain=2),
 ]
 
 
@@ -169,14 +169,14 @@ def test_unknown_methods_are_named(tmp_path, backbone, normals):
         MediCLIP.from_dict(NearestPatch().to_dict())
     with pytest.raises(ValueError, match="no method 'nearest', did you mean 'nearest-patch'"):
         Method.named("nearest")
-    detector = fit(normals, Brightness(), backbone=backbone, progress=False)
+    detector = fit(normals, LevelShift(), backbone=backbone, progress=False)
     detector.save(tmp_path / "d")
-    known = Method.known.pop(f"{__name__}:Brightness")
+    known = Method.known.pop(f"{__name__}:LevelShift")
     try:
         with pytest.raises(ValueError, match=f"import {__name__} first"):
             Detector.load(tmp_path / "d", backbone=backbone)
     finally:
-        Method.known[f"{__name__}:Brightness"] = known
+        Method.known[f"{__name__}:LevelShift"] = known
 
 
 def test_options_that_a_method_does_not_take_are_refused(backbone, normals, folder, tmp_path):

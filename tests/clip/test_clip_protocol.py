@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import synthmed
-from synthmed_clip import Detector, MediCLIP, NearestPatch, fit, load_backbone
+from synthmed_clip import Detector, Joined, MediCLIP, NearestPatch, fit, load_backbone
 from synthmed_clip.backbone.cache import with_cache
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
@@ -194,6 +194,15 @@ def test_a_protocol_that_cannot_run_says_so_before_it_writes(protocol, backbone,
             Engine(replace(protocol, entries=chosen), backbone, tmp_path).run()
     with pytest.raises(ValueError, match="no method 'nearest', did you mean 'nearest-patch'"):
         entries(["paper", "nearest"])
+    join = Joined((BASE, NearestPatch()))
+    for chosen, message in (
+        ([Entry("join", join)], "the methods need at least 2 shots, not 1"),
+        ([Entry("join", join, shares="papers")], "shares a part with 'papers': no such entry"),
+        ([Entry("near", NearestPatch(), auxiliary=True)], "near cannot begin with auxiliary"),
+    ):
+        shots = (1,) if "shots" in message else (2,)
+        with pytest.raises(ValueError, match=message):
+            replace(protocol, entries=chosen, shots=shots)
     assert not list(tmp_path.iterdir())
 
 
