@@ -276,6 +276,7 @@ def test_methods_that_learn_nothing(scans, backbone, tmp_path):
     assert dict(shown["facts"]["Method"]) == {
         "Name": "nearest-patch",
         "layers": "3",
+        "depth": "none",
         "pool": "0.1",
     }
     rows = dict(shown["facts"]["Fit and evaluation"])
