@@ -92,7 +92,7 @@ def step(model: str, rounds: int, batch: int = 8) -> None:
     backbone = load_backbone(model, None)
     images = support_images(batch, backbone.image_size)
     method = MediCLIP(batch_size=batch).resolved(backbone)
-    steps = SyntheticSteps(method.synthesis, images, batch, draw_entropy(0))
+    steps = SyntheticSteps(method.training_recipe, images, batch, draw_entropy(0))
     runs = {}
     for workers in (0, 1):
         model = method.model(backbone)

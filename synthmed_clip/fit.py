@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from synthmed_clip.backbone.device import Precision
+    from synthmed_clip.backbone import Precision
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
@@ -272,7 +272,7 @@ def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> flo
 
     if not len(support):
         return 0.5
-    history, recipe = fitted.history, method.synthesis or synthmed.preset("paper")
+    history, recipe = fitted.history, method.training_recipe or synthmed.preset("paper")
     entropy = draw_entropy(rng) if history is None else history.entropy
     return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
 

@@ -1,6 +1,6 @@
 """Finding, reading and writing images and volumes, with their geometry."""
 
-from synthmed.io.convert import grey, resize
+from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.files import remove_temporary, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
@@ -10,6 +10,7 @@ from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_leve
 from synthmed.io.readers import Reader, add_reader, suffixes
 
 __all__ = [
+    "LUMA",
     "Image",
     "ImageWarning",
     "Input",

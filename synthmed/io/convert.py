@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synthmed.io.image import Image
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow converts to grey
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow converts to grey
 
 
 def grey(image: Image) -> Image:
@@ -48,7 +48,7 @@ def grey(image: Image) -> Image:
     if array.dtype == np.uint8 and array.ndim == 3:
         luma: NDArray = np.array(PIL.Image.fromarray(np.ascontiguousarray(array)).convert("L"))
     else:
-        values = array @ np.array(_LUMA)
+        values = array @ np.array(LUMA)
         luma = (np.rint(values) if array.dtype.kind in "iu" else values).astype(array.dtype)
     return replace(image, array=luma, channel_axis=None)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from synthmed_clip.backbone import Precision
 
 
 def choose_device(device: str | torch.device) -> torch.device:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_LUMA = (0.299, 0.587, 0.114)
+from synthmed import io
 
 
 def to_pixels(images: NDArray[np.uint8]) -> Tensor:
@@ -97,5 +97,5 @@ def as_channels(pixels: Tensor, channels: Literal["grey", "colour"]) -> Tensor:
     """
     if channels == "colour" or pixels.shape[1] == 1:
         return pixels
-    luma = (pixels * pixels.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+    luma = (pixels * pixels.new_tensor(io.LUMA)[:, None, None]).sum(1, keepdim=True)
     return luma.clamp(0, 255)

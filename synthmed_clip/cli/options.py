@@ -10,6 +10,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 import synthmed
+from synthmed_clip.backbone import Precision
 from synthmed_clip.methods import Method
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from synthmed_clip.detector import Detector
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
-Precision = Literal["auto", "float32", "bfloat16"]
 MaskLevel = tuple[int, ...] | Literal["any"] | None
 
 values = ConstructorRegistry()

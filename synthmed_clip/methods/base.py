@@ -237,7 +237,7 @@ class Method(ABC):
         return "grey"
 
     @property
-    def synthesis(self) -> synthmed.Generator | None:
+    def training_recipe(self) -> synthmed.Generator | None:
         """What it draws synthetic anomalies with; None for a method that draws none."""
         return None
 

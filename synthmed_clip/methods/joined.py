@@ -72,9 +72,9 @@ class Joined(Method):
         return "colour" if any(part.channels == "colour" for part in self.parts) else "grey"
 
     @property
-    def synthesis(self) -> synthmed.Generator | None:
+    def training_recipe(self) -> synthmed.Generator | None:
         """That of the first part that has one."""
-        return next((part.synthesis for part in self.parts if part.synthesis), None)
+        return next((part.training_recipe for part in self.parts if part.training_recipe), None)
 
     def resolved(self, backbone: Backbone) -> Self:
         """Resolve the parts."""

@@ -18,7 +18,7 @@ from synthmed_clip.detector import Detector
 from synthmed_clip.fit import fit, pretrain
 from synthmed_clip.methods import Fitted, MediCLIP, Method
 from synthmed_clip.protocol import preflight
-from synthmed_clip.protocol.held_out import HeldOut, judge
+from synthmed_clip.protocol.held_out import HeldOut, result_of
 from synthmed_clip.protocol.plan import Group, Protocol
 from synthmed_clip.protocol.results import Result, Run, folder_name
 from synthmed_clip.protocol.variants import Entry
@@ -172,7 +172,7 @@ class Engine:
             if Result.read(self.output, run, test.name) is None:
                 start = time.perf_counter()
                 unseen = test.unseen(self.repeated(run.dataset, test.name, entry.auxiliary))
-                result = judge(run, test, self._detector(group, entry, backbone), unseen)
+                result = result_of(run, test, self._detector(group, entry, backbone), unseen)
                 result = replace(result, seconds=round(time.perf_counter() - start, 1))
                 result.write(self.output)
                 self.report(result)

@@ -58,7 +58,7 @@ class HeldOut:
         )
 
 
-def judge(run: Run, test: HeldOut, detector: Detector, unseen: NDArray[np.bool_]) -> Result:
+def result_of(run: Run, test: HeldOut, detector: Detector, unseen: NDArray[np.bool_]) -> Result:
     """Compute a result's figures, over all test images and over those that the run has not nearly
     seen.
     """

@@ -81,7 +81,7 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
         return
     images = np.stack([square(path, size)[0] for path in paths])
     methods = [entry.method for entry in protocol.entries if entry.method.least_support]
-    for recipe in dict.fromkeys(m.synthesis or synthmed.preset("paper") for m in methods):
+    for recipe in dict.fromkeys(m.training_recipe or synthmed.preset("paper") for m in methods):
         try:
             require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
         except EmptyImage as error:

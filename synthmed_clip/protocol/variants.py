@@ -51,7 +51,7 @@ class Entry:
     @property
     def stream(self) -> str:
         """Entries of the same stream see the same synthetic images, given support set and seed."""
-        recipe = self.method.synthesis
+        recipe = self.method.training_recipe
         return "" if recipe is None else json.dumps(recipe.to_dict())
 
 

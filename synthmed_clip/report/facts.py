@@ -61,7 +61,7 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
 
 def recipes(method: Method) -> list[str]:
     """Return every different recipe that a method has, as indented JSON."""
-    found = [*_generators(method), *([method.synthesis] if method.synthesis else [])]
+    found = [*_generators(method), *([method.training_recipe] if method.training_recipe else [])]
     return [json.dumps(recipe.to_dict(), indent=1) for recipe in dict.fromkeys(found)]
 
 

@@ -126,7 +126,7 @@ class MediCLIP(Method, name="mediclip"):
         return self.behaviour.channels
 
     @property
-    def synthesis(self) -> synthmed.Generator:
+    def training_recipe(self) -> synthmed.Generator:
         """The recipe, or the variant's preset."""
         return synthmed.preset(self.variant) if self.recipe is None else self.recipe
 
@@ -147,7 +147,7 @@ class MediCLIP(Method, name="mediclip"):
             normal_words=normal,
             abnormal_words=abnormal,
             temperature=temperature,
-            recipe=self.synthesis,
+            recipe=self.training_recipe,
         )
 
     def fit(
@@ -196,7 +196,7 @@ class MediCLIP(Method, name="mediclip"):
             free = {"epochs"} | ({"entropy"} if rng is None else set())
             saving = Checkpoint.open(checkpoint, identity, entropy, free)
             history = replace(history, entropy=saving.entropy)
-        steps = SyntheticSteps(method.synthesis, images, method.batch_size, history.entropy)
+        steps = SyntheticSteps(method.training_recipe, images, method.batch_size, history.entropy)
         require_anomalies(steps)
         model = method.model(backbone, seed_of(history.entropy, INITIAL))
         if start is not None:
