@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from synthmed_clip.backbone import Precision
+    from synthmed_clip.backbone.device import Precision
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from synthmed_clip.backbone import Precision
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def choose_device(device: str | torch.device) -> torch.device:
@@ -30,6 +31,8 @@ def choose_device(device: str | torch.device) -> torch.device:
     Traceback (most recent call last):
     ValueError: device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'
     """
+    import torch
+
     there = {
         "cuda": torch.cuda.device_count(),
         "mps": int(torch.backends.mps.is_available()),
@@ -68,9 +71,12 @@ def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
 
     Examples
     --------
+    >>> import torch
     >>> choose_precision("bfloat16", torch.device("cpu"))
     torch.bfloat16
     """
+    import torch
+
     if precision not in get_args(Precision):
         raise ValueError(f"precision must be 'auto', 'float32' or 'bfloat16', not {precision!r}")
     if precision != "auto":

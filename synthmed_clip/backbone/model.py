@@ -12,9 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone import Precision
 from synthmed_clip.backbone.architecture import normalisation, read_architecture
-from synthmed_clip.backbone.device import choose_device, choose_precision
+from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
 from synthmed_clip.backbone.hub import resolve_in_cache
 from synthmed_clip.backbone.open_clip_internals import towers
 from synthmed_clip.backbone.open_clip_internals.state_dicts import load_into, weights_digest

@@ -10,7 +10,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 import synthmed
-from synthmed_clip.backbone import Precision
+from synthmed_clip.backbone.device import Precision
 from synthmed_clip.methods import Method
 
 if TYPE_CHECKING:
