@@ -49,7 +49,7 @@ def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path
     history = chosen.fitted.history
     best = int(np.argmax([epoch.validation for epoch in history.log])) + 1
     assert history.chosen.number == best and best < 5
-    alone = fit_mediclip(normals, epochs=best, **options | {"validation": ()})
+    alone = fit_mediclip(normals, epochs=best, **options | {"validation": None})
     assert torch.equal(weight_of(chosen), weight_of(alone))
     resumed = fit_mediclip(normals, epochs=2, checkpoint=tmp_path / "d", **options)
     assert len(resumed.fitted.history.log) == 2
@@ -59,6 +59,8 @@ def test_validation_keeps_the_best_epoch(backbone, normals, validation, tmp_path
     with pytest.raises(ValueError, match="belongs to another fit: validation was"):
         others = options | {"validation": validation[1:]}
         fit_mediclip(normals, epochs=5, checkpoint=tmp_path / "d", **others)
+    with pytest.raises(ValueError, match="validation is empty"):
+        fit_mediclip(normals, epochs=1, **options | {"validation": ()})
     with pytest.raises(ValueError, match="validation needs normal and abnormal"):
         fit_mediclip(normals, epochs=1, **options | {"validation": validation[:2]})
 
