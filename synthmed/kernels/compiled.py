@@ -19,9 +19,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` on first use, strict IEEE arithmetic, single thread, the GIL released."""
     try:
         loop = njit(cache=True, nogil=True)(function)
-    except (
-        RuntimeError
-    ):  # numba found no folder to keep a cache in (a read-only system): compile in each process
+    except RuntimeError:
+        # Numba found no folder to keep a cache in (a read-only system): compile in each process.
         return njit(nogil=True)(function)
     if hasattr(loop, "_cache"):  # not where the compiler is switched off
         _take_damage_for_a_miss(loop._cache)
