@@ -130,7 +130,7 @@ def values_of(images: Iterable[io.Image], rule: ValueRange | None = None) -> Val
     >>> str(values_of([scan]))
     '5 to 995 (uint16)'
     >>> str(values_of([scan], (0, 4095))), str(values_of([scan], "dtype"))
-    ('0 to 4095 (uint16)', 'all that each image's dtype holds')
+    ('0 to 4095 (uint16)', "all that each image's dtype holds")
     >>> values_of([io.Image(np.zeros((4, 4), np.int16), value_range=(-160, 240))])
     Values(span=(-160.0, 240.0), unit='measured')
     """
