@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Interval, MinLen
 
-from synthmed_clip.methods.base import Depth, Fitted, Method, Scores, State, layers_of
+from synthmed_clip.methods.base import Channels, Depth, Fitted, Method, Scores, State, layers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,8 @@ class NearestPatch(Method):
     pool : float
         An image's score is the mean of this share of its patches, those of largest distance;
         at least the largest one.
+    channels : {'grey', 'colour'}
+        How images are seen, to fit and to score.
 
     References
     ----------
@@ -51,6 +53,7 @@ class NearestPatch(Method):
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
     depth: Depth | None = None
     pool: Annotated[float, Interval(ge=0, le=1)] = 0.0
+    channels: Channels = "grey"
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the layer."""

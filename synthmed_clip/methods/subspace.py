@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from synthmed_clip.methods.base import Depth, Fitted, Method, Scores, State
+from synthmed_clip.methods.base import Channels, Depth, Fitted, Method, Scores, State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -38,6 +38,8 @@ class Subspace(Method):
         Standard deviation of the Gaussian blur of maps, in pixels.
     pool : float
         An image's score is the mean of this share of its pixels, those of largest distance.
+    channels : {'grey', 'colour'}
+        How images are seen, to fit and to score.
 
     References
     ----------
@@ -57,6 +59,7 @@ class Subspace(Method):
     rotations: Annotated[int, Ge(0)] = 0
     sigma: Annotated[float, Gt(0)] = 4.0
     pool: Annotated[float, Interval(gt=0, le=1)] = 0.01
+    channels: Channels = "grey"
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the layers."""

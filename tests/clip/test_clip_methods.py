@@ -82,6 +82,9 @@ METHODS = [
     Joined((SHORT, NearestPatch()), weights=(0.5, 2), pool=0.01),
     Joined((NearestPatch(layers=(2,)), ZeroShot(), LevelShift(gain=0.5))),
     LevelShift(gain=2),
+    NearestPatch(channels="colour"),
+    replace(SHORT, channels="colour"),
+    Joined((ZeroShot(channels="colour"), NearestPatch(), SHORT)),
 ]
 
 
@@ -378,7 +381,8 @@ def test_the_release_in_a_join_sees_colour_and_the_other_part_grey(backbone, nor
     method = Joined((replace(SHORT, variant="release"), NearestPatch()))
     joined = fit(normals, method, backbone=backbone, rng=0, progress=False)
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    assert joined.method.channels == "colour"
+    assert joined.method.scored_channels == "colour"
+    assert joined.method.support_channels == "grey"
     assert np.isfinite(joined.predict(colour).score)
 
 
