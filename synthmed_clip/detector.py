@@ -298,8 +298,8 @@ class Detector:
         >>> from synthmed_clip import NearestPatch, fit
         >>> with TemporaryDirectory() as folder:
         ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
-        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method
-        NearestPatch(layers=(3,), depth=None, pool=0.0, channels='grey')
+        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method.layers
+        (3,)
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:
