@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -85,22 +86,26 @@ class Calcifications(Anomaly):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Lay the specks over the image."""
         heights = np.zeros(region.inside.shape)
-        for place, radius, brightness in zip(
-            *(parameters[k] for k in ("places", "radii", "brightness")), strict=True
-        ):
-            sigma = [max(s, 1e-6) for s in scene.pixels(radius)]
-            box = tuple(
-                slice(max(p - math.ceil(4 * s), 0), p + math.ceil(4 * s) + 1)
-                for p, s in zip(place, sigma, strict=True)
-            )
-            squares = [
-                ((np.arange(b.start, min(b.stop, n)) - p) / s) ** 2
-                for b, n, p, s in zip(box, heights.shape, place, sigma, strict=True)
-            ]
-            distance = sum(np.meshgrid(*squares, indexing="ij", sparse=True))
-            np.maximum(heights[box], brightness * np.exp(-0.5 * distance), out=heights[box])
+        specks = zip(*(parameters[k] for k in ("places", "radii", "brightness")), strict=True)
+        for place, radius, brightness in specks:
+            _lay_speck(heights, place, scene.pixels(radius), brightness)
         values = scene.patch(region.box)
         inside = region.inside
         if self.label == "specks":
             inside = inside & (heights >= _VISIBLE)
         return values + heights[..., None] * (1 - values), inside
+
+
+def _lay_speck(
+    heights: NDArray[np.float64], place: Sequence[int], sigma: Sequence[float], height: float
+) -> None:
+    """Raise heights to those of a Gaussian, within four standard deviations."""
+    box, squares = [], []
+    for axis, (p, s) in enumerate(zip(place, sigma, strict=True)):
+        reach = math.ceil(4 * s)
+        along = np.arange(max(p - reach, 0), min(p + reach + 1, heights.shape[axis]))
+        box.append(slice(along[0], along[-1] + 1))
+        squares.append(((along - p) / max(s, 1e-6)) ** 2)
+    distance = sum(np.meshgrid(*squares, indexing="ij", sparse=True))
+    part = heights[tuple(box)]
+    np.maximum(part, height * np.exp(-0.5 * distance), out=part)

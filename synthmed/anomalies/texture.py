@@ -106,9 +106,8 @@ class TextureBlend(Anomaly):
         else:
             donor = drawn_donor(parameters["donor"], scene, "TextureBlend")
             texture = foreign_patch(donor, scene, region, parameters["corner"], 0)
-            texture = np.flip(
-                texture, [a for a, is_so in enumerate(parameters["mirrored"]) if is_so]
-            )
+            mirrored = parameters["mirrored"]
+            texture = np.flip(texture, tuple(a for a, is_so in enumerate(mirrored) if is_so))
         opacity = parameters["opacity"]
         values = (1 - opacity) * scene.patch(region.box) + opacity * np.clip(texture, 0, 1)
         return values, region.inside
