@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
-from synthmed_clip.backbone.tower import Tower, require_whole_patches
+from synthmed_clip.backbone.tower import State, Tower, require_whole_patches
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
