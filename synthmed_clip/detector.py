@@ -33,6 +33,8 @@ from synthmed_clip.data.images import (
 )
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
+from synthmed_clip.export import PixelType, to_onnx
+from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 OnError = Literal["raise", "yield"]
@@ -408,6 +410,54 @@ class Detector:
                     with explained_memory(batch_size):
                         found = self.fitted.score(to_pixels(np.stack(squares)))
                 yield found, entries
+
+    def export(self, path: str | Path, *, pixel_type: PixelType = "float32") -> None:
+        """Write detector and backbone to one ONNX file, which needs nothing of this package.
+
+        The graph's input `pixels` is `(N, C, S, S)`, 0 to 255, N free: squared images as
+        `synthmed_clip.data.images.square` makes them, C = 1 (grey), or 3 where the method scores
+        colour. Its outputs are `score` `(N,)` and `map` `(N, S, S)` float32, without a map where
+        the method has none on this backbone. The metadata's entry `synthmed_clip` holds, as JSON,
+        the decision rule, what stored values mean, the method, and the backbone's name and hash.
+
+        Before it is written, onnxruntime runs it on batches of two sizes: scores and maps are equal
+        within 1e-4, relative to the largest value where that is above 1.
+
+        Parameters
+        ----------
+        path : str or Path
+        pixel_type : {'float32', 'uint8'}
+            Of the input.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If onnx or onnxruntime is not installed.
+        ValueError
+            If the backbone is not in float32, a part of it or of the method cannot be written as
+            ONNX, or the graph says something else than the detector.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> detector.export("scan.onnx", pixel_type="uint8")  # doctest: +SKIP
+        """
+        if pixel_type not in get_args(PixelType):
+            raise ValueError(f"pixel_type must be 'float32' or 'uint8', not {pixel_type!r}")
+        own = self.backbone
+        notes = {
+            "image_size": own.image_size,
+            "channels": self.method.channels,
+            "values": asdict(self.values),
+            "threshold": self.threshold,
+            "normal_scores": self.normal_scores,
+            "map_range": self.map_range,
+            "method": self.method.to_dict(),
+            "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
+        }
+        channels: Literal[1, 3] = 1 if self.method.channels == "grey" else 3
+        write_bytes(Path(path), to_onnx(self.fitted, own, channels, pixel_type, notes))
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and

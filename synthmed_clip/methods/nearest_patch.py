@@ -99,11 +99,13 @@ class FittedNearestPatch(Fitted):
 
     def score(self, pixels: Tensor) -> Scores:
         """Compare every patch with all remembered ones."""
+        from synthmed_clip.backbone.pixels import in_batches
+
         flat = [patches.flatten(0, 1) for patches in self.memory]
         return self._scores(
             [
                 [_distance(*pair) for pair in zip(self.patches_of(batch), flat, strict=True)]
-                for batch in pixels.split(_CHUNK)
+                for batch in in_batches(pixels, _CHUNK)
             ]
         )
 

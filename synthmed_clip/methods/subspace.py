@@ -161,7 +161,9 @@ def _tokens(pixels: Tensor, method: Subspace, backbone: Backbone) -> Iterator[Te
     """Yield patch tokens `(B, L, C)` float32, averaged over layers, as they are."""
     import torch
 
-    for batch in pixels.split(_CHUNK):
+    from synthmed_clip.backbone.pixels import in_batches
+
+    for batch in in_batches(pixels, _CHUNK):
         with torch.inference_mode():
             layers = [f.float() for f in backbone.features(batch, method.layers or ())]
             if len({layer.shape for layer in layers}) > 1:

@@ -310,6 +310,10 @@ class FittedMediCLIP(Fitted):
     model: Model
     history: History | None = None
 
+    def __post_init__(self) -> None:
+        """Let the head learn no more."""
+        self.model.head.requires_grad_(False)
+
     @property
     def map_range(self) -> tuple[float, float] | None:  # type: ignore[override]
         """That of probabilities; of evidence none is known beforehand."""
