@@ -385,7 +385,7 @@ class Detector:
         read while the backbone works.
         """
         _require_batch_size(batch_size)
-        size, grey = self.backbone.image_size, self.method.channels == "grey"
+        size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
         numbered = enumerate(items)
 
         def read() -> list[tuple[NDArray[np.uint8], tuple[int, int]] | Failure]:
@@ -448,7 +448,7 @@ class Detector:
         own = self.backbone
         notes = {
             "image_size": own.image_size,
-            "channels": self.method.channels,
+            "channels": self.method.scored_channels,
             "values": asdict(self.values),
             "threshold": self.threshold,
             "normal_scores": self.normal_scores,
@@ -456,7 +456,7 @@ class Detector:
             "method": self.method.to_dict(),
             "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
         }
-        channels: Literal[1, 3] = 1 if self.method.channels == "grey" else 3
+        channels: Literal[1, 3] = 1 if self.method.scored_channels == "grey" else 3
         write_bytes(Path(path), to_onnx(self.fitted, own, channels, pixel_type, notes))
 
     def save(self, path: str | Path) -> None:
@@ -524,8 +524,8 @@ class Detector:
         >>> from synthmed_clip import NearestPatch, fit
         >>> with TemporaryDirectory() as folder:
         ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
-        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method
-        NearestPatch(layers=(3,), depth=None, pool=0.0)
+        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method.layers
+        (3,)
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:

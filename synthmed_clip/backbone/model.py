@@ -51,6 +51,8 @@ class Backbone:
         The visual tower.
     intermediates : callable
         Its layers' maps; see `Tower`.
+    class_and_patches : callable
+        Its last layer's tokens; see `Tower.last_tokens`.
     text : TextTower or None
         None where the model has none: see `require_text`.
     image_size : int
@@ -82,6 +84,7 @@ class Backbone:
     model_digest: str
     visual: nn.Module
     intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    class_and_patches: Callable[[Tensor], tuple[Tensor | None, Tensor]]
     text: TextTower | None
     image_size: int
     depth: int
@@ -204,6 +207,30 @@ class Backbone:
             return pooled, None
         tokens = project(self.features(pixels, (self.depth,))[0].flatten(2).transpose(1, 2))
         return pooled, tokens if tokens.shape[-1] == pooled.shape[-1] else None
+
+    @torch.no_grad()
+    def last_tokens(self, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the last layer's tokens through the tower's final norm, in the working precision.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            As in `features`.
+
+        Returns
+        -------
+        class_token : Tensor or None
+            `(B, C)`. None for a tower that has none, as convolutional ones; its patch tokens are
+            as `features` gives them.
+        patches : Tensor
+            `(B, L, C)`, row by row.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `features`.
+        """
+        return self.class_and_patches(self.normalise(pixels))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring pixels, as `features` takes them, to what the visual tower takes.
@@ -332,6 +359,7 @@ def load_backbone(
         model_digest=model_digest,
         visual=visual,
         intermediates=tower.intermediates,
+        class_and_patches=tower.last_tokens,
         text=None if tower.take_text is None else tower.take_text(),
         image_size=size,
         depth=len(maps),

@@ -24,6 +24,9 @@ class Tower:
     intermediates : callable
         From normalised images `(B, 3, S, S)` and the indices of some layers, ascending from 0 (None
         means all), to their maps `(B, channels, h, w)`, before any final norm.
+    last_tokens : callable
+        From normalised images to the last layer's class token `(B, C)`, None where there is none,
+        and patch tokens `(B, L, C)`; see `Backbone.last_tokens`.
     image_size : int
         Side of the squares that it takes, S.
     mean, std : Tensor
@@ -37,6 +40,7 @@ class Tower:
     model: nn.Module
     visual: nn.Module
     intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    last_tokens: Callable[[Tensor], tuple[Tensor | None, Tensor]]
     image_size: int
     mean: Tensor
     std: Tensor

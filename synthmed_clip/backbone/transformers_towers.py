@@ -131,6 +131,7 @@ def build(
         model=net,
         visual=net,
         intermediates=partial(_intermediates, net, patch, options),
+        last_tokens=partial(_last_tokens, net, patch, options),
         image_size=size,
         mean=torch.tensor(images["mean"], dtype=torch.float32),
         std=torch.tensor(images["std"], dtype=torch.float32),
@@ -194,6 +195,17 @@ def _once(positions: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return known[key]
 
     return resized
+
+
+def _last_tokens(
+    net: nn.Module, patch: int | None, options: dict[str, Any], normalised: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    found = net(normalised, **options).last_hidden_state
+    if patch is None:
+        maps = _intermediates(net, patch, options, normalised, None)
+        return None, maps[-1].flatten(2).transpose(1, 2)
+    side = int(normalised.shape[-1]) // patch
+    return found[:, 0], found[:, -side * side :]
 
 
 @contextmanager

@@ -17,10 +17,12 @@ import synthmed_clip  # noqa: E402
 from synthmed_clip import (  # noqa: E402
     Detector,
     Fitted,
+    GlobalNeighbour,
     Joined,
     MediCLIP,
     Method,
     NearestPatch,
+    PatchCore,
     Scores,
     Subspace,
     ZeroShot,
@@ -33,6 +35,10 @@ METHODS = {
     "mediclip": MediCLIP(epochs=2),
     "evidence": MediCLIP(epochs=2, score="evidence", variant="release"),
     "nearest": NearestPatch(layers=(2, 3), pool=0.1),
+    "nearest-pixels": NearestPatch(variant="superadd"),
+    "patchcore": PatchCore(ratio=0.5),
+    "global": GlobalNeighbour(),
+    "colour": NearestPatch(channels="colour"),
     "subspace": Subspace(),
     "zero": ZeroShot(),
     "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=0.01),
@@ -45,7 +51,7 @@ def fitted_on(normals, method, backbone):
 
 
 def pixels_for(detector, count):
-    channels = 1 if detector.method.channels == "grey" else 3
+    channels = 1 if detector.method.scored_channels == "grey" else 3
     size = detector.backbone.image_size
     return np.random.default_rng(5).integers(0, 256, (count, channels, size, size), dtype=np.uint8)
 
@@ -106,9 +112,10 @@ def test_towers_of_transformers(kind, normals, tmp_path):
 
     hf_folder(tmp_path / "model", kind)
     backbone = load_backbone(tmp_path / "model", image_size=64, **STRICT)
-    detector = fitted_on(normals, NearestPatch(), backbone)
-    detector.export(tmp_path / "d.onnx")
-    require_equal(detector, tmp_path / "d.onnx")
+    for method in (NearestPatch(), PatchCore(), MediCLIP(epochs=1), GlobalNeighbour()):
+        detector = fitted_on(normals, method, backbone)
+        detector.export(tmp_path / "d.onnx")
+        require_equal(detector, tmp_path / "d.onnx")
 
 
 def test_a_method_without_maps_has_a_score_alone(configs, normals, tmp_path):

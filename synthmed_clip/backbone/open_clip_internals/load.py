@@ -43,6 +43,7 @@ def build(
         model=net,
         visual=visual,
         intermediates=partial(towers.intermediates, visual),
+        last_tokens=partial(towers.last_tokens, visual),
         image_size=towers.set_image_size(visual, image_size),
         mean=mean,
         std=std,
