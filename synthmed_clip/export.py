@@ -78,7 +78,7 @@ def to_onnx(
     shape = (channels, backbone.image_size, backbone.image_size)
     example = torch.zeros(2, *shape, dtype=getattr(torch, pixel_type), device=backbone.device)
     names = ["score", "map"] if fitted.score(example.float()).maps.shape[-1] else ["score"]
-    out = io.BytesIO()
+    out: Any = io.BytesIO()  # torch declares names of files alone
     with _traceable():
         try:
             # Traced: the other exporter of torch's does not take every tower yet.

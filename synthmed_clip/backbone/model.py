@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone import timm_towers, transformers_towers
+from synthmed_clip.backbone import open_clip_towers, timm_towers, transformers_towers
 from synthmed_clip.backbone.architecture import read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
-from synthmed_clip.backbone.open_clip_internals import load, towers
+from synthmed_clip.backbone.open_clip_internals import towers
 from synthmed_clip.backbone.open_clip_internals.state_dicts import weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.text import TextTower
@@ -339,7 +339,9 @@ def load_backbone(
     elif found.library == "transformers":
         tower = transformers_towers.build(found.config, state, str(path), image_size)
     else:
-        tower = load.build(found, name, weights, state, str(path), image_size, random_text)
+        tower = open_clip_towers.build(
+            found, name, weights, state, str(path), image_size, random_text
+        )
     tower.model.eval().requires_grad_(False)
     visual, size = tower.visual, tower.image_size
     digest = weights_digest(visual)

@@ -10,8 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
-from synthmed_clip.backbone.tower import Tower, inner, require_whole_patches
+from synthmed_clip.backbone.tower import State, Tower, inner, require_whole_patches
 
 PREFIX = "timm/"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")

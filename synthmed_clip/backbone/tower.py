@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from synthmed_clip.backbone.text import TextTower
 
+State = dict[str, Tensor]
+
 
 @dataclass(frozen=True, eq=False)
 class Tower:

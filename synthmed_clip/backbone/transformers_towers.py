@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
-from synthmed_clip.backbone.tower import Tower, inner, require_whole_patches
+from synthmed_clip.backbone.tower import State, Tower, require_whole_patches
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -124,7 +123,7 @@ def build(
     options: dict[str, Any] = {}
     if "interpolate_pos_encoding" in inspect.signature(net.forward).parameters:
         options["interpolate_pos_encoding"] = size != own.image_size
-    embeddings = inner(net).embeddings if hasattr(net, "embeddings") else None
+    embeddings: Any = getattr(net, "embeddings", None)
     if hasattr(embeddings, "interpolate_pos_encoding"):
         embeddings.interpolate_pos_encoding = _once(embeddings.interpolate_pos_encoding)
     return Tower(

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 import PIL.Image
@@ -99,11 +99,10 @@ def each_of(
     >>> each_of(frames) is frames, len(each_of(np.zeros((40, 48))))
     (True, 1)
     """
-    if not isinstance(images, (str, Path)) and _as_image(images, channel_axis) is None:
-        if not isinstance(images, Iterable):
-            collect(images)  # says what it must be
-        return images
-    return collect(images, channel_axis)[0]
+    one = isinstance(images, (str, Path)) or _as_image(images, channel_axis) is not None
+    if one or not isinstance(images, Iterable):
+        return collect(images, channel_axis)[0]  # which says what else it must be
+    return cast("Iterable[ImageLike]", images)
 
 
 def one_of(item: ImageLike, channel_axis: int | None = None) -> Path | io.Image:
