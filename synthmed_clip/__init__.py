@@ -25,7 +25,7 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "backbone.model": ["Backbone", "load_backbone"],
-        "detector": ["Detector", "Prediction"],
+        "detector": ["Detector", "Failure", "Prediction"],
     },
 )
 
@@ -33,6 +33,7 @@ __all__ = [
     "Backbone",
     "Detector",
     "Epoch",
+    "Failure",
     "Fitted",
     "GlobalNeighbour",
     "Joined",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from math import isfinite
 from pathlib import Path
+from typing import Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -20,11 +22,22 @@ from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
-from synthmed_clip.data.images import ImageLike, collect, resize_map, square
+from synthmed_clip.data.images import (
+    ImageLike,
+    collect,
+    each_of,
+    name_of,
+    one_of,
+    resize_map,
+    square,
+)
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
+from synthmed_clip.export import PixelType, to_onnx
+from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
+OnError = Literal["raise", "yield"]
 FORMAT = "synthmed-clip detector 4"
 
 
@@ -62,6 +75,34 @@ class Prediction:
     anomaly_map: NDArray[np.float32] | None = field(repr=False)
     is_anomalous: bool
     p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, in its place among predictions.
+
+    Attributes
+    ----------
+    index : int
+        Which one of the images, counted from 0.
+    image : str
+        Its path, or what an array is like.
+    reason : str
+        What is wrong with it.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+    >>> list(detector.predict_stream(["nothing.png"], on_error="yield"))
+    [Failure(index=0, image='nothing.png', reason='no image or folder at nothing.png')]
+    """
+
+    index: int
+    image: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -127,7 +168,7 @@ class Detector:
         batch_size: int = 16,
         alpha: float | None = None,
     ) -> Prediction | list[Prediction]:
-        """Score images and map their anomalies.
+        """Score images and map their anomalies; for many, see `predict_stream`.
 
         Parameters
         ----------
@@ -172,6 +213,88 @@ class Detector:
         True
         """
         items, single = collect(images, channel_axis)
+        found = list(
+            self.predict_stream(
+                items, value_range=value_range, batch_size=batch_size, alpha=alpha, maps=True
+            )
+        )
+        return found[0] if single else found
+
+    @overload
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: OnError,
+    ) -> Iterator[Prediction | Failure]: ...
+
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: OnError = "raise",
+    ) -> Iterator[Prediction | Failure]:
+        """Score any number of images, in memory that does not grow with it.
+
+        Parameters
+        ----------
+        images : path, array, or iterable of them
+            As in `predict`. An iterator is drawn from as predictions are, in another thread, two
+            batches ahead at most; each image is let go of as soon as it is brought to the
+            backbone's size.
+        value_range, channel_axis, batch_size, alpha
+            As in `predict`.
+        maps : bool
+            Whether to bring maps to the images' sizes; otherwise `anomaly_map` is None.
+        on_error : {'raise', 'yield'}
+            What becomes of an image that cannot be read, or is none: it ends the stream, or stands
+            in it as a `Failure`. What the iterator itself raises ends it always.
+
+        Yields
+        ------
+        Prediction or Failure
+            One an image, in their order.
+
+        Raises
+        ------
+        MemoryError, ValueError
+            As `predict`; for arguments at once, before the first image.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> frames = (255 - scan for scan in scans)
+        >>> [found.is_anomalous for found in detector.predict_stream(frames)]
+        [True, True, True, True]
+        """
+        items, values = each_of(images, channel_axis), self.values_for(value_range)
+        if on_error not in get_args(OnError):
+            raise ValueError(f"on_error must be 'raise' or 'yield', not {on_error!r}")
+        _require_batch_size(batch_size)
         if alpha is not None:
             if not self.normal_scores:
                 raise ValueError(
@@ -179,15 +302,23 @@ class Detector:
                     f"support image could be left out of what judges it: decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
-        predictions = []
-        for found, shapes in self._batches(items, self.values_for(value_range), batch_size):
-            scores, maps = found.scores.tolist(), found.maps.cpu().numpy()
-            for score, small, shape in zip(scores, maps, shapes, strict=True):
-                full = resize_map(small, shape) if small.size else None
+        batches = self._batches(items, channel_axis, values, batch_size, on_error)
+        return self._predictions(batches, alpha, maps)
+
+    def _predictions(
+        self, batches: Iterator[_Batch], alpha: float | None, maps: bool
+    ) -> Iterator[Prediction | Failure]:
+        for found, entries in batches:
+            scored = zip(found.scores.tolist(), found.maps.cpu().numpy(), strict=True)
+            for entry in entries:
+                if isinstance(entry, Failure):
+                    yield entry
+                    continue
+                score, small = next(scored)
+                full = resize_map(small, entry) if maps and small.size else None
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
-                predictions.append(Prediction(score, full, flagged, p))
-        return predictions[0] if single else predictions
+                yield Prediction(score, full, flagged, p)
 
     def score(
         self,
@@ -217,7 +348,8 @@ class Detector:
         """
         items, _ = collect(images, channel_axis)
         size, values = self.backbone.image_size, self.values_for(value_range)
-        found = [found for found, _ in self._batches(items, values, batch_size)]
+        batches = self._batches(items, None, values, batch_size, "raise")
+        found = [found for found, _ in batches]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
             torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
@@ -242,29 +374,90 @@ class Detector:
         return values_of([], rule)
 
     def _batches(
-        self, items: list[Path | io.Image], values: Values, batch_size: int
-    ) -> Iterator[tuple[Scores, list[tuple[int, int]]]]:
-        """Yield scores and original shapes; the next batch is read while the backbone works."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        self,
+        items: Iterable[ImageLike],
+        channel_axis: int | None,
+        values: Values,
+        batch_size: int,
+        on_error: OnError,
+    ) -> Iterator[_Batch]:
+        """Yield scores, and what stands for each image: its shape, or a failure. The next batch is
+        read while the backbone works.
+        """
+        _require_batch_size(batch_size)
         size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
+        numbered = enumerate(items)
 
-        def read(start: int) -> tuple[Tensor, list[tuple[int, int]]] | None:
-            batch = [square(item, size, values, grey) for item in items[start : start + batch_size]]
-            if not batch:
-                return None
-            squares, shapes = zip(*batch, strict=True)
-            return to_pixels(np.stack(squares)), list(shapes)
+        def read() -> list[tuple[NDArray[np.uint8], tuple[int, int]] | Failure]:
+            batch: list[tuple[NDArray[np.uint8], tuple[int, int]] | Failure] = []
+            for index, item in islice(numbered, batch_size):
+                try:
+                    batch.append(square(one_of(item, channel_axis), size, values, grey))
+                except (OSError, TypeError, ValueError) as error:
+                    if on_error == "raise":
+                        raise
+                    batch.append(Failure(index, _name(item, channel_axis), str(error)))
+            return batch
 
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, 0)
-            for start in range(batch_size, len(items) + batch_size, batch_size):
-                batch = ahead.result()
-                ahead = reader.submit(read, start)
-                if batch is not None:
+            ahead = reader.submit(read)
+            while batch := ahead.result():
+                ahead = reader.submit(read)
+                entries = [part if isinstance(part, Failure) else part[1] for part in batch]
+                squares = [part[0] for part in batch if not isinstance(part, Failure)]
+                found = Scores(torch.empty(0), torch.empty(0, size, size))
+                if squares:
                     with explained_memory(batch_size):
-                        found = self.fitted.score(batch[0])
-                    yield found, batch[1]
+                        found = self.fitted.score(to_pixels(np.stack(squares)))
+                yield found, entries
+
+    def export(self, path: str | Path, *, pixel_type: PixelType = "float32") -> None:
+        """Write detector and backbone to one ONNX file, which needs nothing of this package.
+
+        The graph's input `pixels` is `(N, C, S, S)`, 0 to 255, N free: squared images as
+        `synthmed_clip.data.images.square` makes them, C = 1 (grey), or 3 where the method scores
+        colour. Its outputs are `score` `(N,)` and `map` `(N, S, S)` float32, without a map where
+        the method has none on this backbone. The metadata's entry `synthmed_clip` holds, as JSON,
+        the decision rule, what stored values mean, the method, and the backbone's name and hash.
+
+        Before it is written, onnxruntime runs it on batches of two sizes: scores and maps are equal
+        within 1e-4, relative to the largest value where that is above 1.
+
+        Parameters
+        ----------
+        path : str or Path
+        pixel_type : {'float32', 'uint8'}
+            Of the input.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If onnx or onnxruntime is not installed.
+        ValueError
+            If the backbone is not in float32, a part of it or of the method cannot be written as
+            ONNX, or the graph says something else than the detector.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> detector.export("scan.onnx", pixel_type="uint8")  # doctest: +SKIP
+        """
+        if pixel_type not in get_args(PixelType):
+            raise ValueError(f"pixel_type must be 'float32' or 'uint8', not {pixel_type!r}")
+        own = self.backbone
+        notes = {
+            "image_size": own.image_size,
+            "channels": self.method.scored_channels,
+            "values": asdict(self.values),
+            "threshold": self.threshold,
+            "normal_scores": self.normal_scores,
+            "map_range": self.map_range,
+            "method": self.method.to_dict(),
+            "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
+        }
+        channels: Literal[1, 3] = 1 if self.method.scored_channels == "grey" else 3
+        write_bytes(Path(path), to_onnx(self.fitted, own, channels, pixel_type, notes))
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
@@ -390,6 +583,22 @@ class Detector:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
+
+
+_Batch = tuple[Scores, Sequence[tuple[int, int] | Failure]]
+
+
+def _require_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+
+
+def _name(item: ImageLike, channel_axis: int | None) -> str:
+    """Name an image in a failure, whatever it is."""
+    try:
+        return str(item) if isinstance(item, str) else name_of(one_of(item, channel_axis))
+    except (OSError, TypeError, ValueError):
+        return str(item) if isinstance(item, Path) else f"a {type(item).__name__}"
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")

@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.pixels import in_batches
 
 CHUNK = 16  # images through the backbone at a time
 
@@ -27,7 +28,7 @@ def tokens_of(backbone: Backbone, pixels: Tensor, layers: Sequence[int]) -> list
     with torch.inference_mode():
         batches = [
             [f.flatten(2).transpose(1, 2).float() for f in backbone.features(batch, layers)]
-            for batch in pixels.split(CHUNK)
+            for batch in in_batches(pixels, CHUNK)
         ]
     return [torch.cat(layer) for layer in zip(*batches, strict=True)]
 
