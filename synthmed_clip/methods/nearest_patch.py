@@ -142,16 +142,21 @@ class FittedNearestPatch(Fitted):
                 for feature in self.backbone.features(pixels, self.method.layers or ())
             ]
 
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest share."""
+        from synthmed_clip.methods.maps import largest_mean
+
+        return largest_mean(values, self.method.pool)
+
     def _scores(self, distances: list[list[Tensor]]) -> Scores:
         """Average distances `(B, L)` over layers, pool them, and bring them to pixels."""
         import torch
 
-        from synthmed_clip.methods.maps import largest_mean, mean_of, resize
+        from synthmed_clip.methods.maps import mean_of, resize
 
         size = self.backbone.image_size
         small = mean_of([_square(torch.cat(layer)) for layer in zip(*distances, strict=True)])
-        scores = largest_mean(small.flatten(1), self.method.pool)
-        return Scores(scores, resize(small, (size, size)))
+        return Scores(self.pool(small.flatten(1)), resize(small, (size, size)), pooled=small)
 
 
 def _distance(patches: Tensor, memory: Tensor) -> Tensor:
