@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synthmed import validation
+from synthmed import distributions, validation
 from synthmed.sample import Sample
 from synthmed.scene import Region, Scene
 from synthmed.version import __version__
@@ -299,7 +299,7 @@ def _generator_of(rng: RNG) -> np.random.Generator:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Generator):
+    if isinstance(value, Generator | distributions.Distribution):
         return value.to_dict()
     value = validation.plain(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
@@ -312,6 +312,8 @@ def _build(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     name = data.get("type")
+    if name in distributions.Distribution.known:
+        return distributions.from_dict(data)
     cls = Generator._known.get(name) if isinstance(name, str) else None
     if cls is None:
         known = list(Generator._known)

@@ -171,7 +171,8 @@ def fit(
     values = values_in(items, value_range)
     if validation is not None:
         options["validation"] = _labelled(validation, method, backbone, values)
-    squares = squares_of(items, backbone.image_size, values)
+    grey = method.support_channels == "grey"
+    squares = squares_of(items, backbone.image_size, values, grey)
     support = to_pixels(squares)
     inside = _inside(regions, items, backbone.image_size, mask_level)
     if inside is not None and method.takes("inside"):
@@ -363,6 +364,6 @@ def _labelled(
     from synthmed_clip.data.images import squares_of
     from synthmed_clip.training.selection import Labelled
 
-    grey = method.channels == "grey"
+    grey = method.scored_channels == "grey"
     squares = squares_of([item.image for item in items], backbone.image_size, values, grey)
     return Labelled(to_pixels(squares), np.array([item.abnormal for item in items]))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.distributions import Distribution
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee, Sample
 from synthmed.testing.phantoms import origin
@@ -250,8 +251,7 @@ def copy_as_it_lies(array: NDArray[Any]) -> NDArray[Any]:
 def _subject(function: Callable[..., Any]) -> tuple[list[str], str]:
     """Imports and the expression that name the function under test."""
     if isinstance(function, Generator):
-        classes = {type(g) for g in members(function)}
-        return sorted(_import(c) for c in classes), repr(function)
+        return sorted(_import(c) for c in classes_of(function)), repr(function)
     name, module = (
         getattr(function, "__qualname__", "<unnamed>"),
         getattr(function, "__module__", None),
@@ -286,6 +286,13 @@ def direct_members(generator: Generator) -> Iterator[Generator]:
         for member in value if isinstance(value, tuple) else (value,):
             if isinstance(member, Generator):
                 yield member
+
+
+def classes_of(generator: Generator) -> set[type]:
+    """The classes that a generator's repr names: of generators and of distributions."""
+    every = list(members(generator))
+    values = [getattr(g, f.name) for g in every for f in dataclasses.fields(g)]  # type: ignore[arg-type]
+    return {type(v) for v in (*every, *values) if isinstance(v, Generator | Distribution)}
 
 
 def _source(value: Any, folder: Path | None, name: str) -> str:

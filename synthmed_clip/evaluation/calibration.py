@@ -81,9 +81,9 @@ def synthetic_threshold(
     Parameters
     ----------
     score : callable
-        Scores `(B,)` of images `(B, 1, S, S)`, and of their regions where there are any.
+        Scores `(B,)` of images `(B, C, S, S)`, and of their regions where there are any.
     support : Tensor
-        `(k, 1, S, S)` float32, whole numbers from 0 to 255.
+        `(k, C, S, S)` float32, whole numbers from 0 to 255.
     recipe : Generator
         Draws four anomalies on each.
     entropy : tuple of int

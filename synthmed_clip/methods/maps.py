@@ -73,7 +73,9 @@ def score_inside(found: Scores, inside: Tensor, pool: Callable[[Tensor], Tensor]
     values, chosen = found.maps, inside
     if found.pooled is not None:
         values = found.pooled
-        share = adaptive_avg_pool2d(inside.float()[:, None], tuple(values.shape[1:]))[:, 0]
+        share = adaptive_avg_pool2d(inside.float()[:, None], (values.shape[1], values.shape[2]))[
+            :, 0
+        ]
         chosen = share >= share.amax((1, 2), keepdim=True).clamp_max(0.5)
     if values.shape != chosen.shape:  # no maps: no method can tell a place from another
         values, chosen = values.new_empty(len(inside), 0), inside.new_empty(len(inside), 0)
