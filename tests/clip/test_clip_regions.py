@@ -18,8 +18,11 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 import synthmed  # noqa: E402
 from synthmed import io  # noqa: E402
 from synthmed_clip import Joined, MediCLIP, NearestPatch, Subspace, ZeroShot, fit  # noqa: E402
+from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
+from synthmed_clip.data.images import collect, squares_of  # noqa: E402
 from synthmed_clip.data.regions import square_inside  # noqa: E402
+from synthmed_clip.data.values import Values  # noqa: E402
 from synthmed_clip.evaluation import evaluate  # noqa: E402
 from synthmed_clip.methods.maps import score_inside  # noqa: E402
 from synthmed_clip.training.steps import SyntheticSteps  # noqa: E402
@@ -51,22 +54,22 @@ def test_the_whole_image_as_a_region_changes_nothing(detector, normals):
 
 
 def test_a_score_is_the_pool_of_what_lies_inside(detector, normals):
-    pixels = detector.score(normals[:2])
-    inside = torch.from_numpy(np.stack([square_inside(HALF, 32)] * 2))
+    strange = [255 - normals[0], normals[1][::-1]]
+    size = detector.backbone.image_size
+    whole = detector.fitted.score(to_pixels(squares_of(collect(strange)[0], size, Values())))
+    inside = torch.from_numpy(np.stack([square_inside(HALF, size)] * 2))
     assert inside[:, :, :16].all() and not inside[:, :, 16:].any()
-    found = detector.score(normals[:2], roi=[HALF, HALF])
+    found = detector.score(strange, roi=[HALF, HALF])
     for n in range(2):
-        small = pixels.maps if pixels.pooled is None else pixels.pooled
-        values = small[n, :, : small.shape[2] // 2].flatten()
-        if pixels.pooled is None:
-            assert found.scores[n] == detector.fitted.pool(values[None])[0]
-        assert torch.equal(found.maps[n, :, :16], pixels.maps[n, :, :16])
-        assert (found.maps[n, :, 16:] == pixels.maps[n].min()).all()
-    prediction = detector.predict(normals[0], roi=HALF)
-    bare = detector.predict(normals[0])
-    assert np.array_equal(prediction.anomaly_map[HALF], bare.anomaly_map[HALF])
-    assert (prediction.anomaly_map[~HALF] == bare.anomaly_map.min()).all()
-    assert prediction.score <= bare.score
+        grid = (whole.maps if whole.pooled is None else whole.pooled)[n]
+        values = grid[:, : grid.shape[1] // 2].flatten()
+        expected = detector.fitted.pool(values[None])[0].item()
+        assert found.scores[n].item() == pytest.approx(expected, rel=1e-6)
+        assert torch.equal(found.maps[n, :, :16], whole.maps[n, :, :16])
+        assert (found.maps[n, :, 16:] == whole.maps[n].min()).all()
+    bare, within = detector.predict(strange[0]), detector.predict(strange[0], roi=HALF)
+    assert np.array_equal(within.anomaly_map[HALF], bare.anomaly_map[HALF])
+    assert (within.anomaly_map[~HALF] == bare.anomaly_map.min()).all()
 
 
 def test_what_lies_outside_is_ignored(backbone, normals):
@@ -199,14 +202,15 @@ def test_evaluate_ignores_what_lies_outside(backbone, folder):
     from synthmed_clip.data.layouts import read_dataset
 
     items = read_dataset(folder).test
-    normals = [item.image for item in items if not item.abnormal]
-    detector = fit(normals, NearestPatch(), backbone=backbone)
+    turned = [io.read_image(item.image).array[::-1] for item in items if not item.abnormal]
+    detector = fit(turned, NearestPatch(), backbone=backbone)
     whole = evaluate(detector, items, roi=[WHOLE] * len(items), resamples=0)
     assert whole == evaluate(detector, items, resamples=0)
     away = np.zeros((50, 60), bool)
     away[:, 45:] = True  # no lesion lies there
     found = evaluate(detector, items, roi=[away] * len(items), resamples=0)
-    assert found.image["AUROC"].value < whole.image["AUROC"].value
+    scores = detector.score([item.image for item in items], roi=[away] * len(items)).scores
+    assert found.scores == tuple(scores.tolist()) != whole.scores
     assert found.pixel["AUROC"].value < 0.5  # what is abnormal outside is missed
 
 
