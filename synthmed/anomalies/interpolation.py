@@ -38,6 +38,10 @@ class Interpolation(Anomaly):
         Where the donor is read: at the mask's own place (for a donor of another size, at the same
         relative one), or at a place that is drawn. The image itself is read anywhere.
 
+    Notes
+    -----
+    With ``soft=True`` the label is the factor.
+
     References
     ----------
     .. [1] J. Tan, B. Hou, J. Batten, H. Qiu, B. Kainz, "Detecting outliers with foreign patch
@@ -102,6 +106,12 @@ class Interpolation(Anomaly):
             target_weight=1 - factor,
         )
         return values[region.core(grown)], region.inside
+
+    def soft_label(
+        self, parameters: Parameters, before: NDArray[np.float64], after: NDArray[np.float64]
+    ) -> float:
+        """The factor, as both papers label it."""
+        return parameters["factor"]
 
 
 def foreign_patch(

@@ -116,7 +116,7 @@ class Trial:
         Handed to the function as a copy that lies in memory as this array does.
     seed : int
         Of the random generator handed over.
-    roi, donors, value_range, channel_axis, spacing
+    roi, donors, value_range, channel_axis, spacing, soft
         As a generator takes them. To another function they are not passed on; `channel_axis` and
         `value_range` then say how its images are meant.
 
@@ -137,6 +137,7 @@ class Trial:
     value_range: tuple[float, float] | None = None
     channel_axis: int | None = None
     spacing: tuple[float, ...] | None = None
+    soft: bool = False
 
     @cached_property
     def result(self) -> Result:
@@ -218,7 +219,7 @@ class Trial:
         imports, subject = _subject(self.function)
         arguments = [subject, _source(self.image, folder, "image")]
         for name, value in {"seed": self.seed, **self.arguments}.items():
-            if name == "seed" or value is not None:
+            if name == "seed" or (value is not None and value is not False):
                 arguments.append(f"{name}={_source(value, folder, name)}")
         check = "trial.result" if invariant == "runs" else f"invariants.{invariant}(trial)"
         lines = [
