@@ -31,7 +31,6 @@ from synthmed_clip.data.regions import (
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.methods.base import Fitted, Method, Scores
-from synthmed_clip.methods.maps import score_inside
 
 FORMAT = "synthmed-clip detector 4"
 
@@ -320,7 +319,7 @@ class Detector:
                         if regions is not None:
                             small = [square_inside(own, size) for own in inside if own is not None]
                             chosen = torch.from_numpy(np.stack(small))
-                            scored = score_inside(whole, chosen, self.fitted.pool)
+                            scored = self.fitted.within(whole, chosen)
                     yield _Batch(scored, whole, shapes, inside)
 
     def save(self, path: str | Path) -> None:

@@ -315,9 +315,7 @@ def _inside(
 
 def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:
     """Let scores be of the regions alone, where there are regions."""
-    from synthmed_clip.methods.maps import score_inside
-
-    return found if inside is None else score_inside(found, inside, fitted.pool)
+    return found if inside is None else fitted.within(found, inside)
 
 
 def _threshold(

@@ -124,6 +124,31 @@ class Fitted(ABC):
             f"cannot be told apart in them"
         )
 
+    def within(self, found: Scores, inside: Tensor) -> Scores:
+        """Let scores be of regions of interest alone; outside, a map has its lowest value.
+
+        Parameters
+        ----------
+        found : Scores
+            Of whole images, as `score` gives them.
+        inside : Tensor
+            `(N, S, S)` bool, none empty.
+
+        Raises
+        ------
+        ValueError
+            Where a score is not of places; see `pool`.
+        """
+        from synthmed_clip.methods.maps import fill_outside, pool_inside
+
+        values = found.maps if found.pooled is None else found.pooled
+        if not values.numel():
+            raise ValueError(
+                f"{type(self).__name__} has no maps: a region of interest (roi) has no place"
+            )
+        scores = pool_inside(values, inside, self.pool)
+        return Scores(scores, fill_outside(found.maps, inside), found.pooled)
+
     @abstractmethod
     def state(self) -> State:
         """Return all that `Method.restore` needs: tensors and JSON-ready values, by name."""

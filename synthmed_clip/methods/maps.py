@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -12,8 +11,6 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate
-
-from synthmed_clip.methods.base import Scores
 
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
@@ -47,46 +44,42 @@ def largest_mean(values: Tensor, share: float) -> Tensor:
     return values.topk(max(1, round(share * values.shape[1])), dim=1).values.mean(1)
 
 
-def score_inside(found: Scores, inside: Tensor, pool: Callable[[Tensor], Tensor]) -> Scores:
-    """Pool scores over regions of interest alone; outside, a map has its lowest value.
+def pool_inside(values: Tensor, inside: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pool values `(N, h, w)` of pixels or patches over regions of interest alone: `(N,)`.
 
     Parameters
     ----------
-    found : Scores
-        Of whole images.
+    values : Tensor
     inside : Tensor
-        `(N, S, S)` bool, of the maps' size; none empty. A patch counts that lies inside by half,
+        `(N, S, S)` bool, none empty, S at least h and w. A patch counts that lies inside by half,
         or, where none does, the one that lies inside most.
     pool : callable
-        The method's, `Fitted.pool`.
+        A method's, `Fitted.pool`.
 
     Examples
     --------
-    >>> from synthmed_clip.methods.base import Scores
-    >>> maps = torch.tensor([[[1.0, 2.0], [3.0, 9.0]]])
+    >>> values = torch.tensor([[[1.0, 2.0], [3.0, 9.0]]])
     >>> inside = torch.tensor([[[True, True], [True, False]]])
-    >>> within = score_inside(Scores(maps.amax((1, 2)), maps), inside, lambda v: v.amax(1))
-    >>> within.scores.tolist(), within.maps.tolist()
-    ([3.0], [[[1.0, 2.0], [3.0, 1.0]]])
+    >>> pool_inside(values, inside, lambda own: own.amax(1))
+    tensor([3.])
     """
-    inside = inside.to(found.maps.device)
-    values, chosen = found.maps, inside
-    if found.pooled is not None:
-        values = found.pooled
-        share = adaptive_avg_pool2d(inside.float()[:, None], (values.shape[1], values.shape[2]))[
-            :, 0
-        ]
+    chosen = inside.to(values.device)
+    if values.shape != chosen.shape:
+        height, width = values.shape[1:]
+        share = adaptive_avg_pool2d(chosen.float()[:, None], (height, width))[:, 0]
         chosen = share >= share.amax((1, 2), keepdim=True).clamp_max(0.5)
-    if values.shape != chosen.shape:  # no maps: no method can tell a place from another
-        values, chosen = values.new_empty(len(inside), 0), inside.new_empty(len(inside), 0)
-    scores = [pool(own[own_chosen][None]) for own, own_chosen in zip(values, chosen, strict=True)]
-    return replace(found, scores=torch.cat(scores), maps=fill_outside(found.maps, inside))
+    return torch.cat([pool(own[place][None]) for own, place in zip(values, chosen, strict=True)])
 
 
 def fill_outside(maps: Tensor, inside: Tensor) -> Tensor:
-    """Let maps `(N, H, W)` have their lowest value outside regions."""
-    lowest = maps.amin((1, 2), keepdim=True)
-    return torch.where(inside, maps, lowest)
+    """Let maps `(N, H, W)` have their lowest value outside regions `(N, H, W)`.
+
+    Examples
+    --------
+    >>> fill_outside(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[True, False]]]))
+    tensor([[[1., 1.]]])
+    """
+    return torch.where(inside.to(maps.device), maps, maps.amin((1, 2), keepdim=True))
 
 
 def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

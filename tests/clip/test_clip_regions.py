@@ -24,7 +24,7 @@ from synthmed_clip.data.images import collect, squares_of  # noqa: E402
 from synthmed_clip.data.regions import square_inside  # noqa: E402
 from synthmed_clip.data.values import Values  # noqa: E402
 from synthmed_clip.evaluation import evaluate  # noqa: E402
-from synthmed_clip.methods.maps import score_inside  # noqa: E402
+from synthmed_clip.methods.maps import pool_inside  # noqa: E402
 from synthmed_clip.training.steps import SyntheticSteps  # noqa: E402
 
 SHORT = MediCLIP(layers=(2, 4), epochs=2)
@@ -83,17 +83,12 @@ def test_what_lies_outside_is_ignored(backbone, normals):
 
 
 def test_patches_count_by_half_and_a_tiny_region_by_its_patch():
-    from synthmed_clip import Scores
-
     pooled = torch.arange(16.0).reshape(1, 4, 4)
-    maps = torch.arange(64.0).reshape(1, 8, 8)
     inside = torch.zeros(1, 8, 8, dtype=bool)
     inside[0, 0, 0] = True
-    scored = score_inside(Scores(torch.ones(1), maps, pooled), inside, lambda v: v.amax(1))
-    assert scored.scores.tolist() == [0.0]
+    assert pool_inside(pooled, inside, lambda v: v.amax(1)).tolist() == [0.0]
     inside[0, 2:4, 2:3] = True  # half of patch 5, all of none
-    scored = score_inside(Scores(torch.ones(1), maps, pooled), inside, lambda v: v.amax(1))
-    assert scored.scores.tolist() == [5.0]
+    assert pool_inside(pooled, inside, lambda v: v.amax(1)).tolist() == [5.0]
     rng = np.random.default_rng(0)
     for _ in range(20):
         region = np.zeros((90, 70), bool)
@@ -131,7 +126,7 @@ def test_fit_draws_inside_and_judges_inside(backbone, normals):
     assert within.threshold == max(within.normal_scores) < bare.threshold
     left = bare.fitted.score_left_out(torch.zeros(6, 1, 32, 32))
     chosen = torch.from_numpy(np.stack([square_inside(corner, 32)] * 6))
-    expected = score_inside(left, chosen, bare.fitted.pool).scores.tolist()
+    expected = bare.fitted.within(left, chosen).scores.tolist()
     assert list(within.normal_scores) == expected
 
 
