@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
-from itertools import islice
+from itertools import islice, repeat
 from math import isfinite
 from pathlib import Path
 from typing import Literal, get_args, overload
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthmed import io
-from synthmed.io import ValueRange
+from synthmed.io import MaskLevel, ValueRange
 from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
@@ -28,8 +28,18 @@ from synthmed_clip.data.images import (
     each_of,
     name_of,
     one_of,
+    read_plane,
     resize_map,
     square,
+)
+from synthmed_clip.data.regions import (
+    Region,
+    RegionLike,
+    collect_regions,
+    each_region,
+    one_region,
+    read_inside,
+    square_inside,
 )
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
@@ -123,6 +133,26 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False)
+class _Entry:
+    """An image at the backbone's size; its shape, and its region of interest at that shape."""
+
+    pixels: NDArray[np.uint8]
+    shape: tuple[int, int]
+    inside: NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What was found in images: scores and maps of their regions of interest, and as if there were
+    none; and the images, with what could not be read in its place.
+    """
+
+    scored: Scores
+    whole: Scores
+    entries: list[_Entry | Failure]
+
+
+@dataclass(frozen=True, eq=False)
 class Detector:
     """A fitted method, on its backbone, with its decision rule.
 
@@ -163,6 +193,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -175,6 +207,11 @@ class Detector:
         images : path, array, or iterable of them
             One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
             counts as one.
+        roi : "auto", folder, paths or arrays, optional
+            A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
+            is of what lies inside; outside, a map has its lowest value.
+        mask_level : int, sequence of int, "any" or None
+            Which levels of files with regions are inside; see `synthmed.io.read_mask`.
         value_range : (float, float), "window" or "dtype", optional
             Which of these images' stored values are darkest and brightest: a pair, the window that
             each declares, or what its dtype holds. By default as for the support images
@@ -215,7 +252,13 @@ class Detector:
         items, single = collect(images, channel_axis)
         found = list(
             self.predict_stream(
-                items, value_range=value_range, batch_size=batch_size, alpha=alpha, maps=True
+                items,
+                roi=collect_regions(roi, items, single),
+                mask_level=mask_level,
+                value_range=value_range,
+                batch_size=batch_size,
+                alpha=alpha,
+                maps=True,
             )
         )
         return found[0] if single else found
@@ -225,6 +268,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -238,6 +283,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -250,6 +297,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -265,7 +314,9 @@ class Detector:
             As in `predict`. An iterator is drawn from as predictions are, in another thread, two
             batches ahead at most; each image is let go of as soon as it is brought to the
             backbone's size.
-        value_range, channel_axis, batch_size, alpha
+        roi : "auto", or iterable of paths and arrays, optional
+            As in `predict`; one region an image, drawn along with it.
+        mask_level, value_range, channel_axis, batch_size, alpha
             As in `predict`.
         maps : bool
             Whether to bring maps to the images' sizes; otherwise `anomaly_map` is None.
@@ -288,7 +339,7 @@ class Detector:
         >>> from synthmed_clip import NearestPatch, fit
         >>> detector = fit(scans, NearestPatch(), backbone=backbone)
         >>> frames = (255 - scan for scan in scans)
-        >>> [found.is_anomalous for found in detector.predict_stream(frames)]
+        >>> [found.anomaly_map is None for found in detector.predict_stream(frames)]
         [True, True, True, True]
         """
         items, values = each_of(images, channel_axis), self.values_for(value_range)
@@ -302,20 +353,26 @@ class Detector:
                     f"support image could be left out of what judges it: decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
-        batches = self._batches(items, channel_axis, values, batch_size, on_error)
+        regions = None if roi is None else each_region(roi)
+        batches = self._batches(
+            items, regions, channel_axis, values, mask_level, batch_size, on_error
+        )
         return self._predictions(batches, alpha, maps)
 
     def _predictions(
         self, batches: Iterator[_Batch], alpha: float | None, maps: bool
     ) -> Iterator[Prediction | Failure]:
-        for found, entries in batches:
-            scored = zip(found.scores.tolist(), found.maps.cpu().numpy(), strict=True)
-            for entry in entries:
+        for batch in batches:
+            scores, small_maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
+            scored = zip(scores, small_maps, strict=True)
+            for entry in batch.entries:
                 if isinstance(entry, Failure):
                     yield entry
                     continue
                 score, small = next(scored)
-                full = resize_map(small, entry) if maps and small.size else None
+                full = resize_map(small, entry.shape) if maps and small.size else None
+                if full is not None and entry.inside is not None:
+                    full[~entry.inside] = full.min()
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
                 yield Prediction(score, full, flagged, p)
@@ -324,6 +381,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -332,7 +391,7 @@ class Detector:
 
         Parameters
         ----------
-        images, value_range, channel_axis, batch_size
+        images, roi, mask_level, value_range, channel_axis, batch_size
             As in `predict`.
 
         Returns
@@ -346,10 +405,11 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, _ = collect(images, channel_axis)
+        items, single = collect(images, channel_axis)
+        regions = collect_regions(roi, items, single)
         size, values = self.backbone.image_size, self.values_for(value_range)
-        batches = self._batches(items, None, values, batch_size, "raise")
-        found = [found for found, _ in batches]
+        batches = self._batches(items, regions, None, values, mask_level, batch_size, "raise")
+        found = [batch.scored for batch in batches]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
             torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
@@ -376,40 +436,64 @@ class Detector:
     def _batches(
         self,
         items: Iterable[ImageLike],
+        regions: Iterable[Region] | None,
         channel_axis: int | None,
         values: Values,
+        level: MaskLevel,
         batch_size: int,
         on_error: OnError,
     ) -> Iterator[_Batch]:
-        """Yield scores, and what stands for each image: its shape, or a failure. The next batch is
-        read while the backbone works.
-        """
+        """Yield what is found; the next batch is read while the backbone works."""
         _require_batch_size(batch_size)
         size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
         numbered = enumerate(items)
 
-        def read() -> list[tuple[NDArray[np.uint8], tuple[int, int]] | Failure]:
-            batch: list[tuple[NDArray[np.uint8], tuple[int, int]] | Failure] = []
+        own_regions = None if regions is None else iter(regions)
+
+        def read_one(item: ImageLike, region: Region | None) -> _Entry:
+            found = one_of(item, channel_axis)
+            pixels, shape = square(found, size, values, grey)
+            inside = None
+            if region is not None:
+                inside = read_inside(one_region(region), found, read_plane(found), level)
+            return _Entry(pixels, shape, inside)
+
+        def read() -> list[_Entry | Failure]:
+            batch: list[_Entry | Failure] = []
             for index, item in islice(numbered, batch_size):
+                region = None if own_regions is None else next(own_regions, None)
+                if own_regions is not None and region is None:
+                    raise ValueError(f"roi must be one region an image; it has only {index}")
                 try:
-                    batch.append(square(one_of(item, channel_axis), size, values, grey))
+                    batch.append(read_one(item, region))
                 except (OSError, TypeError, ValueError) as error:
                     if on_error == "raise":
                         raise
                     batch.append(Failure(index, _name(item, channel_axis), str(error)))
+            ended = own_regions is not None and len(batch) < batch_size
+            if (
+                ended
+                and not isinstance(own_regions, repeat)
+                and any(True for _ in own_regions or ())
+            ):
+                raise ValueError("roi must be one region an image; it has more than there are")
             return batch
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(read)
-            while batch := ahead.result():
+            while entries := ahead.result():
                 ahead = reader.submit(read)
-                entries = [part if isinstance(part, Failure) else part[1] for part in batch]
-                squares = [part[0] for part in batch if not isinstance(part, Failure)]
-                found = Scores(torch.empty(0), torch.empty(0, size, size))
-                if squares:
+                good = [entry for entry in entries if isinstance(entry, _Entry)]
+                whole = scored = Scores(torch.empty(0), torch.empty(0, size, size))
+                if good:
                     with explained_memory(batch_size):
-                        found = self.fitted.score(to_pixels(np.stack(squares)))
-                yield found, entries
+                        pixels = np.stack([entry.pixels for entry in good])
+                        whole = scored = self.fitted.score(to_pixels(pixels))
+                        insides = [e.inside for e in good if e.inside is not None]
+                        if insides:
+                            small = np.stack([square_inside(own, size) for own in insides])
+                            scored = self.fitted.within(whole, torch.from_numpy(small))
+                yield _Batch(scored, whole, entries)
 
     def export(self, path: str | Path, *, pixel_type: PixelType = "float32") -> None:
         """Write detector and backbone to one ONNX file, which needs nothing of this package.
@@ -583,9 +667,6 @@ class Detector:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
-
-
-_Batch = tuple[Scores, Sequence[tuple[int, int] | Failure]]
 
 
 def _require_batch_size(batch_size: int) -> None:

@@ -39,7 +39,7 @@ METHODS = {
     "patchcore": PatchCore(ratio=0.5),
     "global": GlobalNeighbour(),
     "colour": NearestPatch(channels="colour"),
-    "subspace": Subspace(),
+    "subspace": Subspace(layers=(2, 3)),
     "zero": ZeroShot(),
     "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=0.01),
 }

@@ -140,3 +140,25 @@ def test_a_stream_that_is_left_stops_drawing(detector, normals):
     next(stream)
     stream.close()
     assert len(drawn) <= 6
+
+
+def test_regions_are_drawn_along_with_their_images(detector, normals):
+    regions = [np.zeros(image.shape, bool) for image in normals]
+    for number, region in enumerate(regions):
+        region[5:30, 5 : 20 + number] = True
+    expected = detector.predict(normals, roi=regions)
+    found = list(detector.predict_stream(iter(normals), roi=iter(regions), batch_size=3, maps=True))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.score == pytest.approx(theirs.score, abs=1e-6)
+        np.testing.assert_allclose(ours.anomaly_map, theirs.anomaly_map, atol=1e-5)
+    scores = [p.score for p in detector.predict_stream(iter(normals), roi="auto")]
+    assert scores == [p.score for p in detector.predict(normals, roi="auto")]
+    regions[1] = regions[1][:-1]
+    found = list(detector.predict_stream(normals, roi=regions, on_error="yield"))
+    assert isinstance(found[1], Failure) and "region of interest has shape" in found[1].reason
+    with pytest.raises(ValueError, match="roi must be one region an image; it has only 5"):
+        list(detector.predict_stream(normals, roi=iter(regions[:5]), on_error="yield"))
+    with pytest.raises(ValueError, match="roi must be one region an image; it has more"):
+        list(detector.predict_stream(normals[:5], roi=iter(regions), on_error="yield"))
+    with pytest.raises(ValueError, match="roi must be 'auto', or an iterable of one region"):
+        detector.predict_stream(normals, roi="folder")
