@@ -7,24 +7,29 @@
 
 from synthmed.anomalies import (
     Anomaly,
+    Atrophy,
     Calcifications,
     Cavity,
     Cutout,
     CutPaste,
     GaussianIntensityChange,
+    Haemorrhage,
     Identity,
     Interpolation,
     Lesion,
     Sink,
     SmoothIntensityChange,
     Source,
+    Swelling,
     TextureBlend,
+    ThinStructure,
 )
 from synthmed.compose import OneOf, Repeat, Sequence
 from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
 from synthmed.masks import (
+    BlobMask,
     EllipseMask,
     IntersectionMask,
     LesionMask,
@@ -32,6 +37,7 @@ from synthmed.masks import (
     PerlinMask,
     RectangleMask,
     Shape,
+    StrokeMask,
     UnionMask,
 )
 from synthmed.presets import preset, read_recipe
@@ -42,6 +48,8 @@ from synthmed.version import __version__
 
 __all__ = [
     "Anomaly",
+    "Atrophy",
+    "BlobMask",
     "Calcifications",
     "Cavity",
     "Choice",
@@ -51,6 +59,7 @@ __all__ = [
     "Gamma",
     "GaussianIntensityChange",
     "Generator",
+    "Haemorrhage",
     "Identity",
     "Interpolation",
     "IntersectionMask",
@@ -71,7 +80,10 @@ __all__ = [
     "Sink",
     "SmoothIntensityChange",
     "Source",
+    "StrokeMask",
+    "Swelling",
     "TextureBlend",
+    "ThinStructure",
     "UnionMask",
     "__version__",
     "foreground",

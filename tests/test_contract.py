@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 import synthmed
 from synthmed import (
+    Atrophy,
+    BlobMask,
     Calcifications,
     Cavity,
     Cutout,
     CutPaste,
     EllipseMask,
     GaussianIntensityChange,
+    Haemorrhage,
     Identity,
     Interpolation,
     IntersectionMask,
@@ -34,7 +37,10 @@ from synthmed import (
     Sink,
     SmoothIntensityChange,
     Source,
+    StrokeMask,
+    Swelling,
     TextureBlend,
+    ThinStructure,
     UnionMask,
 )
 from synthmed.testing import (
@@ -84,6 +90,12 @@ MORE_GENERATORS = [
     Cutout(level="mean"),
     Calcifications(radius=synthmed.Choice((0.5, 2.0))),
     Calcifications(label="cluster"),
+    BlobMask(),
+    StrokeMask(),
+    Haemorrhage(),
+    ThinStructure(),
+    Atrophy(),
+    Swelling(),
 ]
 WIDE_DTYPES = ["int8", "int64", "uint64", "int32", "uint32", "float16"]
 
