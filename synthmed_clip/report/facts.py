@@ -40,12 +40,12 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
 
     Examples
     --------
-    >>> from synthmed_clip import Joined, NearestPatch, ZeroShot
-    >>> tables = method_tables(Joined((ZeroShot(), NearestPatch(pool=0.01))))
+    >>> from synthmed_clip import GlobalNeighbour, Joined, ZeroShot
+    >>> tables = method_tables(Joined((ZeroShot(), GlobalNeighbour())))
     >>> tables["Method"][:2]
-    [('Name', 'joined'), ('parts', 'zero-shot, nearest-patch')]
-    >>> tables["parts 2: nearest-patch"]
-    [('layers', 'none'), ('depth', 'none'), ('pool', '0.01')]
+    [('Name', 'joined'), ('parts', 'zero-shot, global-neighbour')]
+    >>> tables["parts 2: global-neighbour"]
+    [('channels', 'grey')]
     """
     values = _values(method)
     own = [("Name", method.name)] if title == "Method" else []

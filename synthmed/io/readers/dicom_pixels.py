@@ -66,7 +66,11 @@ def _of_file(dataset: FileDataset, planes: Sequence[Plane]) -> Iterator[NDArray]
     )
     table = _palette(dataset) if planes[0].photometric == "palette" else None
     packed = syntax.is_encapsulated and plugin != "pydicom"
-    for plane, (array, properties) in zip(planes, frames, strict=True):
+    for plane in planes:
+        try:
+            array, properties = next(frames)
+        except RuntimeError as error:  # pydicom's, around the decoder's own
+            raise Unreadable(str(error).rsplit(f"{plugin}: ", 1)[-1].strip()) from None
         if plane.photometric == "colour":
             if properties["photometric_interpretation"] != "RGB":
                 raise Unreadable(

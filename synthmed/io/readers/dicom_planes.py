@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_OTHERS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 # The sequence that holds an element in a file that describes its frames one by one.
 _SEQUENCES = {
@@ -84,6 +87,25 @@ class Plane:
         return self.position is not None and self.orientation is not None
 
 
+@contextlib.contextmanager
+def hiding_content() -> Iterator[None]:
+    """Say of an error of pydicom's only its kind: its words may hold a name, a date, or an ID.
+
+    Raises
+    ------
+    Unreadable
+        In place of whatever else is raised.
+    """
+    try:
+        yield
+    except (Unreadable, OSError, ImportError, MemoryError):
+        raise
+    except Exception as error:
+        raise Unreadable(
+            f"cannot be decoded: its data elements are damaged ({type(error).__name__})"
+        ) from None
+
+
 def load(path: Path, *, pixels: bool = True) -> FileDataset:
     """Read the data elements of a file.
 
@@ -94,26 +116,27 @@ def load(path: Path, *, pixels: bool = True) -> FileDataset:
     """
     with needing_medical():
         import pydicom
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
-    except pydicom.errors.InvalidDicomError:
-        raise Unreadable(
-            "has no mark of DICOM and no file meta information: its transfer syntax is not known"
-        ) from None
-    except OSError:
-        raise
-    except Exception as error:  # of pydicom; what it says may name the patient
-        raise Unreadable(
-            f"cannot be decoded: its data elements are damaged ({type(error).__name__})"
-        ) from None
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        raise Unreadable("does not declare its transfer syntax")
+    with hiding_content():
+        try:
+            dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
+        except pydicom.errors.InvalidDicomError:
+            raise Unreadable(
+                "has no mark of DICOM, so that its transfer syntax is not known"
+            ) from None
+        if "TransferSyntaxUID" not in dataset.file_meta:
+            raise Unreadable("does not declare its transfer syntax")
     return dataset
 
 
 def series_key(dataset: Dataset) -> str:
     """Twelve hexadecimal digits that stand for the series: of the hash of its UID."""
     return hashlib.sha256(str(dataset.get("SeriesInstanceUID", "")).encode()).hexdigest()[:12]
+
+
+def modality_of(dataset: Dataset) -> str:
+    """Return the modality; empty where it is not declared, or is no code (in a damaged file)."""
+    code = str(dataset.get("Modality") or "")
+    return code if re.fullmatch("[A-Z]{2,9}", code) else ""
 
 
 def has_pixels(dataset: Dataset) -> bool:
@@ -129,9 +152,13 @@ def planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     Unreadable
         If it holds no image, or one of a meaning that is not defined.
     """
+    with hiding_content():
+        return _planes_of(dataset, path)
+
+
+def _planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     if not has_pixels(dataset):
-        modality = dataset.get("Modality") or "without a modality"
-        raise Unreadable(f"holds no image (DICOM, {modality})")
+        raise Unreadable(f"holds no image (DICOM, {modality_of(dataset) or 'without a modality'})")
     shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
     photometric = _photometric(dataset)
     count = _whole(dataset, "NumberOfFrames", 1)
@@ -174,9 +201,8 @@ def _photometric(dataset: Dataset) -> Literal["grey", "inverted", "palette", "co
     expected = 3 if declared in _COLOUR else 1
     if declared not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         known = ", ".join((*_GREY, "PALETTE COLOR", *_COLOUR))
-        raise Unreadable(
-            f"has the photometric interpretation {declared or 'of no name'}; read are {known}"
-        )
+        named = declared if declared in _OTHERS else "that is not defined"
+        raise Unreadable(f"has a photometric interpretation {named}; read are {known}")
     if samples != expected:
         raise Unreadable(f"has {samples} samples a pixel, {declared} has {expected}")
     if declared in _COLOUR:
