@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
 from synthmed.anomalies.donors import draw_donor, drawn_donor
+from synthmed.distributions import Gamma, Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Box, Region, Scene
@@ -33,11 +34,11 @@ class CutPaste(Anomaly):
     blend : {"poisson", "mixed", "direct"}
         Poisson image editing with the patch's gradients; with the larger of the patch's and the
         image's gradients at each pair of pixels; or the patch's values as they are.
-    rotation : (float, float)
-        Bounds of the patch's rotation in degrees (in 3-D, one angle for each pair of axes).
-    scale : float
-        The patch is scaled by ``s = 1 + Exp(scale)`` or by ``1 / s``, either with probability one
-        half.
+    rotation : Number
+        Of the patch, in degrees (in 3-D, one angle for each pair of axes).
+    scale : Number
+        A factor `s`, at least 1: the patch is scaled by `s` or by ``1 / s``, either with
+        probability one half. By default 1 plus an exponential number of mean 0.1.
     source_share : float
         Largest sides of the part of the donor that is read, as a fraction of the donor's; `s` is
         limited by it.
@@ -67,8 +68,8 @@ class CutPaste(Anomaly):
 
     mask: Generator = PerlinMask()
     blend: Literal["poisson", "mixed", "direct"] = "poisson"
-    rotation: tuple[float, float] = (-45.0, 45.0)
-    scale: float = 0.1
+    rotation: Number = (-45.0, 45.0)
+    scale: Number = Gamma(1.0, 0.1, offset=1.0)
     source_share: float = 0.8
     order: int = 1
     label: Literal["mask", "changed"] = "mask"
@@ -77,8 +78,8 @@ class CutPaste(Anomaly):
         """Check the parameters."""
         super().__post_init__()
         validation.choice(self, "blend", ("poisson", "mixed", "direct"))
-        validation.interval(self, "rotation", -180, 180)
-        validation.number(self, "scale", 0)
+        require_number(self, "rotation", -180, 180)
+        require_number(self, "scale", 1)
         validation.number(self, "source_share", 0, 1)
         validation.choice(self, "order", range(6))
         validation.choice(self, "label", ("mask", "changed"))
@@ -89,11 +90,11 @@ class CutPaste(Anomaly):
         """
         drawn, donor = draw_donor(rng, scene)
         n = len(scene.shape)
-        angles = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        angles = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(n, 2))])
         thin = scene.thin_axis
         if thin is not None and scene.shape[thin] <= _FLAT and region.inside.shape[thin] == 1:
             angles = scene.levelled(angles)
-        s = 1 + rng.exponential(self.scale)
+        s = draw_number(rng, self.scale)
         s = s if rng.random() < 0.5 else 1 / s
         turn = kernels.rotation_matrix(angles, scene.spacing) / s
         reach = np.abs(turn) @ [(b - 1) / 2 for b in region.inside.shape]

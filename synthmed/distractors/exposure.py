@@ -75,7 +75,7 @@ class Speckle(Distractor):
     (0.0, 0.05)
     """
 
-    strength: Number = (0.03, 0.12)
+    strength: Number = (0.02, 0.06)
     grain: Number = (0.3, 1.0)
 
     def __post_init__(self) -> None:
