@@ -39,7 +39,9 @@ class Generate:
     that is new, empty, or holds the same run.
     """
     recipe: str = "paper"
-    """paper, release, or a JSON or TOML file."""
+    """A preset (paper, release, small, diffuse, all, fpi, pii, nsa, draem, mtml), or a JSON or TOML
+    file.
+    """
     per_image: int = 10
     """Samples for each input."""
     seed: int = 0
@@ -112,7 +114,9 @@ class Preview:
     file to write.
     """
     recipe: str = "paper"
-    """paper, release, or a JSON or TOML file."""
+    """A preset (paper, release, small, diffuse, all, fpi, pii, nsa, draem, mtml), or a JSON or TOML
+    file.
+    """
     seed: int = 0
     """Determines every sample."""
     size: _Size = "224"

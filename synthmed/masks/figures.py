@@ -23,6 +23,7 @@ from synthmed.scene import Figure, Scene
 class _FigureMask(Mask):
     box: tuple[float, float] = (0.2, 0.6)
     side: Number = Gamma(2.0, 0.1, offset=0.03)
+    regular: bool = False
     shear: float = 0.2
     rotation: Number = (-90.0, 90.0)
     roi_overlap: float = 0.5
@@ -33,6 +34,7 @@ class _FigureMask(Mask):
         super().__post_init__()
         validation.interval(self, "box", 0, 1)
         require_number(self, "side", 0)
+        validation.choice(self, "regular", (False, True))
         validation.number(self, "shear", 0)
         require_number(self, "rotation", -180, 180)
 
@@ -42,7 +44,8 @@ class _FigureMask(Mask):
         """
         n = len(scene.shape)
         bounds = side_bounds(self.box, scene, type(self).__name__)
-        fractions = [draw_number(rng, self.side) for _ in range(n)]
+        fractions = [draw_number(rng, self.side) for _ in range(1 if self.regular else n)]
+        fractions *= n if self.regular else 1
         sides = [
             min(max(f * k, low), high)
             for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)
@@ -90,6 +93,8 @@ class EllipseMask(_FigureMask):
         Bounds of the sides as fractions of the image's.
     side : Number
         Each side is drawn on its own, a fraction of the image's side, and clipped to `box`.
+    regular : bool
+        One draw for all sides, which are then equal fractions of the image's.
     shear : float
         Standard deviation of the off-diagonal factors of the shear.
     rotation : Number
