@@ -1,10 +1,12 @@
 """The statistics of each preset, against a plain reading of its paper."""
 
 import numpy as np
+import PIL.Image
 import pytest
 import scipy
 
 from synthmed import NothingToSee, foreground, preset
+from synthmed.cli import main
 from synthmed.presets import PRESETS
 from synthmed.testing import phantom
 
@@ -121,3 +123,26 @@ def test_mtml_blends_twice_as_often_as_it_deforms_or_shades():
     assert names.tolist() == ["CutPaste", "Sink", "SmoothIntensityChange", "Source"]
     expected = np.array([2, 1, 1, 1]) / 5 * len(made)
     assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+
+
+def test_the_gallery_shows_every_anomaly_on_every_modality(tmp_path, capsys):
+    for modality in ("ct", "mr"):
+        (tmp_path / modality).mkdir()
+        for seed in range(3):
+            pixels = phantom("smooth", (64, 64), seed=seed)
+            PIL.Image.fromarray(pixels).save(tmp_path / modality / f"{seed}.png")
+    folders = [str(tmp_path / m) for m in ("ct", "mr")]
+    out = tmp_path / "gallery.png"
+    command = ["gallery", str(out), "--source", *folders, "--size", "64", "--per-source", "1"]
+    assert main(command) == 0
+    with PIL.Image.open(out) as sheet:
+        height, pixels = sheet.height, np.asarray(sheet)
+    assert main([*command, "--roi", "none", "--seed", "1"]) == 0
+    with PIL.Image.open(out) as sheet:
+        assert sheet.height == height and (np.asarray(sheet) != pixels).any()
+    kinds = len(preset("all").options) + 6
+    assert height > kinds * 200  # a row each
+    assert main(["gallery", str(tmp_path / "gallery.jpg")]) == 2
+    assert main([*command, "--per-source", "0"]) == 2
+    problems = capsys.readouterr().err
+    assert "OUT must be a PNG file" in problems and "per-source must be at least 1" in problems
