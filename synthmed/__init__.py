@@ -25,6 +25,15 @@ from synthmed.anomalies import (
     ThinStructure,
 )
 from synthmed.compose import OneOf, Repeat, Sequence
+from synthmed.distractors import (
+    BurnedInText,
+    Callipers,
+    Distractor,
+    GainChange,
+    Shift,
+    SideMarker,
+    Speckle,
+)
 from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
@@ -50,12 +59,16 @@ __all__ = [
     "Anomaly",
     "Atrophy",
     "BlobMask",
+    "BurnedInText",
     "Calcifications",
+    "Callipers",
     "Cavity",
     "Choice",
     "CutPaste",
     "Cutout",
+    "Distractor",
     "EllipseMask",
+    "GainChange",
     "Gamma",
     "GaussianIntensityChange",
     "Generator",
@@ -77,9 +90,12 @@ __all__ = [
     "Scene",
     "Sequence",
     "Shape",
+    "Shift",
+    "SideMarker",
     "Sink",
     "SmoothIntensityChange",
     "Source",
+    "Speckle",
     "StrokeMask",
     "Swelling",
     "TextureBlend",

@@ -8,9 +8,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed import validation
+from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
-from synthmed.anomalies.profiles import erf_edge, grainy_noise, mean_inside
+from synthmed.anomalies.profiles import erf_edge, mean_inside
 from synthmed.distributions import Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import BlobMask, LesionMask, StrokeMask
@@ -110,8 +110,8 @@ class Lesion(Anomaly):
                 )
         values = scene.patch(region.box)
         weight = erf_edge(region, scene, parameters["edge"])[..., None]
-        texture = parameters["texture"] * grainy_noise(
-            region.inside.shape, scene, parameters["seed"], parameters["grain"]
+        texture = parameters["texture"] * kernels.standard_noise(
+            region.inside.shape, parameters["seed"], scene.pixels(parameters["grain"])
         )
         step = parameters["opacity"] * (mean_inside(values, region.inside) - values)
         step += parameters["contrast"] * factors + texture[..., None]
@@ -228,7 +228,9 @@ class Cavity(Anomaly):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Fill the hole."""
         weight = erf_edge(region, scene, parameters["edge"])
-        noise = grainy_noise(region.inside.shape, scene, parameters["seed"], parameters["grain"])
+        noise = kernels.standard_noise(
+            region.inside.shape, parameters["seed"], scene.pixels(parameters["grain"])
+        )
         fluid = weight * (parameters["level"] + parameters["texture"] * noise)
         values = scene.patch(region.box)
         return values * (1 - weight)[..., None] + fluid[..., None], region.inside
