@@ -1,13 +1,18 @@
 """DICOM series and what their elements mean, on files that the tests make."""
 
+import contextlib
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK
 from dicom_by_hand import AXIAL, PATIENT, header, image, save, series
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydicom import Dataset, Sequence
+from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 from scipy.spatial.transform import Rotation
@@ -440,3 +445,36 @@ def test_a_mask_of_slices(tmp_path):
     np.testing.assert_array_equal(read_mask(tmp_path / "s", level=[1, 3]), np.isin(labels, [1, 3]))
     with pytest.raises(Unreadable, match="levels 0, 1, 2, 3"):
         read_mask(tmp_path / "s")
+
+
+@pytest.mark.parametrize("syntax", ["native", "rle", "jpeg", "jpeg2000"])
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_damaged_file_is_refused_and_a_truncated_one_never_read(tmp_path_factory, syntax, data):
+    folder = tmp_path_factory.mktemp("damaged")
+    if syntax in ("native", "rle"):
+        array = noise((9, 8), "uint16")
+        file = image(array, stored=12, RescaleSlope=1, RescaleIntercept=-1024)
+        if syntax == "rle":
+            file.compress(RLELossless, generate_instance_uid=False)
+        file.save_as(folder / "a.dcm", enforce_file_format=True)
+        whole = (folder / "a.dcm").read_bytes()
+    else:
+        name = {"jpeg": "SC_rgb_small_odd_jpeg", "jpeg2000": "JPEG2000"}[syntax]
+        whole = Path(get_testdata_file(f"{name}.dcm")).read_bytes()
+        (folder / "a.dcm").write_bytes(whole)
+    expected = read_image(folder / "a.dcm").array
+    end = whole.index(b"\xe0\x7f\x10\x00")  # pixels begin behind this tag
+    cut = data.draw(st.integers(0, len(whole) - 20) | st.integers(max(0, end - 40), end + 20))
+    (folder / "a.dcm").write_bytes(whole[: min(cut, len(whole) - 20)])
+    try:
+        image_of_it = read_image(folder / "a.dcm")
+    except Unreadable:
+        pass
+    else:  # no more than the end of the list of fragments is gone
+        np.testing.assert_array_equal(image_of_it.array, expected)
+    changed = bytearray(whole)
+    changed[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / "a.dcm").write_bytes(changed)
+    with contextlib.suppress(Unreadable):  # whatever it is, it is nothing else that is raised
+        read_image(folder / "a.dcm")

@@ -11,14 +11,8 @@ from typing import Literal
 
 from synthmed.io.image import Image, ImageWarning, Unreadable
 from synthmed.io.readers.dicom import DICOM, read_planes
-from synthmed.io.readers.dicom_planes import (
-    Plane,
-    has_pixels,
-    load,
-    modality_of,
-    planes_of,
-    series_key,
-)
+from synthmed.io.readers.dicom_elements import has_pixels, load, modality_of, series_key
+from synthmed.io.readers.dicom_planes import Plane, planes_of
 
 _HEAD = 132
 _NAMED = 8  # series, in a message

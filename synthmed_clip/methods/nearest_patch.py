@@ -254,11 +254,17 @@ class FittedNearestPatch(Fitted):
             found.append(distance.reshape(queries.shape[:2]))
         return found
 
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest share."""
+        from synthmed_clip.methods.maps import largest_mean
+
+        return largest_mean(values, self.method.pool or 0.0)
+
     def _scores(self, distances: list[list[Tensor]]) -> Scores:
         """Average distances `(B, L)` over layers, bring them to pixels, and pool them."""
         import torch
 
-        from synthmed_clip.methods.maps import blur, largest_mean, upsample
+        from synthmed_clip.methods.maps import blur, upsample
         from synthmed_clip.methods.patches import square_of
 
         layers = [square_of(torch.cat(layer)) for layer in zip(*distances, strict=True)]
@@ -267,5 +273,6 @@ class FittedNearestPatch(Fitted):
         maps = upsample(small, self.backbone.image_size)
         if self.method.sigma:
             maps = blur(maps, self.method.sigma)
-        pooled = small if self.method.pool_over == "patches" else maps
-        return Scores(largest_mean(pooled.flatten(1), self.method.pool or 0.0), maps)
+        pooled = small if self.method.pool_over == "patches" else None
+        values = maps if pooled is None else pooled
+        return Scores(self.pool(values.flatten(1)), maps, pooled)

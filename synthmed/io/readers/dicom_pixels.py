@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.io.image import Unreadable
-from synthmed.io.readers.dicom_planes import Plane, load
+from synthmed.io.readers.dicom_elements import load
+from synthmed.io.readers.dicom_planes import Plane
 from synthmed.io.readers.limits import require_room
 from synthmed.io.readers.samples import drop_alpha, look_up, narrow_palette
 
