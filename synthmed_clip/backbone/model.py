@@ -209,12 +209,6 @@ class Backbone:
         return pooled, tokens if tokens.shape[-1] == pooled.shape[-1] else None
 
     @torch.no_grad()
-    def final_norm(self, tokens: Tensor) -> Tensor:
-        """Pass tokens `(..., C)` through the tower's final norm, where it has one."""
-        norm = towers.final_norm(self.visual)
-        return tokens if norm is None else norm(tokens)
-
-    @torch.no_grad()
     def last_tokens(self, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return the last layer's tokens through the tower's final norm, in the working precision.
 

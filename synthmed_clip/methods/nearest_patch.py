@@ -64,7 +64,8 @@ class NearestPatch(Method):
     depth : (float, float), optional
         In place of layers: those between two shares of the depth.
     final_norm : bool, optional
-        Whether patch tokens pass through the tower's final norm, where it has one.
+        Whether patch tokens, which must then be the last layer's, pass through the final norm of a
+        tower that has a class token.
     metric : {'cosine', 'l2', 'l2-per-channel'}, optional
         Of the distance: 1 less the cosine, Euclidean, or that over the number of channels.
     rotations : int, optional
@@ -125,7 +126,13 @@ class NearestPatch(Method):
         names = ("final_norm", "metric", "rotations", "pool", "pool_over", "sigma")
         missing = {name: getattr(own, name) for name in names if getattr(self, name) is None}
         layers = layers_of(backbone, self.layers, self.depth, default)
-        return replace(self, layers=layers, **missing)
+        found = replace(self, layers=layers, **missing)
+        if found.final_norm and layers != (backbone.depth,):
+            raise ValueError(
+                f"final_norm is the last layer's, {backbone.depth} of {backbone.name}, not that of "
+                f"{layers}; pass final_norm=False"
+            )
+        return found
 
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedNearestPatch:
         """Remember the patches of the support images; ImportError if faiss is needed, and not
@@ -223,8 +230,8 @@ class FittedNearestPatch(Fitted):
 
         from synthmed_clip.methods.patches import tokens_of
 
-        layers, norm = self.method.layers or (), bool(self.method.final_norm)
-        tokens = tokens_of(self.backbone, pixels, layers, norm)
+        layers, final = self.method.layers or (), bool(self.method.final_norm)
+        tokens = tokens_of(self.backbone, pixels, layers, final)
         if self.method.metric == "cosine":
             return [normalize(t, dim=-1) for t in tokens]
         return tokens

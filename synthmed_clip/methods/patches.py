@@ -15,10 +15,10 @@ CHUNK = 16  # images through the backbone at a time
 
 
 def tokens_of(
-    backbone: Backbone, pixels: Tensor, layers: Sequence[int], norm: bool = False
+    backbone: Backbone, pixels: Tensor, layers: Sequence[int], final_norm: bool = False
 ) -> list[Tensor]:
-    """Return patch tokens, as they are or through the tower's final norm: `(N, L, C)` float32 for
-    each layer.
+    """Return patch tokens, `(N, L, C)` float32, for each layer: as they are, or of the last layer
+    through the final norm.
 
     Examples
     --------
@@ -30,8 +30,11 @@ def tokens_of(
     with torch.inference_mode():
         batches = []
         for batch in pixels.split(CHUNK):
-            found = [f.flatten(2).transpose(1, 2) for f in backbone.features(batch, layers)]
-            batches.append([(backbone.final_norm(t) if norm else t).float() for t in found])
+            if final_norm:
+                found = [backbone.last_tokens(batch)[1]]
+            else:
+                found = [f.flatten(2).transpose(1, 2) for f in backbone.features(batch, layers)]
+            batches.append([tokens.float() for tokens in found])
     return [torch.cat(layer) for layer in zip(*batches, strict=True)]
 
 

@@ -123,7 +123,9 @@ def test_nearest_patch_against_scikit_learn_and_scipy(method, backbone, pixels):
 
 
 def test_the_variants_have_their_papers_constants():
-    twelve = type("Twelve", (), {"depth": 12})  # what `resolved` asks of a ViT-S or ViT-B
+    twelve = type(
+        "Twelve", (), {"depth": 12, "name": "twelve"}
+    )  # what `resolved` asks of a ViT-S or ViT-B
     twelve.checked_layers = staticmethod(tuple)
     twelve.layers_between = staticmethod(
         lambda low, high: tuple(n for n in range(1, 13) if low <= n / 12 <= high)
@@ -138,6 +140,8 @@ def test_the_variants_have_their_papers_constants():
         m = NearestPatch(variant).resolved(twelve)
         found = (m.layers, m.metric, m.rotations, m.pool, m.pool_over, m.sigma, m.final_norm)
         assert found == values and m.resolved(twelve) == m
+    with pytest.raises(ValueError, match="final_norm is the last layer's, 12 of twelve, not that"):
+        NearestPatch("anomaly-dino", layers=(8,)).resolved(twelve)
     given = NearestPatch("superadd", layers=(2,), pool=0.0, sigma=0, rotations=1).resolved(twelve)
     assert (given.layers, given.pool, given.sigma, given.metric) == ((2,), 0, 0, "l2-per-channel")
 

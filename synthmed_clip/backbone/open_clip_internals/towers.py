@@ -150,18 +150,13 @@ def token_projection(visual: nn.Module) -> Callable[[Tensor], Tensor] | None:
     tower = inner(visual)
     if getattr(tower, "attn_pool", None) is not None:  # both are for what it pools
         return None
-    norm = final_norm(visual)
-    projection = tower.head if hasattr(tower, "trunk") else getattr(tower, "proj", None)
-    if norm is None:
+    if hasattr(tower, "trunk"):
+        norm, projection = getattr(tower.trunk, "norm", None), tower.head
+    else:
+        norm, projection = getattr(tower, "ln_post", None), getattr(tower, "proj", None)
+    if not isinstance(norm, nn.LayerNorm):
         return None
     return lambda tokens: _project(projection, norm(tokens))
-
-
-def final_norm(visual: nn.Module) -> nn.Module | None:
-    """Return the layer norm after a transformer's last block; None where there is none."""
-    tower = inner(visual)
-    norm = getattr(getattr(tower, "trunk", None), "norm", getattr(tower, "ln_post", None))
-    return norm if isinstance(norm, nn.LayerNorm) else None
 
 
 def timm_settings(visual: nn.Module) -> dict:
