@@ -37,6 +37,7 @@ from synthmed.distractors import (
 from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
+from synthmed.io import FileMask
 from synthmed.masks import (
     BlobMask,
     EllipseMask,
@@ -45,6 +46,7 @@ from synthmed.masks import (
     Mask,
     PerlinMask,
     RectangleMask,
+    ScatterMask,
     Shape,
     StrokeMask,
     UnionMask,
@@ -68,6 +70,7 @@ __all__ = [
     "Cutout",
     "Distractor",
     "EllipseMask",
+    "FileMask",
     "GainChange",
     "Gamma",
     "GaussianIntensityChange",
@@ -87,6 +90,7 @@ __all__ = [
     "Region",
     "Repeat",
     "Sample",
+    "ScatterMask",
     "Scene",
     "Sequence",
     "Shape",

@@ -6,6 +6,7 @@ from synthmed.masks.figures import EllipseMask, RectangleMask
 from synthmed.masks.lesion import LesionMask
 from synthmed.masks.overlay import IntersectionMask, UnionMask
 from synthmed.masks.perlin import PerlinMask
+from synthmed.masks.scatter import ScatterMask
 from synthmed.masks.stroke import StrokeMask
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Mask",
     "PerlinMask",
     "RectangleMask",
+    "ScatterMask",
     "Shape",
     "StrokeMask",
     "UnionMask",

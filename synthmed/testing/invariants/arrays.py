@@ -9,7 +9,7 @@ import numpy as np
 from synthmed.compose import OneOf
 from synthmed.distractors import Distractor
 from synthmed.generator import Generator
-from synthmed.masks import Mask
+from synthmed.masks import Mask, ScatterMask
 from synthmed.sample import NothingToSee
 from synthmed.testing import differences
 from synthmed.testing.invariants.base import invariant
@@ -234,7 +234,7 @@ def _least_roi_overlap(generator: Generator) -> float:
     """The least share that a mask of the generator's asks for; of a mask made of masks, its own."""
     if isinstance(generator, Mask):
         return generator.roi_overlap
-    if generator.is_mask and not isinstance(generator, OneOf):
+    if generator.is_mask and not isinstance(generator, OneOf | ScatterMask):
         return Mask.roi_overlap
     return min(map(_least_roi_overlap, direct_members(generator)), default=1.0)
 
