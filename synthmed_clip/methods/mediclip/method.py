@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import numpy as np
 from annotated_types import Ge, Gt, Interval, MinLen
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed.digests import digest_array
@@ -47,7 +49,8 @@ class MediCLIP(Method, name="mediclip"):
     """CLIP with adapters and prompts that learn from synthetic anomalies.
 
     Every epoch draws one fresh synthetic anomaly on each support image; adapters and prompt
-    context learn to map it, by focal plus Dice loss with Adam.
+    context learn to map it, by focal plus Dice loss with Adam. On a backbone without a text tower,
+    two class vectors of the last layer's length learn in place of prompts.
 
     Parameters
     ----------
@@ -58,9 +61,10 @@ class MediCLIP(Method, name="mediclip"):
     depth : (float, float), optional
         In place of layers: those between two shares of the depth.
     normal_words, abnormal_words : tuple of str, optional
-        Class words; by default the variant's.
+        Class words; by default the variant's. None on a backbone without a text tower.
     tokens : int
-        Learnable context vectors before each word; 0 for prompts as they stand.
+        Learnable context vectors before each word; 0 for prompts as they stand. Of no effect on a
+        backbone without a text tower.
     temperature : float, optional
         What similarities are divided by; by default 0.07 (paper) or 1 (release).
     adapters : bool
@@ -141,9 +145,17 @@ class MediCLIP(Method, name="mediclip"):
         return self.normal_words or normal, self.abnormal_words or abnormal
 
     def resolved(self, backbone: Backbone) -> Self:
-        """Fill in the variant's and the backbone's defaults."""
+        """Fill in the variant's and the backbone's defaults; ValueError for words where there is no
+        text tower.
+        """
         layers = layers_of(backbone, self.layers, self.depth, backbone.default_layers())
+        normal: tuple[str, ...] | None
+        abnormal: tuple[str, ...] | None
         normal, abnormal = self.words
+        if backbone.text is None:
+            normal, abnormal = self.normal_words, self.abnormal_words
+            if normal or abnormal:
+                backbone.require_text("a class word")
         temperature = self.temperature or self.behaviour.temperature
         return replace(
             self,
@@ -164,10 +176,13 @@ class MediCLIP(Method, name="mediclip"):
         validation: Labelled | None = None,
         checkpoint: str | Path | None = None,
         callback: Callable[[Epoch], object] | None = None,
+        inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
     ) -> FittedMediCLIP:
         """Learn from synthetic anomalies on the support images; options as in `synthmed_clip.fit`.
+
+        Anomalies are drawn in what is `inside`, `(k, S, S)` bool, where that is given.
 
         Raises
         ------
@@ -196,11 +211,14 @@ class MediCLIP(Method, name="mediclip"):
                 "start": history.start,
                 "validation": history.validation,
             }
+            if inside is not None:
+                identity["inside"] = digest_array(inside)
             # More epochs may be asked for than before; and with rng=None the checkpoint's goes on.
             free = {"epochs"} | ({"entropy"} if rng is None else set())
             saving = Checkpoint.open(checkpoint, identity, entropy, free)
             history = replace(history, entropy=saving.entropy)
-        steps = SyntheticSteps(method.training_recipe, images, method.batch_size, history.entropy)
+        recipe, batch = method.training_recipe, method.batch_size
+        steps = SyntheticSteps(recipe, images, batch, history.entropy, inside)
         require_anomalies(steps)
         model = method.model(backbone, seed_of(history.entropy, INITIAL))
         if start is not None:
@@ -295,6 +313,12 @@ class FittedMediCLIP(Fitted):
     def score(self, pixels: Tensor) -> Scores:
         """Map images, and score them by the largest values; see `MediCLIP`."""
         return Scores(*self.model.scores_of(self.model.features(pixels), self.method.score))
+
+    def pool(self, values: Tensor) -> Tensor:
+        """Take the largest, or the mean of the largest hundredth."""
+        from synthmed_clip.methods.mediclip.model import pool
+
+        return pool(values, self.method.score)
 
     def state(self) -> State:
         """Return the head's tensors, the class features, and method and history as data."""
