@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from synthmed import io  # noqa: E402
 from synthmed_clip import Detector, MediCLIP, NearestPatch, ZeroShot, fit  # noqa: E402
+from synthmed_clip.cli.main import main  # noqa: E402
 from synthmed_clip.data.images import resize_map  # noqa: E402
 from synthmed_clip.data.slices import Slices, read_volume, require_axis  # noqa: E402
 
@@ -172,3 +174,33 @@ def test_what_cannot_be_is_named(detector, backbone, volumes, normals):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_the_command_line_fits_and_maps_volumes(volumes, configs, tmp_path, capsys):
+    nibabel = pytest.importorskip("nibabel", reason="NIfTI needs the extra `medical`")
+    import open_clip
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        net = open_clip.CLIP(**json.loads(configs["vit"].read_text()))
+    save_file(net.state_dict(), tmp_path / "w.safetensors")
+    scans, model, out = tmp_path / "scans", tmp_path / "m.safetensors", tmp_path / "out"
+    scans.mkdir()
+    for number, volume in enumerate(volumes):
+        (scans / f"{number}.nii.gz").write_bytes(io.encode(volume, ".nii.gz"))
+    tower = f"--backbone {configs['vit']} --weights {tmp_path / 'w.safetensors'} --device cpu"
+    fitted = f"fit {scans} -o {model} {tower} --axis axial --slices 3 nearest-patch"
+    assert main(fitted.split()) == 0
+    told = capsys.readouterr().out
+    assert "5 taken" in told and "5 volumes, values -100 to 100 (measured)" in told
+    (scans / "bad.nii.gz").write_bytes(b"no volume")
+    assert main(f"predict {model} {scans} -o {out}".split()) == 1
+    told = capsys.readouterr()
+    assert "bad.nii.gz" in told.err and "5 volumes, 0 anomalous, 1 left out" in told.out
+    detector = Detector.load(model, device="cpu")
+    expected = detector.predict(scans / "3.nii.gz")
+    written = nibabel.load(out / "maps" / "3.nii.gz.nii.gz")
+    assert np.array_equal(written.affine, LPS)
+    assert np.allclose(written.get_fdata(), expected.anomaly_map, atol=1e-6)
+    rows = json.loads((out / "scores.json").read_text())["images"]
+    assert rows[3]["image"] == "3.nii.gz" and rows[3]["score"] == pytest.approx(expected.score)
