@@ -253,8 +253,7 @@ def pretrain(
 
     Examples
     --------
-    >>> from dataclasses import replace
-    from pathlib import Path
+    >>> from pathlib import Path
     >>> from synthmed_clip.data import Item
     >>> pretrain([Item(Path("scan.png"), abnormal=True)], backbone=backbone)
     Traceback (most recent call last):
