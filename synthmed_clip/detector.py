@@ -41,6 +41,7 @@ from synthmed_clip.data.regions import (
     read_inside,
     square_inside,
 )
+from synthmed_clip.data.slices import Axis, Slices, read_volume, require_axis
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.export import PixelType, to_onnx
@@ -171,6 +172,10 @@ class Detector:
     normal_scores : tuple of float
         Of the support images, each left out of what judges it; empty where the method cannot leave
         them out.
+    values : Values
+        How stored values become the 0 to 255 that the method sees, fixed by the support images.
+    axis : int, "axial", "coronal", "sagittal" or None
+        Along which it sees volumes, of which it was fitted; None for images.
     """
 
     method: Method
@@ -181,6 +186,7 @@ class Detector:
     map_range: tuple[float, float] = (0.0, 1.0)
     normal_scores: tuple[float, ...] = ()
     values: Values = Values()
+    axis: Axis | None = None
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -193,6 +199,7 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        axis: Axis | None = None,
         roi: RegionLike | None = None,
         mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
@@ -207,6 +214,11 @@ class Detector:
         images : path, array, or iterable of them
             One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
             counts as one.
+        axis : int or {"axial", "coronal", "sagittal"}, optional
+            That images are volumes (arrays, files, folders of DICOM slices), seen slice by slice as
+            in `synthmed_clip.fit`; by default as the support. A map has the volume's own shape and
+            orientation, a score is that of the most abnormal slice. Of a detector that was fitted
+            on images a volume has no p-value, and its threshold is that of a single slice.
         roi : "auto", folder, paths or arrays, optional
             A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
             is of what lies inside; outside, a map has its lowest value.
@@ -249,19 +261,28 @@ class Detector:
         >>> detector.predict(255 - scans[0], alpha=0.2).p_value in (0.2, 0.4, 0.6, 0.8, 1.0)
         True
         """
-        items, single = collect(images, channel_axis)
-        found = list(
-            self.predict_stream(
-                items,
-                roi=collect_regions(roi, items, single),
-                mask_level=mask_level,
-                value_range=value_range,
-                batch_size=batch_size,
-                alpha=alpha,
-                maps=True,
+        axis = self.axis if axis is None else require_axis(axis)
+        items, single = collect(images, channel_axis, volumes=axis is not None)
+        if axis is None:
+            found = list(
+                self.predict_stream(
+                    items,
+                    roi=collect_regions(roi, items, single),
+                    mask_level=mask_level,
+                    value_range=value_range,
+                    batch_size=batch_size,
+                    alpha=alpha,
+                    maps=True,
+                )
             )
-        )
-        return found[0] if single else found
+            return found[0] if single else found
+        self._require_alpha(alpha, axis)
+        if roi is not None:
+            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+        values = self.values_for(value_range)
+        volumes = (read_volume(item, axis) for item in items)
+        predictions = [self._predict_volume(v, values, batch_size, alpha) for v in volumes]
+        return predictions[0] if single else predictions
 
     @overload
     def predict_stream(
@@ -342,22 +363,30 @@ class Detector:
         >>> [found.anomaly_map is None for found in detector.predict_stream(frames)]
         [True, True, True, True]
         """
+        if self.axis is not None:
+            raise ValueError(f"a detector of volumes, axis {self.axis!r}, has no stream: predict")
         items, values = each_of(images, channel_axis), self.values_for(value_range)
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error must be 'raise' or 'yield', not {on_error!r}")
         _require_batch_size(batch_size)
+        self._require_alpha(alpha, None)
+        regions = None if roi is None else each_region(roi)
+        batches = self._batches(
+            items, regions, channel_axis, values, mask_level, batch_size, on_error
+        )
+        return self._predictions(batches, alpha, maps)
+
+    def _require_alpha(self, alpha: float | None, axis: Axis | None) -> None:
+        """Refuse an alpha that p-values cannot reach; ValueError says why."""
         if alpha is not None:
+            if axis is not None and self.axis is None:
+                raise ValueError(f"alpha={alpha} needs p-values of volumes: fit with axis={axis!r}")
             if not self.normal_scores:
                 raise ValueError(
                     f"alpha={alpha} needs p-values; this {self.method.name} has none, since no "
                     f"support image could be left out of what judges it: decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
-        regions = None if roi is None else each_region(roi)
-        batches = self._batches(
-            items, regions, channel_axis, values, mask_level, batch_size, on_error
-        )
-        return self._predictions(batches, alpha, maps)
 
     def _predictions(
         self, batches: Iterator[_Batch], alpha: float | None, maps: bool
@@ -376,6 +405,25 @@ class Detector:
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
                 yield Prediction(score, full, flagged, p)
+
+    def _predict_volume(
+        self, slices: Slices, values: Values, batch_size: int, alpha: float | None
+    ) -> Prediction:
+        """Score a volume slice by slice; a batch of slices is held at a time, and the map."""
+        anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
+        view, scores, maps = slices.view(anomaly_map), [], 0
+        items: list[Path | io.Image] = [slices[number] for number in range(len(slices))]
+        for batch in self._batches(items, None, None, values, None, batch_size, "raise"):
+            for small in batch.whole.maps.cpu().numpy():
+                if small.size:
+                    view[maps] = resize_map(small, view[maps].shape)
+                    maps += 1
+            scores += batch.scored.scores.tolist()
+        score, full = max(scores), anomaly_map if maps else None
+        known = self.axis is not None and self.normal_scores
+        p = p_value(score, self.normal_scores) if known else None
+        flagged = score > self.threshold if alpha is None or p is None else p <= alpha
+        return Prediction(score, full, flagged, p)
 
     def score(
         self,
@@ -397,7 +445,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)` float32.
+            `(N,)` and `(N, S, S)` float32; of volumes no maps, S is 0.
 
         Examples
         --------
@@ -405,9 +453,15 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, single = collect(images, channel_axis)
-        regions = collect_regions(roi, items, single)
+        items, single = collect(images, channel_axis, volumes=self.axis is not None)
         size, values = self.backbone.image_size, self.values_for(value_range)
+        if self.axis is not None:
+            if roi is not None:
+                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+            volumes = (read_volume(item, self.axis) for item in items)
+            each = [self._predict_volume(v, values, batch_size, None).score for v in volumes]
+            return Scores(torch.tensor(each), torch.empty(len(each), 0, 0))
+        regions = collect_regions(roi, items, single)
         batches = self._batches(items, regions, None, values, mask_level, batch_size, "raise")
         found = [batch.scored for batch in batches]
         return Scores(
@@ -570,6 +624,7 @@ class Detector:
             "map_range": self.map_range,
             "normal_scores": self.normal_scores,
             "values": asdict(self.values),
+            "axis": self.axis,
         }
         write_safetensors(path, tensors, data)
 
@@ -629,6 +684,7 @@ class Detector:
             normal = tuple(float(score) for score in data["normal_scores"])
             low, high = (float(end) for end in data["map_range"])
             values = Values.from_dict(data["values"])
+            axis = None if data["axis"] is None else require_axis(data["axis"])
             if not all(isfinite(number) for number in (threshold, low, high, *normal)):
                 raise ValueError(f"threshold {threshold}, normal scores {normal}")
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -666,7 +722,9 @@ class Detector:
             fitted = type(method).restore(state, backbone)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
+        return cls(
+            method, fitted, backbone, threshold, provenance, (low, high), normal, values, axis
+        )
 
 
 def _require_batch_size(batch_size: int) -> None:
