@@ -131,7 +131,7 @@ class Producer:
         names, files = {"image": path}, {path: data}
         mask_stem = self._layout.mask(index, kind)
         if mask_stem is not None:
-            path, data = _file(mask_stem, Image(sample.mask.astype(np.uint8) * np.uint8(255)))
+            path, data = _file(mask_stem, mask_image(sample.mask, image))
             names["mask"], files[path] = path, data
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
 
@@ -162,8 +162,19 @@ class Producer:
 
 def _file(stem: str, image: Image) -> tuple[str, bytes]:
     """The path and the bytes of the file that holds an image."""
-    suffix = suffix_for(image)
+    suffix = ".nii.gz" if has_place(image) else suffix_for(image)
     return f"{stem}{suffix}", encode(image, suffix)
+
+
+def has_place(image: Image) -> bool:
+    """Whether an image is a volume that has its place in the patient, which NIfTI keeps."""
+    return image.affine is not None and len(image.spatial_shape) == 3
+
+
+def mask_image(mask: NDArray[np.bool_], image: Image) -> Image:
+    """A mask as its file holds it: 1 inside in NIfTI, as label maps have it, otherwise 255."""
+    inside = np.uint8(1 if has_place(image) else 255)
+    return Image(mask.astype(np.uint8) * inside, spacing=image.spacing, affine=image.affine)
 
 
 def kind_of(record: dict[str, Any]) -> str:
