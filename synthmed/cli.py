@@ -69,6 +69,8 @@ class Generate:
     """Processes."""
     layout: LayoutName = "pairs"
     """images/ and masks/, or the folders of MVTec-AD."""
+    soft: bool = False
+    """Label by how much changed, in place of a mask: float TIFF, 0 to 1."""
     train_share: float = 0.5
     """Layout mvtec: share of the inputs for train/good."""
     group_by: _GroupBy = None
@@ -94,6 +96,7 @@ class Generate:
             mask_level=self.mask_level,
             value_range=self.value_range,
             layout=self.layout,
+            soft=self.soft,
             train_share=self.train_share,
             group_by=self.group_by,
         )

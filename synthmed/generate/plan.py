@@ -84,6 +84,8 @@ class Plan:
         settings = {k: v for k, v in vars(self.settings).items() if k != "recipe"}
         if not LAYOUTS[self.settings.layout].has_originals:
             del settings["train_share"]
+        if not self.settings.soft:
+            del settings["soft"]
         for name in ("group_by", "value_range"):
             if settings[name] is None:
                 del settings[name]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from synthmed.generate.producer import Producer, kind_of
-from synthmed.io import Image, read_image, read_mask
+from synthmed.io import Image, read_image
 
 PER_KIND = 4
 _LOOKED_AT = 2**20  # values
@@ -118,7 +118,9 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
             result = made.array
             if made.channel_axis is not None and original.channel_axis is not None:
                 result = np.moveaxis(result, made.channel_axis, original.channel_axis)
-            inside = read_mask(out / mask) if mask else np.zeros(original.spatial_shape, bool)
+            inside = np.zeros(original.spatial_shape, bool)
+            if mask:  # a soft label is outlined where it is above 0
+                inside = read_image(out / mask).array > 0
             examples += examples_of(kind, original, result, inside)
     return draw(examples)
 
@@ -151,7 +153,7 @@ def draw_recipe(producer: Producer) -> bytes:
         of_kind = found.setdefault(kind, [])
         if len(of_kind) < PER_KIND * (3 if is_volume else 1):
             original = producer.cache[producer.source_of(index)].image
-            of_kind += examples_of(kind, original, sample.image, sample.mask)
+            of_kind += examples_of(kind, original, sample.image, sample.mask > 0)
     if not found:
         raise ValueError(f"no sample could be drawn: {reasons[0]}")
     return draw([e for _, examples in sorted(found.items()) for e in examples])

@@ -131,7 +131,7 @@ class Producer:
         names, files = {"image": path}, {path: data}
         mask_stem = self._layout.mask(index, kind)
         if mask_stem is not None:
-            path, data = _file(mask_stem, mask_image(sample.mask, image))
+            path, data = _file(mask_stem, label_image(sample.mask, image))
             names["mask"], files[path] = path, data
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
 
@@ -149,6 +149,7 @@ class Producer:
             value_range=prepared.image.value_range,
             channel_axis=prepared.image.channel_axis,
             spacing=prepared.image.spacing,
+            soft=self.plan.settings.soft,
         )
 
     def donors(self, index: int) -> Donors | None:
@@ -171,10 +172,13 @@ def has_place(image: Image) -> bool:
     return image.affine is not None and len(image.spatial_shape) == 3
 
 
-def mask_image(mask: NDArray[np.bool_], image: Image) -> Image:
-    """A mask as its file holds it: 1 inside in NIfTI, as label maps have it, otherwise 255."""
+def label_image(mask: NDArray[Any], image: Image) -> Image:
+    """A label as its file holds it: a soft one as it is, a bool mask as 0 and 255; in NIfTI as 0
+    and 1, as label maps have it.
+    """
     inside = np.uint8(1 if has_place(image) else 255)
-    return Image(mask.astype(np.uint8) * inside, spacing=image.spacing, affine=image.affine)
+    array = mask.astype(np.uint8) * inside if mask.dtype == bool else mask
+    return Image(array, spacing=image.spacing, affine=image.affine)
 
 
 def kind_of(record: dict[str, Any]) -> str:

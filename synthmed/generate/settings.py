@@ -39,6 +39,8 @@ class Settings:
         `synthmed.io.value_range_of`. None is the window that the file declares; without one,
         (0, 255) for uint8 and the image's own minimum and maximum otherwise.
     layout : {"pairs", "mvtec"}
+    soft : bool
+        Label by how much changed, float32 in [0, 1], in place of a mask; see `Generator.__call__`.
     train_share : float
         Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
         test.
@@ -70,6 +72,7 @@ class Settings:
     mask_level: MaskLevel = None
     value_range: ValueRange | None = None
     layout: LayoutName = "pairs"
+    soft: bool = False
     train_share: float = 0.5
     group_by: str | None = None
 

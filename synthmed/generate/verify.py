@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.generate.plan import read_plan
-from synthmed.generate.producer import Producer, has_place, mask_image
+from synthmed.generate.producer import Producer, has_place, label_image
 from synthmed.io import Image, Unreadable, read_image
 from synthmed.replay import replay
 
@@ -93,7 +93,7 @@ def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterato
     if "record" in line:
         sample = replay(line["record"], prepared.image.array, donors=producer.donors(line["index"]))
         image = replace(prepared.image, array=sample.image)
-        made = {"image": image, "mask": mask_image(sample.mask, image)}
+        made = {"image": image, "mask": label_image(sample.mask, image)}
     for role, name in line["files"].items():
         try:
             found = read_image(folder / name)
