@@ -9,6 +9,7 @@ from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
+from synthmed.io.region import find_region, read_region
 from synthmed.io.series import Series, find_series
 from synthmed.io.value_range import ValueRange, require_value_range, value_range_of
 
@@ -30,10 +31,12 @@ __all__ = [
     "find_image",
     "find_images",
     "find_inputs",
+    "find_region",
     "find_series",
     "grey",
     "read_image",
     "read_mask",
+    "read_region",
     "remove_temporary",
     "require_mask_level",
     "require_value_range",
