@@ -44,6 +44,8 @@ class Outcome:
         Where it changed.
     anomalies : tuple of str
         The names of what changed it, in order.
+    moved : bool
+        Whether the content moved, so that a mask drawn before would no longer fit it.
     soft : ndarray of float32, or None
         Where `Scene.soft` asks for it, how much it changed, within [0, 1]; by default 1 in the
         mask.
@@ -55,6 +57,7 @@ class Outcome:
     mask: NDArray[np.bool_]
     anomalies: tuple[str, ...] = ()
     roi_overlap: float = 0.5
+    moved: bool = False
     soft: NDArray[np.float32] | None = None
 
     @property
@@ -95,7 +98,8 @@ class Generator(abc.ABC):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Make the class known to `from_dict` by its name, and module if it is not ours."""
         super().__init_subclass__(**kwargs)
-        if cls.__name__ not in ("Mask", "Anomaly") and not cls.__name__.startswith("_"):
+        is_base = cls.__name__ in ("Mask", "Anomaly", "Distractor")
+        if not is_base and not cls.__name__.startswith("_"):
             Generator._known[_type_of(cls)] = cls
 
     @abc.abstractmethod

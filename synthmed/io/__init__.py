@@ -3,6 +3,7 @@
 from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.extremes import dwarfed_by_extremes
+from synthmed.io.file_mask import FileMask
 from synthmed.io.files import remove_temporary, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
@@ -15,6 +16,7 @@ from synthmed.io.value_range import ValueRange, require_value_range, value_range
 
 __all__ = [
     "LUMA",
+    "FileMask",
     "Image",
     "ImageWarning",
     "Input",
