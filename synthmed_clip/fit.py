@@ -13,7 +13,7 @@ from synthmed.digests import digest_array
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
-from synthmed_clip.training.seeds import RNG, draw_entropy
+from synthmed_clip.training.seeds import FOLDS, RNG, Entropy, draw_entropy
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
-    from synthmed_clip.detector import Detector
+    from synthmed_clip.detector import Detector, NormalSource
     from synthmed_clip.training.selection import Labelled
 
 CLIP = "ViT-L-14-quickgelu"
@@ -42,6 +42,7 @@ def fit(
     validation: Sequence[Item] | None = None,
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
+    folds: int | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
     workers: int | None = None,
     progress: bool = True,
@@ -73,6 +74,12 @@ def fit(
         same result.
     callback : callable, optional
         Likewise: called with an `Epoch` after each.
+    folds : int, optional
+        Judge the support images by as many further fits, each on all but one part of them: their
+        scores give the threshold and (heuristic) p-values to a method that cannot leave images
+        out. Costs as many fits, each on (folds - 1) / folds of the images. In place of a method's
+        own left-out scores, where it has any. With a checkpoint each has one of its own
+        (NAME.fold-1, ...).
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
     workers : int, optional
@@ -84,13 +91,18 @@ def fit(
     Returns
     -------
     Detector
-        Its threshold is the largest score of the support images, each left out of what judges it.
-        For a method that cannot leave them out (MediCLIP; any method that needs another image, of
-        one), it is the score that best separates
+        Its threshold is the largest score of the support images, each left out of what judges it,
+        or out of fold.
+        For a method that cannot leave them out (MediCLIP without folds; any method that needs
+        another image, of one), it is the score that best separates
         (balanced accuracy) the support images from fresh synthetic anomalies on them, four each: it
         has seen no real anomaly, and normal images that were not in the support set score somewhat
-        higher. Treat either as a start, and set your own from validation data. Without any image,
+        higher. Treat either as a start, and set your own by `calibrate`. Without any image,
         which only a method that looks at none takes, it is 0.5.
+
+        Maps that are no probabilities are shown in standard deviations of the same left-out
+        images' pixels; where none could be left out, of the support images in mirror image, which
+        it has not seen as such.
 
     Raises
     ------
@@ -122,6 +134,7 @@ def fit(
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, square
     from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.training.steps import EmptyImage
 
     options = _options(
@@ -134,9 +147,13 @@ def fit(
     )
     running = {"workers": workers, "progress": progress}
     options |= {name: value for name, value in running.items() if method.takes(name)}
+    parts = [] if folds is None else [f".fold-{fold + 1}" for fold in range(folds)]
     if checkpoint is not None:
-        check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
+        outputs = [Path(f"{checkpoint}{part}") for part in ["", *parts]]
+        check_outputs(outputs, [] if isinstance(backbone, Backbone) else [weights])
     items, _ = collect(images)
+    if folds is not None:
+        _check_folds(folds, len(items), method)
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
@@ -150,16 +167,26 @@ def fit(
     support = to_pixels(np.stack(squares) if squares else np.empty((0, size, size), np.uint8))
     try:
         made = method.fit(support, backbone, rng, **options)
-        left_out = made.score_left_out(support) if items else None
+        left_out: Scores | None = None
+        if folds is not None:
+            left_out = _out_of_fold(method, support, backbone, folds, _entropy(made, rng), options)
+        elif items:
+            left_out = made.score_left_out(support)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
         threshold = max(normal) if normal else _threshold(method, made, support, rng)
     except EmptyImage as error:
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
-    span = made.map_range or _span(left_out or made.score(support))
-    return Detector(method, made, backbone, threshold, provenance, span, normal)
+    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision, folds)
+    scale = MapScale()
+    if items:
+        unseen = support if made.maps_are_probabilities else support.flip(-1)
+        shown = left_out if left_out is not None else made.score(unseen)
+        scale = MapScale.of(shown, made.maps_are_probabilities)
+    source: NormalSource | None = "left-out" if folds is None else "out-of-fold"
+    source = source if normal else None
+    return Detector(method, made, backbone, threshold, provenance, scale, normal, source)
 
 
 def pretrain(
@@ -256,6 +283,7 @@ def import_release(
     """
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.methods.mediclip.release import read_release, restore_release
 
     tensors = read_release(Path(path))
@@ -263,7 +291,59 @@ def import_release(
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     made = restore_release(tensors, str(path), backbone, layers)
     provenance = Provenance((), backbone.precision)
-    return Detector(made.method, made, backbone, threshold, provenance)
+    # No image tells, but a score is its map's peak: one threshold serves both.
+    scale = MapScale(scores=(0.0, 1.0), peaks=(0.0, 1.0))
+    return Detector(made.method, made, backbone, threshold, provenance, scale)
+
+
+def _check_folds(folds: int, count: int, method: Method) -> None:
+    """Refuse folds that leave a fit without the images that it needs."""
+    if not 2 <= folds <= count:
+        raise ValueError(f"folds must be from 2 to the number of images, {count}, not {folds}")
+    left = count - -(-count // folds)
+    if left < method.least_support:
+        raise ValueError(
+            f"folds={folds} leaves {left} of {count} images to a fit; {method.name} needs at "
+            f"least {method.least_support}"
+        )
+
+
+def _out_of_fold(
+    method: Method,
+    support: Tensor,
+    backbone: Backbone,
+    folds: int,
+    entropy: Entropy,
+    options: Mapping[str, Any],
+) -> Scores:
+    """Score each support image by a fit on the other folds."""
+    import torch
+
+    from synthmed_clip.training.steps import EmptyImage
+
+    order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(FOLDS,)))
+    fold_of = torch.from_numpy(order.permutation(len(support)) % folds)
+    found = []
+    # A callback follows one fit alone, and parts that are fitted have seen every image.
+    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
+    for fold in range(folds):
+        if "checkpoint" in kept:
+            kept["checkpoint"] = Path(f"{options['checkpoint']}.fold-{fold + 1}")
+        seed = np.random.SeedSequence(entropy, spawn_key=(FOLDS, fold))
+        try:
+            made = method.fit(support[fold_of != fold], backbone, seed, **kept)
+        except EmptyImage as error:  # counted among the images of this fit
+            index = int(torch.nonzero(fold_of != fold)[error.index])
+            raise EmptyImage(index, str(error).partition(": ")[2]) from None
+        found.append(made.score(support[fold_of == fold]))
+    places = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]).argsort()
+    scores = torch.cat([part.scores for part in found])
+    maps = torch.cat([part.maps for part in found])
+    return Scores(scores[places.to(scores.device)], maps[places.to(maps.device)])
+
+
+def _entropy(fitted: Fitted, rng: RNG) -> Entropy:
+    return draw_entropy(rng) if fitted.history is None else fitted.history.entropy
 
 
 def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:
@@ -272,17 +352,9 @@ def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> flo
 
     if not len(support):
         return 0.5
-    history, recipe = fitted.history, method.training_recipe or synthmed.preset("paper")
-    entropy = draw_entropy(rng) if history is None else history.entropy
+    recipe = method.training_recipe or synthmed.preset("paper")
+    entropy = _entropy(fitted, rng)
     return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
-
-
-def _span(normal: Scores) -> tuple[float, float]:
-    """From the lowest value of normal images' maps to twice as far as their highest."""
-    if not normal.maps.numel():
-        return 0.0, 1.0
-    low, high = float(normal.maps.min()), float(normal.maps.max())
-    return low, low + max(2 * (high - low), 1e-6)
 
 
 def _options(method: Method, **given: Any) -> dict[str, Any]:

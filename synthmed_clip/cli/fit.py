@@ -54,6 +54,9 @@ class Fit:
     or any but 0."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
+    folds: int | None = None
+    """Judge the normal images by as many further fits, each on all but one part of them: p-values
+    (heuristic) and a threshold for a method that cannot leave images out."""
     progress: bool = True
     method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
         default_factory=MediCLIP
@@ -86,6 +89,7 @@ class Fit:
             start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
+            folds=self.folds,
             workers=self.workers,
             progress=self.progress,
         )

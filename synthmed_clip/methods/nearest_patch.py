@@ -97,6 +97,8 @@ class FittedNearestPatch(Fitted):
     backbone: Backbone
     memory: tuple[Tensor, ...]
 
+    left_out_is_conservative = True
+
     def score(self, pixels: Tensor) -> Scores:
         """Compare every patch with all remembered ones."""
         flat = [patches.flatten(0, 1) for patches in self.memory]

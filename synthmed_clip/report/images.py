@@ -52,7 +52,7 @@ def image_rows(
         pixels = square(item.image, size)[0]
         digests.append(digest_array(pixels))
         seen = pixels if grey else square(item.image, size, grey=False)[0]
-        levels = levels_of(found, detector.map_range)
+        levels = levels_of(found, detector.map_scale.span)
         rows.append(
             {
                 "name": dataset.relative(item.image),
