@@ -8,6 +8,7 @@ from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
+from synthmed.io.value_range import ValueRange, require_value_range, value_range_of
 
 __all__ = [
     "LUMA",
@@ -18,6 +19,7 @@ __all__ = [
     "MissingFile",
     "Reader",
     "Unreadable",
+    "ValueRange",
     "add_reader",
     "count_others",
     "encode",
@@ -29,8 +31,10 @@ __all__ = [
     "read_mask",
     "remove_temporary",
     "require_mask_level",
+    "require_value_range",
     "resize",
     "suffix_for",
     "suffixes",
+    "value_range_of",
     "write_atomically",
 ]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthmed.io.image import Image
+from synthmed.io.readers.medical import needing_medical
+
+_LARGEST_AXIS = 2**15 - 1  # of NIfTI 1
 
 
 def suffix_for(image: Image) -> str:
@@ -35,22 +40,29 @@ def suffix_for(image: Image) -> str:
 
 
 def encode(image: Image, suffix: str) -> bytes:
-    r"""Encode an image as a PNG or TIFF file; its geometry is not kept.
+    r"""Encode an image as a PNG, TIFF or NIfTI file.
+
+    NIfTI keeps the geometry: affine or, without one, spacing; and the value range as
+    ``cal_min`` and ``cal_max``. Both are single precision there. PNG and TIFF keep none of it.
 
     Parameters
     ----------
     image : Image
-        With three channels along the last axis, or without channels.
-    suffix : {".png", ".tif"}
+        With three channels, or without channels. For NIfTI the array may be bool, which becomes
+        0 and 1 in uint8, and ``read_mask`` reads it back.
+    suffix : {".png", ".tif", ".nii.gz"}
 
     Returns
     -------
     bytes
+        The same for the same image, with the same versions of the libraries.
 
     Raises
     ------
     ValueError
-        If the suffix is another one, or PNG cannot hold the image.
+        If the suffix is another one, or the format cannot hold the image.
+    ImportError
+        If NIfTI is asked for without the extra ``medical``.
 
     Examples
     --------
@@ -75,10 +87,36 @@ def encode(image: Image, suffix: str) -> bytes:
         done, data = cv2.imencode(suffix, array[..., ::-1] if colour else array)
         assert done
         return bytes(data)
+    if suffix == ".nii.gz":
+        return _encode_nifti(image, array)
     if suffix != ".tif":
-        raise ValueError(f"suffix must be '.png' or '.tif', got {suffix!r}")
+        raise ValueError(f"suffix must be '.png', '.tif' or '.nii.gz', got {suffix!r}")
     import tifffile
 
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, array, photometric="rgb" if colour else "minisblack", metadata=None)
     return buffer.getvalue()
+
+
+def _encode_nifti(image: Image, array: NDArray) -> bytes:
+    """The array with its channels last, if it has any; axes in their order."""
+    with needing_medical():
+        import nibabel
+    if image.channel_axis is not None:
+        if array.dtype != np.uint8:
+            raise ValueError(f"NIfTI holds colour of uint8, got {array.dtype}")
+        array = np.ascontiguousarray(array).view([("R", "u1"), ("G", "u1"), ("B", "u1")])[..., 0]
+    elif array.dtype in (np.bool_, np.float16):  # which NIfTI does not have
+        array = array.astype(np.uint8 if array.dtype == np.bool_ else np.float32)
+    large = max(array.shape) > _LARGEST_AXIS
+    nifti = (nibabel.Nifti2Image if large else nibabel.Nifti1Image)(array, None, dtype=array.dtype)
+    header = nifti.header
+    header.set_xyzt_units("mm")
+    if image.affine is not None:
+        header.set_sform(image.affine, code="scanner")
+        header.set_zooms(np.linalg.norm(image.affine[:3, : array.ndim], axis=0))
+    elif image.spacing is not None:
+        header.set_zooms(image.spacing)
+    if image.value_range is not None:
+        header["cal_min"], header["cal_max"] = image.value_range
+    return gzip.compress(nifti.to_bytes(), mtime=0)  # of no time and no name

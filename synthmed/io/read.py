@@ -20,14 +20,17 @@ MaskLevel = int | Sequence[int] | Literal["any"] | None
 _NAMED = 8  # levels, in a message
 
 
-def read_image(path: Path | str) -> Image:
+def read_image(path: Path | str, *, frame: int | None = None) -> Image:
     """Read an image or a volume in its own dtype.
 
     Parameters
     ----------
     path : path-like
-        PNG, JPEG or BMP; or TIFF of any real dtype, several pages being a volume; or a format that
-        `add_reader` added. What decides is the file's first bytes, not its suffix.
+        PNG, JPEG or BMP; TIFF of any real dtype, several pages being a volume; NIfTI 1 or 2; or a
+        format that `add_reader` added. What decides is the file's first bytes, not its suffix.
+    frame : int, optional
+        Of a file that holds several images or volumes (NIfTI of four axes), the one to read,
+        from 0.
 
     Returns
     -------
@@ -62,13 +65,13 @@ def read_image(path: Path | str) -> Image:
     >>> image.array.shape, image.array.dtype, image.channel_axis
     ((4, 6), dtype('uint16'), None)
     """
-    return _read(Path(path))[0]
+    return _read(Path(path), frame)[0]
 
 
-def _read(path: Path) -> tuple[Image, Reader]:
+def _read(path: Path, frame: int | None = None) -> tuple[Image, Reader]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = _read_silently(path)
+        found = _read_silently(path, frame)
     # Those of decoders are dropped: what is beyond repair raises.
     said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
     for text in dict.fromkeys(said):  # once, if every page says it
@@ -76,7 +79,7 @@ def _read(path: Path) -> tuple[Image, Reader]:
     return found
 
 
-def _read_silently(path: Path) -> tuple[Image, Reader]:
+def _read_silently(path: Path, frame: int | None) -> tuple[Image, Reader]:
     if path.is_dir():
         raise Unreadable(f"{path}: Is a directory, not an image")
     try:
@@ -88,6 +91,10 @@ def _read_silently(path: Path) -> tuple[Image, Reader]:
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
     try:
+        if reader.read_frame is not None:
+            return reader.read_frame(path, frame), reader
+        if frame is not None:
+            raise Unreadable(f"is {reader.name}, of which no frame can be chosen")
         return reader.read(path), reader
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None

@@ -26,6 +26,9 @@ class Reader:
         From the path of such a file, the image. It may raise anything; `read_image` names the file.
     lossy : bool
         Whether the format changes values: in a mask its low levels are traces of compression.
+    read_frame : callable, optional
+        The same, with the number of a frame (from 0) or None, where files may hold several images
+        of which one is chosen; None where they do not.
 
     Examples
     --------
@@ -39,3 +42,4 @@ class Reader:
     matches: Callable[[bytes, str], bool]
     read: Callable[[Path], Image]
     lossy: bool = False
+    read_frame: Callable[[Path, int | None], Image] | None = None
