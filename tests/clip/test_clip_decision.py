@@ -17,6 +17,7 @@ from PIL import Image  # noqa: E402
 from scipy.ndimage import gaussian_filter  # noqa: E402
 from scipy.stats import beta, binom  # noqa: E402
 
+from synthmed.io import read_image  # noqa: E402
 from synthmed_clip import (  # noqa: E402
     Detector,
     MediCLIP,
@@ -31,8 +32,11 @@ from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
 from synthmed_clip.data.images import square  # noqa: E402
 from synthmed_clip.evaluation import operating_point, p_value  # noqa: E402
+from synthmed_clip.evaluation.calibration import threshold_of  # noqa: E402
 from synthmed_clip.evaluation.map_scale import HIGHEST, MapScale  # noqa: E402
 from synthmed_clip.evaluation.operating_point import Calibration  # noqa: E402
+from synthmed_clip.report.heatmaps import overlay  # noqa: E402
+from synthmed_clip.report.raw_maps import png16_coding, save_png16  # noqa: E402
 
 SHORT = MediCLIP(epochs=1, tokens=2)
 levels = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=30).map(np.array)
@@ -118,15 +122,14 @@ def test_calibrated_false_alarms_of_exchangeable_normals(count, alpha):
     95 % of them, within four standard errors.
     """
     rng = np.random.default_rng(0)
-    found = [
-        operating_point(rng.random(count), np.empty(0), "false-alarm-rate", alpha)
-        for _ in range(10_000)
-    ]
-    rates = np.array([1 - threshold for threshold, _ in found])  # of uniform scores
+    sets = rng.random((10_000, count)).tolist()
+    rates = 1 - np.array([threshold_of(alpha, scores) for scores in sets])  # of uniform scores
     expected = np.floor(alpha * (count + 1)) / (count + 1)
     assert rates.mean() <= alpha + 4 * rates.std() / 100
     assert rates.mean() == pytest.approx(expected, abs=4 * rates.std() / 100)
-    interval = found[0][1]["false alarm rate"]
+    found, figures = operating_point(np.array(sets[0]), np.empty(0), "false-alarm-rate", alpha)
+    assert found == pytest.approx(1 - rates[0])
+    interval = figures["false alarm rate"]
     covered = np.mean((rates >= interval.low) & (rates <= interval.high))
     assert covered == pytest.approx(0.95, abs=4 * np.sqrt(0.95 * 0.05 / 10_000))
 
@@ -336,6 +339,37 @@ def test_the_scale_is_of_images_that_were_left_out(backbone, normals):
     assert learnt.map_scale.span == (0, 1) and learnt.map_scale.unit == "probability"
     assert learnt.map_scale.level_of(0.7) == 0.7
     assert MapScale.of(Scores(torch.ones(2), torch.empty(2, 0, 0)), False).level_of(1) is None
+
+
+def test_png16_clips_nothing(tmp_path):
+    scale = MapScale(0.1, 0.1 + 8 * 0.02, "standard deviations of normal")
+    inside = np.array([[0.1 - 15 * 0.02, 0.1], [0.5, 0.1 + 47 * 0.02]])
+    save_png16(inside, scale, tmp_path / "map.png")
+    zero, step = png16_coding(scale)
+    levels = read_image(tmp_path / "map.png").array
+    assert zero + step * levels == pytest.approx(inside, abs=step / 2 * 1.001)
+    for value in (0.1 - 17 * 0.02, 0.1 + 49 * 0.02):
+        with pytest.raises(ValueError, match=r"go beyond what 16 bits hold.* write it as float"):
+            save_png16(np.array([[0.1, value]]), scale, tmp_path / "bad.png")
+    assert not (tmp_path / "bad.png").exists()
+
+
+def test_an_overlay_hides_nothing_of_normal_and_marks_the_decision():
+    image = np.full((300, 400), 80, np.uint8)
+    values = np.zeros((300, 400))
+    values[100:150, 200:260] = 6.0
+    scale = MapScale(0.0, 8.0, "standard deviations of normal")
+    picture = overlay(image, values, scale, level=3.0, peak=(230, 125))
+    assert picture.shape[1] == 400 and picture.shape[0] > 300
+    far = np.ones((300, 400), bool)
+    far[90:160, 190:270] = False
+    assert (picture[:300][far] == 80).all()  # below two deviations the image is as it was
+    assert min(picture[100, 230]) > 190 and min(picture[125, 200]) > 190  # the contour
+    assert np.ptp(picture[110, 215].astype(int)) > 60  # inside there is colour
+    assert tuple(picture[125, 230]) == tuple(picture[110, 215])  # the peak's own pixel is seen
+    assert min(picture[125, 234]) > 190  # beside it is the cross
+    plain = overlay(image, values, scale)
+    assert (plain[:300].min(-1) > 190).sum() == 0
 
 
 @pytest.mark.parametrize(
