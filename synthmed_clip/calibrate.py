@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_array
+from synthmed.io import Image
 
 if TYPE_CHECKING:
     from synthmed_clip.data.images import ImageLike
@@ -27,6 +28,7 @@ def calibrate(
     *,
     rule: Rule = "false-alarm-rate",
     target: float | None = None,
+    channel_axis: int | None = None,
     batch_size: int = 16,
 ) -> Detector:
     """Set a detector's threshold from images that it has not seen, and take its p-values from them.
@@ -45,6 +47,8 @@ def calibrate(
     target : float, optional
         How much of it: a share above 0 and below 1, for 'percentile' 0 to 100; none for 'youden'
         and 'f1', which are made largest.
+    channel_axis : int, optional
+        The axis of channels of arrays and tensors that have one.
     batch_size : int
         Images through the backbone at a time.
 
@@ -88,7 +92,7 @@ def calibrate(
         operating_point,
     )
 
-    normals, abnormals = collect(normal)[0], collect(abnormal)[0]
+    normals, abnormals = (collect(images, channel_axis)[0] for images in (normal, abnormal))
     check_target(rule, target, abnormal=bool(abnormals))
     digests = _digests(detector, [*normals, *abnormals])
     scores, peaks = _scored(detector, normals, batch_size)
@@ -110,7 +114,7 @@ def calibrate(
     )
 
 
-def _digests(detector: Detector, items: list[Path | NDArray[Any]]) -> tuple[str, ...]:
+def _digests(detector: Detector, items: list[Path | Image]) -> tuple[str, ...]:
     """Digest images as the backbone sees them; refuse support images, and those that come twice."""
     from synthmed_clip.data.images import square
 
@@ -118,7 +122,7 @@ def _digests(detector: Detector, items: list[Path | NDArray[Any]]) -> tuple[str,
     found = []
     for number, item in enumerate(items, 1):
         name = str(item) if isinstance(item, Path) else f"image {number} of {len(items)}"
-        digest = digest_array(square(item, detector.backbone.image_size)[0])
+        digest = digest_array(square(item, detector.backbone.image_size, detector.values)[0])
         if digest in seen:
             raise ValueError(
                 f"{name} is the same picture as {seen[digest]}; images to calibrate with must "
@@ -130,7 +134,7 @@ def _digests(detector: Detector, items: list[Path | NDArray[Any]]) -> tuple[str,
 
 
 def _scored(
-    detector: Detector, items: list[Path | NDArray[Any]], batch_size: int
+    detector: Detector, items: list[Path | Image], batch_size: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Scores `(n,)`, and the maps' largest values `(n,)` where there are maps."""
     scores, peaks = [np.empty(0)], [np.empty(0)]

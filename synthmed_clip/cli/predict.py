@@ -9,14 +9,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import tyro
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthmed import io
-from synthmed_clip.cli.options import Loading, Output
+from synthmed_clip.cli.options import Loading, Output, ValueRange
 from synthmed_clip.data.images import eight_bit
+from synthmed_clip.data.values import Values
 from synthmed_clip.evaluation.calibration import threshold_of
 from synthmed_clip.evaluation.map_scale import MapScale
 from synthmed_clip.files import check_outputs, write_csv, write_text
@@ -52,6 +51,9 @@ class Predict:
     """What to write of maps, if anything: overlays/ (the image, the map's colours, a contour at the
     decision, a cross at the peak, a legend), heatmaps/ (colours alone), maps/ as float (32-bit
     TIFF) or png16 (16-bit PNG; scores.json says what its levels mean)."""
+    value_range: ValueRange = None
+    """Which stored values are darkest and brightest: two numbers, window (each image's own) or
+    dtype; by default as for the support images."""
     batch_size: int = 16
     progress: bool = True
 
@@ -69,13 +71,15 @@ class Predict:
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
         level = self._level(detector)
+        values = detector.values_for(self.value_range)
+        detector = replace(detector, values=Values())  # for images that are of 8 bits by then
         rows: list[dict[str, str | float | None]] = []
         unread: list[dict[str, str]] = []
         with tqdm(
             total=len(paths), desc="predict", unit="image", disable=None if self.progress else True
         ) as bar:
             for start in range(0, len(paths), _CHUNK):
-                images, faults = _read(root, paths[start : start + _CHUNK])
+                images, faults = _read(root, paths[start : start + _CHUNK], values)
                 unread += faults
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
@@ -139,7 +143,7 @@ class Predict:
     def _draw(
         self,
         name: str,
-        image: NDArray[np.uint8],
+        image: io.Image,
         found: Prediction,
         scale: MapScale,
         level: float | None,
@@ -150,8 +154,7 @@ class Predict:
         assert found.anomaly_map is not None
         # The suffix stays: a.png and a.jpg may both be.
         if "overlay" in self.maps:
-            luma = io.grey(io.Image(image, channel_axis=None if image.ndim == 2 else -1)).array
-            picture = overlay(luma, found.anomaly_map, scale, level, found.peak)
+            picture = overlay(io.grey(image).array, found.anomaly_map, scale, level, found.peak)
             save_picture(picture, self.output / "overlays" / f"{name}.png")
         if "heatmap" in self.maps:
             picture = heat_map(found.anomaly_map, scale.span)
@@ -176,15 +179,15 @@ def _coding(scale: MapScale, level: float | None) -> dict[str, Any]:
 
 
 def _read(
-    root: Path, paths: Sequence[Path]
-) -> tuple[dict[str, NDArray[np.uint8]], list[dict[str, str]]]:
-    """Read images by name, and say of the others why they cannot be."""
+    root: Path, paths: Sequence[Path], values: Values
+) -> tuple[dict[str, io.Image], list[dict[str, str]]]:
+    """Read images by name, in 8 bits, and say of the others why they cannot be."""
     images, faults = {}, []
     for path in paths:
         name = path.relative_to(root).as_posix()
         try:
-            images[name] = eight_bit(path)
-        except (OSError, ValueError) as error:
+            images[name] = eight_bit(path, values)
+        except (OSError, TypeError, ValueError) as error:
             faults.append({"image": name, "reason": str(error)})
     return images, faults
 

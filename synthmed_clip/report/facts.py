@@ -121,6 +121,7 @@ def _fit_table(detector: Detector) -> Table:
     return [
         *([("Fit", "imported from a checkpoint")] if is_imported(detector) else []),
         *([] if history is None else _history_rows(history)),
+        ("Value range", str(detector.values)),
         ("Precision", precision),
         ("Device", str(detector.backbone.device)),
         ("synthmed", __version__),

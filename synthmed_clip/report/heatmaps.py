@@ -106,7 +106,7 @@ def overlay(
     mixed = (1 - opacity) * image[..., None] + opacity * heat_map(anomaly_map, scale.span)
     picture = np.rint(mixed).astype(np.uint8)
     unit = max(1, round(max(image.shape) / 500))  # of lines, so that they are seen on large images
-    lines = []
+    lines: list[cv2.typing.MatLike] = []
     if level is not None:
         above = (anomaly_map > level).astype(np.uint8)
         lines += cv2.findContours(above, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)[0]
@@ -146,7 +146,7 @@ def legend(scale: MapScale, width: int, level: float | None = None) -> NDArray[n
 
     for value in np.linspace(low, high, 5):
         draw.text((place(value), top + size), f"{value:g}", "white", font, "mt")
-    words = scale.unit
+    words: str = scale.unit
     if level is not None:
         shown = scale.shown(level)
         words += f"; contour at {shown:.3g}"
@@ -164,10 +164,7 @@ def _cross(at: tuple[int, int], arm: int) -> list[list[tuple[int, int]]]:
     """Four lines around a pixel, which stays visible."""
     x, y = at
     ways = ((1, 0), (-1, 0), (0, 1), (0, -1))
-    return [
-        [(x + dx * arm // 2, y + dy * arm // 2), (x + 2 * dx * arm, y + 2 * dy * arm)]
-        for dx, dy in ways
-    ]
+    return [[(x + dx * arm, y + dy * arm), (x + 3 * dx * arm, y + 3 * dy * arm)] for dx, dy in ways]
 
 
 def save_picture(picture: NDArray[np.uint8], path: Path) -> None:

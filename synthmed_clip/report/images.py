@@ -49,9 +49,9 @@ def image_rows(
     rows: list[Row] = []
     digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
-        pixels = square(item.image, size)[0]
+        pixels = square(item.image, size, detector.values)[0]
         digests.append(digest_array(pixels))
-        seen = pixels if grey else square(item.image, size, grey=False)[0]
+        seen = pixels if grey else square(item.image, size, detector.values, grey=False)[0]
         levels = levels_of(found, detector.map_scale.span)
         rows.append(
             {
@@ -75,7 +75,7 @@ def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
     for path in dataset.train:
         if not wanted:
             break
-        pixels = square(path, detector.backbone.image_size)[0]
+        pixels = square(path, detector.backbone.image_size, detector.values)[0]
         if (found := digest_array(pixels)) in wanted:
             wanted.remove(found)
             source = MEDIA + _webp(pixels, _THUMBNAIL, quality=75)
