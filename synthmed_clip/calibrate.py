@@ -119,10 +119,11 @@ def _digests(detector: Detector, items: list[Path | Image]) -> tuple[str, ...]:
     from synthmed_clip.data.images import square
 
     seen = {digest: "a support image" for digest in detector.provenance.support}
-    found = []
+    found, grey = [], detector.method.support_channels == "grey"
     for number, item in enumerate(items, 1):
         name = str(item) if isinstance(item, Path) else f"image {number} of {len(items)}"
-        digest = digest_array(square(item, detector.backbone.image_size, detector.values)[0])
+        pixels, _ = square(item, detector.backbone.image_size, detector.values, grey)
+        digest = digest_array(pixels)
         if digest in seen:
             raise ValueError(
                 f"{name} is the same picture as {seen[digest]}; images to calibrate with must "

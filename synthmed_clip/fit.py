@@ -174,7 +174,8 @@ def fit(
     values = values_in(items, value_range)
     if validation is not None:
         options["validation"] = _labelled(validation, method, backbone, values)
-    squares = squares_of(items, backbone.image_size, values)
+    grey = method.support_channels == "grey"
+    squares = squares_of(items, backbone.image_size, values, grey)
     support = to_pixels(squares)
     try:
         made = method.fit(support, backbone, rng, **options)
@@ -387,6 +388,6 @@ def _labelled(
     from synthmed_clip.data.images import squares_of
     from synthmed_clip.training.selection import Labelled
 
-    grey = method.channels == "grey"
+    grey = method.scored_channels == "grey"
     squares = squares_of([item.image for item in items], backbone.image_size, values, grey)
     return Labelled(to_pixels(squares), np.array([item.abnormal for item in items]))

@@ -43,7 +43,7 @@ class HeldOut:
 
     def scored_by(self, detector: Detector) -> Scores:
         """Score the images, in batches."""
-        channels = detector.method.channels
+        channels = detector.method.scored_channels
         values, images = self._squares.get(channels, (None, np.empty(0, np.uint8)))
         if values != detector.values:  # of 8-bit images they are always the same
             paths = [item.image for item in self.items]

@@ -77,9 +77,11 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
     )
     if not paths:
         return
-    images = squares_of(paths, size, values_in(paths, protocol.value_range))
+    values = values_in(paths, protocol.value_range)
     methods = [entry.method for entry in protocol.entries if entry.method.least_support]
-    for recipe in dict.fromkeys(m.training_recipe or synthmed.preset("paper") for m in methods):
+    seen = ((m.training_recipe or synthmed.preset("paper"), m.support_channels) for m in methods)
+    for recipe, channels in dict.fromkeys(seen):
+        images = squares_of(paths, size, values, channels == "grey")
         try:
             require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
         except EmptyImage as error:

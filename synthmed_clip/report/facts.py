@@ -40,12 +40,12 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
 
     Examples
     --------
-    >>> from synthmed_clip import Joined, NearestPatch, ZeroShot
-    >>> tables = method_tables(Joined((ZeroShot(), NearestPatch(pool=0.01))))
+    >>> from synthmed_clip import GlobalNeighbour, Joined, ZeroShot
+    >>> tables = method_tables(Joined((ZeroShot(), GlobalNeighbour())))
     >>> tables["Method"][:2]
-    [('Name', 'joined'), ('parts', 'zero-shot, nearest-patch')]
-    >>> tables["parts 2: nearest-patch"]
-    [('layers', 'none'), ('depth', 'none'), ('pool', '0.01')]
+    [('Name', 'joined'), ('parts', 'zero-shot, global-neighbour')]
+    >>> tables["parts 2: global-neighbour"]
+    [('channels', 'grey')]
     """
     values = _values(method)
     own = [("Name", method.name)] if title == "Method" else []
@@ -103,12 +103,12 @@ def _readable(value: object) -> str:
 
 
 def _backbone_table(backbone: Backbone) -> Table:
-    random_text = backbone.random_text or backbone.weights is None
+    text = "random" if backbone.random_text or backbone.weights is None else "pretrained"
     return [
         ("Name", backbone.name),
         ("Weights", backbone.weights or "random"),
         ("SHA-256 of weights", backbone.digest),
-        ("Text tower", "random" if random_text else "pretrained"),
+        ("Text tower", "none" if backbone.text is None else text),
         ("Image size", f"{backbone.image_size} px"),
     ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import open_clip
 from open_clip.hf_configs import arch_dict
@@ -16,14 +15,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from synthmed_clip.backbone import timm_towers
 from synthmed_clip.backbone.text import ClipText, TextTower, Tokenizer, TransformersText
+from synthmed_clip.backbone.tower import inner
 
 TRANSFORMER_TYPES = frozenset(arch_dict)  # the `model_type`s of transformers that it can wrap
-
-
-def inner(module: nn.Module) -> Any:
-    """Let attributes be read whose types torch does not know: it declares Tensor or Module."""
-    return module
 
 
 def build(config: dict, image_size: int | None) -> nn.Module:
@@ -89,6 +85,15 @@ def take_visual_tower(net: nn.Module, name: str) -> nn.Module:
     return visual
 
 
+def patch_side(visual: nn.Module) -> int | None:
+    """Return the side of a transformer's patches, in pixels; None for a convolutional tower."""
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None:
+        return timm_towers.patch_side(trunk)
+    patch = getattr(visual, "patch_size", None)
+    return max(patch) if patch else None
+
+
 def set_image_size(visual: nn.Module, size: int | None) -> int:
     """Bring a tower, its weights loaded, to an input size or its own, and return the side."""
     own = inner(visual).image_size
@@ -111,6 +116,25 @@ def intermediates(visual: nn.Module, normalised: Tensor, indices: list[int] | No
         normalize_intermediates=False,
         output_fmt="NCHW",
     )["image_intermediates"]
+
+
+def last_tokens(visual: nn.Module, normalised: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return the last layer's class token `(B, C)` and patch tokens `(B, L, C)`, through the final
+    norm; None, and tokens without a norm, for a tower that has no class token.
+    """
+    tower = inner(visual)
+    trunk = getattr(tower, "trunk", tower)
+    prefixed = getattr(trunk, "cls_token", getattr(trunk, "class_embedding", None)) is not None
+    found = tower.forward_intermediates(
+        normalised,
+        indices=1,
+        intermediates_only=True,
+        normalize_intermediates=prefixed,
+        output_fmt="NCHW",
+        output_extra_tokens=prefixed,
+    )
+    patches = found["image_intermediates"][0].flatten(2).transpose(1, 2)
+    return found["image_intermediates_prefix"][0][:, 0] if prefixed else None, patches
 
 
 def pooled_feature(visual: nn.Module, normalised: Tensor) -> Tensor:

@@ -47,7 +47,8 @@ class MediCLIP(Method, name="mediclip"):
     """CLIP with adapters and prompts that learn from synthetic anomalies.
 
     Every epoch draws one fresh synthetic anomaly on each support image; adapters and prompt
-    context learn to map it, by focal plus Dice loss with Adam.
+    context learn to map it, by focal plus Dice loss with Adam. On a backbone without a text tower,
+    two class vectors of the last layer's length learn in place of prompts.
 
     Parameters
     ----------
@@ -58,9 +59,10 @@ class MediCLIP(Method, name="mediclip"):
     depth : (float, float), optional
         In place of layers: those between two shares of the depth.
     normal_words, abnormal_words : tuple of str, optional
-        Class words; by default the variant's.
+        Class words; by default the variant's. None on a backbone without a text tower.
     tokens : int
-        Learnable context vectors before each word; 0 for prompts as they stand.
+        Learnable context vectors before each word; 0 for prompts as they stand. Of no effect on a
+        backbone without a text tower.
     temperature : float, optional
         What similarities are divided by; by default 0.07 (paper) or 1 (release).
     adapters : bool
@@ -80,6 +82,9 @@ class MediCLIP(Method, name="mediclip"):
         What a score is: the largest probability of the map, as in the paper, which saturates; or
         the evidence, the mean over layers of the difference of similarities over the temperature,
         unbounded, of which maps are made and whose largest hundredth is averaged.
+    channels : {'grey', 'colour'}, optional
+        How images are seen, to learn from and to score. By default in grey; but the release, which
+        learns from grey images, scores in colour.
 
     References
     ----------
@@ -107,6 +112,7 @@ class MediCLIP(Method, name="mediclip"):
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     average: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     score: ScoreKind = "max"
+    channels: Channels | None = None
 
     def __post_init__(self) -> None:
         """Check the values; a class word must not be blank."""
@@ -121,9 +127,9 @@ class MediCLIP(Method, name="mediclip"):
         return VARIANTS[self.variant]
 
     @property
-    def channels(self) -> Channels:
-        """The paper scores in grey, the release in colour."""
-        return self.behaviour.channels
+    def scored_channels(self) -> Channels:
+        """As `channels` says; by default the paper scores in grey, the release in colour."""
+        return self.channels or self.behaviour.channels
 
     @property
     def training_recipe(self) -> synthmed.Generator:
@@ -137,9 +143,17 @@ class MediCLIP(Method, name="mediclip"):
         return self.normal_words or normal, self.abnormal_words or abnormal
 
     def resolved(self, backbone: Backbone) -> Self:
-        """Fill in the variant's and the backbone's defaults."""
+        """Fill in the variant's and the backbone's defaults; ValueError for words where there is no
+        text tower.
+        """
         layers = layers_of(backbone, self.layers, self.depth, backbone.default_layers())
+        normal: tuple[str, ...] | None
+        abnormal: tuple[str, ...] | None
         normal, abnormal = self.words
+        if backbone.text is None:
+            normal, abnormal = self.normal_words, self.abnormal_words
+            if normal or abnormal:
+                backbone.require_text("a class word")
         temperature = self.temperature or self.behaviour.temperature
         return replace(
             self,
@@ -168,8 +182,8 @@ class MediCLIP(Method, name="mediclip"):
         Raises
         ------
         ValueError
-            For support images that are not grey and of whole numbers, a checkpoint of another fit,
-            a start that does not fit, or a loss that is no longer finite.
+            For support images that are not of whole numbers, a checkpoint of another fit, a start
+            that does not fit, or a loss that is no longer finite.
         NothingToSee
             If an image is too empty to carry an anomaly.
         """

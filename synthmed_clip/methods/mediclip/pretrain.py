@@ -27,6 +27,7 @@ class MaskedSteps(Steps):
     items: Sequence[Item]
     size: int
     values: Values
+    grey: bool
     batch_size: int
     entropy: Entropy
 
@@ -36,9 +37,8 @@ class MaskedSteps(Steps):
 
     def pair(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         item = self.items[index]
-        return square(item.image, self.size, self.values)[0], read_mask(
-            item.mask, self.size, item.mask_level
-        )
+        mask = read_mask(item.mask, self.size, item.mask_level)
+        return square(item.image, self.size, self.values, self.grey)[0], mask
 
 
 def pretrain(
@@ -55,7 +55,8 @@ def pretrain(
     history = History(draw_entropy(rng))
     model = method.model(backbone, seed_of(history.entropy, INITIAL))
     values = values_in(item.image for item in chosen)
-    steps = MaskedSteps(chosen, backbone.image_size, values, method.batch_size, history.entropy)
+    size, grey = backbone.image_size, method.support_channels == "grey"
+    steps = MaskedSteps(chosen, size, values, grey, method.batch_size, history.entropy)
     shown = "pretrain" if progress else None
     return method.taught(model, steps, history, workers=workers, progress=shown)
 
