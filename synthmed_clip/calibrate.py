@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ def calibrate(
     *,
     rule: Rule = "false-alarm-rate",
     target: float | None = None,
+    roi: Literal["auto"] | Path | None = None,
     channel_axis: int | None = None,
     batch_size: int = 16,
 ) -> Detector:
@@ -47,6 +48,8 @@ def calibrate(
     target : float, optional
         How much of it: a share above 0 and below 1, for 'percentile' 0 to 100; none for 'youden'
         and 'f1', which are made largest.
+    roi : "auto" or folder, optional
+        Regions of interest, as `fit` takes them: give them where they were given to `fit`.
     channel_axis : int, optional
         The axis of channels of arrays and tensors that have one.
     batch_size : int
@@ -95,8 +98,8 @@ def calibrate(
     normals, abnormals = (collect(images, channel_axis)[0] for images in (normal, abnormal))
     check_target(rule, target, abnormal=bool(abnormals))
     digests = _digests(detector, [*normals, *abnormals])
-    scores, peaks = _scored(detector, normals, batch_size)
-    against, _ = _scored(detector, abnormals, batch_size)
+    scores, peaks = _scored(detector, normals, roi, batch_size)
+    against, _ = _scored(detector, abnormals, roi, batch_size)
     threshold, figures = operating_point(scores, against, rule, target)
     count = len(normals)
     made = Calibration(rule, target, figures, digests[:count], digests[count:])
@@ -135,12 +138,15 @@ def _digests(detector: Detector, items: list[Path | Image]) -> tuple[str, ...]:
 
 
 def _scored(
-    detector: Detector, items: list[Path | Image], batch_size: int
+    detector: Detector,
+    items: list[Path | Image],
+    roi: Literal["auto"] | Path | None,
+    batch_size: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Scores `(n,)`, and the maps' largest values `(n,)` where there are maps."""
     scores, peaks = [np.empty(0)], [np.empty(0)]
     for start in range(0, len(items), _CHUNK):
-        part = detector.score(items[start : start + _CHUNK], batch_size=batch_size)
+        part = detector.score(items[start : start + _CHUNK], roi=roi, batch_size=batch_size)
         scores.append(part.scores.double().numpy())
         if part.maps.numel():
             peaks.append(part.maps.flatten(1).amax(1).double().numpy())

@@ -10,7 +10,7 @@ import numpy as np
 
 import synthmed
 from synthmed.digests import digest_array
-from synthmed.io import ValueRange
+from synthmed.io import Image, MaskLevel, ValueRange
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
+    from synthmed_clip.data.regions import Region, RegionLike
     from synthmed_clip.data.values import Values
     from synthmed_clip.detector import Detector, NormalSource
     from synthmed_clip.training.selection import Labelled
@@ -46,6 +47,8 @@ def fit(
     callback: Callable[[Epoch], object] | None = None,
     folds: int | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
+    roi: RegionLike | None = None,
+    mask_level: MaskLevel = None,
     value_range: ValueRange | None = None,
     channel_axis: int | None = None,
     workers: int | None = None,
@@ -86,6 +89,14 @@ def fit(
         (NAME.fold-1, ...).
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
+    roi : "auto", folder, paths or arrays, optional
+        A region of interest an image, of the image's shape as stored: a bool array, a file, a
+        folder in which a file has the image's name, or "auto" for `synthmed.foreground`. Anomalies
+        are drawn in it, and threshold and p-values are of it alone. What lies outside stays among
+        what is known as normal: a patch at the edge sees both sides. Give images to be scored their
+        regions, too.
+    mask_level : int, sequence of int, "any" or None
+        Which levels of files with regions are inside; see `synthmed.io.read_mask`.
     value_range : optional
         Which stored values are darkest and brightest, here and for every image that is scored: a
         pair, or a rule as `synthmed.io.value_range_of` takes it. By default 0 to 255 for images of
@@ -120,7 +131,8 @@ def fit(
     TypeError
         If the method takes no such option.
     ValueError
-        For an argument out of its range, a checkpoint of another fit, a start that does not fit, or
+        For an argument out of its range, a region for a method whose scores are of whole images, a
+        checkpoint of another fit, a start that does not fit, or
         a loss that is no longer finite.
     synthmed.NothingToSee
         If an image is too empty to carry an anomaly.
@@ -144,6 +156,7 @@ def fit(
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, squares_of, values_in
+    from synthmed_clip.data.regions import collect_regions
     from synthmed_clip.detector import Detector, Provenance
     from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.training.steps import EmptyImage
@@ -162,7 +175,8 @@ def fit(
     if checkpoint is not None:
         outputs = [Path(f"{checkpoint}{part}") for part in ["", *parts]]
         check_outputs(outputs, [] if isinstance(backbone, Backbone) else [weights])
-    items, _ = collect(images, channel_axis)
+    items, single = collect(images, channel_axis)
+    regions = collect_regions(roi, items, single)
     if folds is not None:
         _check_folds(folds, len(items), method)
     if len(items) < method.least_support:
@@ -177,6 +191,9 @@ def fit(
     grey = method.support_channels == "grey"
     squares = squares_of(items, backbone.image_size, values, grey)
     support = to_pixels(squares)
+    inside = _inside(regions, items, backbone.image_size, mask_level)
+    if inside is not None and method.takes("inside"):
+        options["inside"] = inside.numpy()
     try:
         made = method.fit(support, backbone, rng, **options)
         left_out: Scores | None = None
@@ -184,8 +201,10 @@ def fit(
             left_out = _out_of_fold(method, support, backbone, folds, _entropy(made, rng), options)
         elif items:
             left_out = made.score_left_out(support)
+        if left_out is not None:
+            left_out = _within(left_out, inside, made)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
-        threshold = max(normal) if normal else _threshold(method, made, support, rng)
+        threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
@@ -193,9 +212,13 @@ def fit(
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision, folds)
     scale = MapScale()
     if items:
-        unseen = support if made.maps_are_probabilities else support.flip(-1)
-        shown = left_out if left_out is not None else made.score(unseen)
-        scale = MapScale.of(shown, made.maps_are_probabilities)
+        shown, places = left_out, inside
+        if shown is None and made.maps_are_probabilities:
+            shown = _within(made.score(support), inside, made)
+        elif shown is None:
+            places = None if inside is None else inside.flip(-1)
+            shown = _within(made.score(support.flip(-1)), places, made)
+        scale = MapScale.of(shown, made.maps_are_probabilities, places)
     source: NormalSource | None = "left-out" if folds is None else "out-of-fold"
     source = source if normal else None
     return Detector(method, made, backbone, threshold, provenance, scale, normal, source, values)
@@ -342,6 +365,8 @@ def _out_of_fold(
         if "checkpoint" in kept:
             kept["checkpoint"] = Path(f"{options['checkpoint']}.fold-{fold + 1}")
         seed = np.random.SeedSequence(entropy, spawn_key=(FOLDS, fold))
+        if "inside" in kept:
+            kept["inside"] = options["inside"][(fold_of != fold).numpy()]
         try:
             made = method.fit(support[fold_of != fold], backbone, seed, **kept)
         except EmptyImage as error:  # counted among the images of this fit
@@ -351,22 +376,51 @@ def _out_of_fold(
     places = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]).argsort()
     scores = torch.cat([part.scores for part in found])
     maps = torch.cat([part.maps for part in found])
-    return Scores(scores[places.to(scores.device)], maps[places.to(maps.device)])
+    pooled = [part.pooled for part in found if part.pooled is not None]
+    places = places.to(scores.device)
+    every = torch.cat(pooled)[places] if pooled else None
+    return Scores(scores[places], maps[places], every)
 
 
 def _entropy(fitted: Fitted, rng: RNG) -> Entropy:
     return draw_entropy(rng) if fitted.history is None else fitted.history.entropy
 
 
-def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:
+def _inside(
+    regions: list[Region] | None, items: Sequence[Path | Image], size: int, level: MaskLevel
+) -> Tensor | None:
+    """What lies in the regions at the backbone's size, `(k, S, S)` bool; None without regions."""
+    import torch
+
+    from synthmed_clip.data.images import read_plane
+    from synthmed_clip.data.regions import read_inside, square_inside
+
+    if not regions:
+        return None
+    pairs = zip(regions, items, strict=True)
+    native = (read_inside(region, item, read_plane(item), level) for region, item in pairs)
+    return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
+
+
+def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:
+    """Let scores be of the regions alone, where there are regions."""
+    return found if inside is None else fitted.within(found, inside)
+
+
+def _threshold(
+    method: Method, fitted: Fitted, support: Tensor, rng: RNG, inside: Tensor | None
+) -> float:
     """Set the threshold where support images cannot be left out; see `fit`."""
     from synthmed_clip.evaluation.calibration import synthetic_threshold
 
     if not len(support):
         return 0.5
     recipe = method.training_recipe or synthmed.preset("paper")
-    entropy = _entropy(fitted, rng)
-    return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
+
+    def score(pixels: Tensor, within: Tensor | None) -> Tensor:
+        return _within(fitted.score(pixels), within, fitted).scores
+
+    return synthetic_threshold(score, support, recipe, _entropy(fitted, rng), inside)
 
 
 def _options(method: Method, **given: Any) -> dict[str, Any]:

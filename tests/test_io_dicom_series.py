@@ -11,7 +11,7 @@ import SimpleITK
 from dicom_by_hand import AXIAL, PATIENT, header, image, save, series
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydicom import Dataset, Sequence
+from pydicom import Dataset, Sequence, dcmread
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
@@ -478,3 +478,59 @@ def test_a_damaged_file_is_refused_and_a_truncated_one_never_read(tmp_path_facto
     (folder / "a.dcm").write_bytes(changed)
     with contextlib.suppress(Unreadable):  # whatever it is, it is nothing else that is raised
         read_image(folder / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    "name", ["MR_small_jp2klossless", "MR_small_jpeg_ls_lossless", "JPGExtended"]
+)
+def test_compressed_data_of_another_size_are_refused(tmp_path, name):
+    file = dcmread(get_testdata_file(f"{name}.dcm"))
+    rows = file.Rows
+    file.Rows = 32
+    with pytest.raises(Unreadable, match=f"declares 32 x {file.Columns} x 1 samples, .* {rows} x"):
+        one(tmp_path, file)
+    file.PixelData = encapsulate([bytes(100)])
+    with pytest.raises(Unreadable, match="do not say what size they have"):
+        one(tmp_path, file)
+
+
+def test_values_that_differ_within_a_series_are_refused(tmp_path):
+    colour = series(noise((3, 5, 4, 3), "uint8", 8))
+    colour[1] = series(noise((3, 5, 4, 3), "uint16", 8))[1]
+    save(colour, tmp_path / "colour")
+    with pytest.raises(Unreadable, match=r"mixed values: IM0000. has uint8, IM0000. uint16"):
+        read_image(tmp_path / "colour")
+    scaled = series(np.ones((3, 5, 4), np.float32))
+    scaled[1].RescaleSlope = 2
+    save(scaled, tmp_path / "scaled")
+    with pytest.raises(Unreadable, match="of some slices the scale is declared"):
+        read_image(tmp_path / "scaled")
+    save(series(noise((3, 5, 4, 3), "uint8", 8)), tmp_path / "same")
+    found = read_image(tmp_path / "same")
+    np.testing.assert_array_equal(found.array, noise((3, 5, 4, 3), "uint8", 8))
+    assert (found.channel_axis, found.spacing) == (-1, (2.5, 0.75, 0.5))
+
+
+def test_a_palette_that_is_not_defined_is_refused_and_alpha_dropped(tmp_path):
+    array = noise((5, 4), "uint8", 6)
+    file = image(array, PhotometricInterpretation="PALETTE COLOR")
+    colours = noise((4, 64), "uint8", 8)
+    for name, values in zip(("Red", "Green", "Blue", "Alpha"), colours, strict=True):
+        setattr(file, f"{name}PaletteColorLookupTableDescriptor", [64, 0, 8])
+        setattr(file, f"{name}PaletteColorLookupTableData", values.tobytes())
+    with pytest.warns(ImageWarning, match="alpha"):
+        found = one(tmp_path, file).array
+    np.testing.assert_array_equal(found, colours.T[array][..., :3])
+    file.PixelRepresentation = 1
+    with pytest.raises(Unreadable, match="palette for signed values"):
+        one(tmp_path, file)
+
+
+def test_a_folder_of_reports(tmp_path):
+    header(Modality="SR").save_as(tmp_path / "report", enforce_file_format=True)
+    with pytest.raises(Unreadable, match=r"holds no DICOM images; without a number \(SR, 1 file"):
+        read_image(tmp_path)
+    file = image(noise((5, 4)))
+    del file.PixelData
+    with pytest.raises(Unreadable, match="is truncated, or holds no pixels"):
+        one(tmp_path, file)

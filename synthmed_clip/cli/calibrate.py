@@ -8,7 +8,7 @@ from pathlib import Path
 import tyro
 
 import synthmed_clip
-from synthmed_clip.cli.options import Loading, Output
+from synthmed_clip.cli.options import Loading, Output, Roi
 from synthmed_clip.data.images import collect
 from synthmed_clip.evaluation.operating_point import Rule, check_target
 from synthmed_clip.files import check_outputs
@@ -35,6 +35,8 @@ class Calibrate:
     F1)."""
     target: float | None = None
     """How much of it: above 0 and below 1, for percentile 100; none for youden and f1."""
+    roi: Roi = None
+    """A folder with a region of interest an image, of its name, or auto, as it was given to fit."""
     force: bool = False
     """Replace the output where there is a file of its name."""
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
@@ -55,6 +57,7 @@ class Calibrate:
             abnormal,
             rule=self.rule,
             target=self.target,
+            roi="auto" if self.roi == "auto" else None if self.roi is None else Path(self.roi),
             batch_size=self.batch_size,
         )
         detector.save(self.output)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from synthmed_clip.methods.base import Scores
 
 HIGHEST = 8.0  # standard deviations; on two real data sets the highest peaks of lesions are 6 to 8
@@ -64,7 +66,7 @@ class MapScale:
         return self.low, self.high
 
     @classmethod
-    def of(cls, normal: Scores, probabilities: bool) -> Self:
+    def of(cls, normal: Scores, probabilities: bool, inside: Tensor | None = None) -> Self:
         """Take the scale from normal images' scores and maps.
 
         Parameters
@@ -73,6 +75,8 @@ class MapScale:
             Of images that the method has not seen, as far as that can be.
         probabilities : bool
             Whether maps are probabilities, which are shown as they are.
+        inside : Tensor, optional
+            `(N, S, S)` bool: the pixels that count, where there are regions of interest.
 
         Examples
         --------
@@ -89,7 +93,8 @@ class MapScale:
         peaks = tuple(normal.maps.amax((1, 2)).tolist())
         if probabilities:
             return cls(scores=scores, peaks=peaks)
-        values = normal.maps.double()
+        values = normal.maps if inside is None else normal.maps[inside.to(normal.maps.device)]
+        values = values.double()
         mean, deviation = float(values.mean()), float(values.std(correction=0))
         high = mean + HIGHEST * max(deviation, 1e-6)
         return cls(mean, high, "standard deviations of normal", scores, peaks)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from annotated_types import Interval, MinLen
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
@@ -92,6 +93,7 @@ class Joined(Method):
         rng: RNG = None,
         *,
         fitted: Mapping[Method, Fitted] = MappingProxyType({}),
+        inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
     ) -> FittedJoined:
@@ -103,7 +105,7 @@ class Joined(Method):
             As in `Method.fit`.
         fitted : mapping of Method to Fitted
             Parts that are fitted on this very support already, and need not be again.
-        workers, progress
+        inside, workers, progress
             For the parts that take them.
 
         Raises
@@ -122,17 +124,14 @@ class Joined(Method):
             raise ValueError(f"fitted holds {strangers[0]!r}, which is no part of this join")
         if not isinstance(rng, int | np.integer):  # what would move on, or be drawn anew, stays
             rng = np.random.SeedSequence(draw_entropy(rng))
+        options = {"inside": inside, "workers": workers, "progress": progress}
         members = tuple(
             known.get(part)
             or part.fit(
                 as_channels(support, part.support_channels),
                 backbone,
                 rng,
-                **{
-                    name: value
-                    for name, value in {"workers": workers, "progress": progress}.items()
-                    if part.takes(name)
-                },
+                **{name: value for name, value in options.items() if part.takes(name)},
             )
             for part in method.parts
         )
@@ -210,10 +209,14 @@ class FittedJoined(Fitted):
             state |= {f"parts.{index}.{name}": value for name, value in part.state().items()}
         return state
 
-    def _sum(self, parts: Sequence[Scores]) -> Scores:
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest share."""
         from synthmed_clip.methods.maps import largest_mean
 
+        return largest_mean(values, self.method.pool)
+
+    def _sum(self, parts: Sequence[Scores]) -> Scores:
         weights = self.method.weights or (1.0,) * len(parts)
         columns = zip(weights, parts, self.means, self.deviations, strict=True)
         maps = sum(w * (part.maps - mean) / deviation for w, part, mean, deviation in columns)
-        return Scores(largest_mean(maps.flatten(1), self.method.pool), maps)
+        return Scores(self.pool(maps.flatten(1)), maps)
