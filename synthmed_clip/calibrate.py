@@ -65,8 +65,8 @@ def calibrate(
     Raises
     ------
     ValueError
-        If an image is a support image or comes twice, the rule or its target does not fit, or the
-        normal images are too few for the false alarm rate; says how many are needed.
+        If the detector is of volumes, an image is a support image or comes twice, the rule or its
+        target does not fit, or the normal images are too few for the false alarm rate; says how many are needed.
 
     References
     ----------
@@ -95,6 +95,8 @@ def calibrate(
         operating_point,
     )
 
+    if detector.axis is not None:
+        raise ValueError("calibrate is of images; a detector of volumes (axis) is not taken")
     normals, abnormals = (collect(images, channel_axis)[0] for images in (normal, abnormal))
     check_target(rule, target, abnormal=bool(abnormals))
     digests = _digests(detector, [*normals, *abnormals])

@@ -29,6 +29,7 @@ from synthmed_clip.data.regions import (
     read_inside,
     square_inside,
 )
+from synthmed_clip.data.slices import Axis, Slices, read_volume, require_axis
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.evaluation.map_scale import MapScale
@@ -80,12 +81,14 @@ class Prediction:
     p_value_is_heuristic: bool = False
 
     @property
-    def peak(self) -> tuple[int, int] | None:
-        """Column and row (x, y) of the map's largest value, from 0, in pixels of the image."""
+    def peak(self) -> tuple[int, ...] | None:
+        """Where the map is largest: column and row (x, y), from 0, in pixels of the image as it is
+        stored; of a volume, its array indices.
+        """
         if self.anomaly_map is None:
             return None
-        row, column = np.unravel_index(int(self.anomaly_map.argmax()), self.anomaly_map.shape)
-        return int(column), int(row)
+        at = np.unravel_index(int(self.anomaly_map.argmax()), self.anomaly_map.shape)
+        return tuple(map(int, at if len(at) > 2 else at[::-1]))
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,10 @@ class Detector:
         out can only raise a score (`Fitted.left_out_is_conservative`), and are heuristic elsewhere.
         'out-of-fold': the support images, judged by refits on the other folds, which have seen
         fewer images than the detector: heuristic.
+    values : Values
+        How stored values become the 0 to 255 that the method sees, fixed by the support images.
+    axis : int, "axial", "coronal", "sagittal" or None
+        Along which it sees volumes, of which it was fitted; None for images.
     """
 
     method: Method
@@ -161,6 +168,7 @@ class Detector:
     normal_scores: tuple[float, ...] = ()
     normal_source: NormalSource | None = None
     values: Values = Values()
+    axis: Axis | None = None
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -179,6 +187,7 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        axis: Axis | None = None,
         roi: RegionLike | None = None,
         mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
@@ -193,6 +202,11 @@ class Detector:
         images : path, array, or iterable of them
             One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
             counts as one.
+        axis : int or {"axial", "coronal", "sagittal"}, optional
+            That images are volumes (arrays, files, folders of DICOM slices), seen slice by slice as
+            in `synthmed_clip.fit`; by default as the support. A map has the volume's own shape and
+            orientation, a score is that of the most abnormal slice. Of a detector that was fitted
+            on images a volume has no p-value, and its threshold is that of a single slice.
         roi : "auto", folder, paths or arrays, optional
             A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
             is of what lies inside; outside, a map has its lowest value.
@@ -235,8 +249,11 @@ class Detector:
         >>> detector.predict(255 - scans[0], alpha=0.2).p_value in (0.2, 0.4, 0.6, 0.8, 1.0)
         True
         """
-        items, single = collect(images, channel_axis)
+        axis = self.axis if axis is None else require_axis(axis)
+        items, single = collect(images, channel_axis, volumes=axis is not None)
         if alpha is not None:
+            if axis is not None and self.axis is None:
+                raise ValueError(f"alpha={alpha} needs p-values of volumes: fit with axis={axis!r}")
             if not self.normal_scores:
                 raise ValueError(
                     f"alpha={alpha} needs p-values; this {self.method.name} has none, since no "
@@ -246,6 +263,13 @@ class Detector:
             require_attainable(alpha, len(self.normal_scores))
         predictions = []
         values = self.values_for(value_range)
+        if axis is not None:
+            if roi is not None:
+                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+            for item in items:
+                slices = read_volume(item, axis)
+                predictions.append(self._predict_volume(slices, values, batch_size, alpha))
+            return predictions[0] if single else predictions
         regions = collect_regions(roi, items, single)
         for batch in self._batches(items, regions, values, mask_level, batch_size):
             scores, maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
@@ -260,6 +284,26 @@ class Detector:
                 heuristic = self.p_values_are_heuristic
                 predictions.append(Prediction(score, full, flagged, p, heuristic))
         return predictions[0] if single else predictions
+
+    def _predict_volume(
+        self, slices: Slices, values: Values, batch_size: int, alpha: float | None
+    ) -> Prediction:
+        """Score a volume slice by slice; a batch of slices is held at a time, and the map."""
+        anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
+        view, scores, maps = slices.view(anomaly_map), [], 0
+        items: list[Path | io.Image] = [slices[number] for number in range(len(slices))]
+        for batch in self._batches(items, None, values, None, batch_size):
+            for small, shape in zip(batch.whole.maps.cpu().numpy(), batch.shapes, strict=True):
+                if small.size:
+                    view[maps] = resize_map(small, shape)
+                    maps += 1
+            scores += batch.scored.scores.tolist()
+        score, full = max(scores), anomaly_map if maps else None
+        known = self.axis is not None and self.normal_scores
+        p = p_value(score, self.normal_scores) if known else None
+        flagged = score > self.threshold if alpha is None or p is None else p <= alpha
+        heuristic = p is not None and self.p_values_are_heuristic
+        return Prediction(score, full, flagged, p, heuristic)
 
     def score(
         self,
@@ -281,7 +325,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)` float32.
+            `(N,)` and `(N, S, S)` float32; of volumes no maps, S is 0.
 
         Examples
         --------
@@ -289,9 +333,15 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, single = collect(images, channel_axis)
-        regions = collect_regions(roi, items, single)
+        items, single = collect(images, channel_axis, volumes=self.axis is not None)
         size, values = self.backbone.image_size, self.values_for(value_range)
+        if self.axis is not None:
+            if roi is not None:
+                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+            volumes = (read_volume(item, self.axis) for item in items)
+            each = [self._predict_volume(v, values, batch_size, None).score for v in volumes]
+            return Scores(torch.tensor(each), torch.empty(len(each), 0, 0))
+        regions = collect_regions(roi, items, single)
         batches = self._batches(items, regions, values, mask_level, batch_size)
         found = [batch.scored for batch in batches]
         return Scores(
@@ -386,6 +436,7 @@ class Detector:
             "normal_scores": self.normal_scores,
             "normal_source": self.normal_source,
             "values": asdict(self.values),
+            "axis": self.axis,
         }
         write_safetensors(path, tensors, data)
 
@@ -441,6 +492,7 @@ class Detector:
             scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
             provenance = _provenance(data["provenance"])
             values = Values.from_dict(data["values"])
+            axis = None if data["axis"] is None else require_axis(data["axis"])
             normal, source = tuple(map(float, data["normal_scores"])), data["normal_source"]
             known: tuple[str | None, ...] = get_args(NormalSource) if normal else (None,)
             if not all(map(isfinite, (threshold, *normal))) or source not in known:
@@ -482,7 +534,16 @@ class Detector:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         return cls(
-            method, fitted, backbone, threshold, provenance, map_scale, normal, source, values
+            method,
+            fitted,
+            backbone,
+            threshold,
+            provenance,
+            map_scale,
+            normal,
+            source,
+            values,
+            axis,
         )
 
 

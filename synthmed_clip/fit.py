@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed.digests import digest_array
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
     from synthmed_clip.data.regions import Region, RegionLike
+    from synthmed_clip.data.slices import Axis
     from synthmed_clip.data.values import Values
-    from synthmed_clip.detector import Detector, NormalSource
+    from synthmed_clip.detector import Detector, NormalSource, Prediction
     from synthmed_clip.training.selection import Labelled
 
 CLIP = "ViT-L-14-quickgelu"
@@ -47,6 +50,8 @@ def fit(
     callback: Callable[[Epoch], object] | None = None,
     folds: int | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
+    axis: Axis | None = None,
+    slices: int = 16,
     roi: RegionLike | None = None,
     mask_level: MaskLevel = None,
     value_range: ValueRange | None = None,
@@ -89,6 +94,13 @@ def fit(
         (NAME.fold-1, ...).
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
+    axis : int or {"axial", "coronal", "sagittal"}, optional
+        That images are volumes, seen slice by slice along an array axis or in a plane (by the
+        affine, turned as radiology shows it). A volume's score is that of its most abnormal slice;
+        threshold and p-values are of volumes, each left out with all its slices, by a fit on the
+        others: as many fits as volumes, and each volume scored in full.
+    slices : int
+        How many slices of each volume are support images: the middles of as many equal parts.
     roi : "auto", folder, paths or arrays, optional
         A region of interest an image, of the image's shape as stored: a bool array, a file, a
         folder in which a file has the image's name, or "auto" for `synthmed.foreground`. Anomalies
@@ -157,6 +169,7 @@ def fit(
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, squares_of, values_in
     from synthmed_clip.data.regions import collect_regions
+    from synthmed_clip.data.slices import require_axis, support_slices
     from synthmed_clip.detector import Detector, Provenance
     from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.training.steps import EmptyImage
@@ -175,10 +188,20 @@ def fit(
     if checkpoint is not None:
         outputs = [Path(f"{checkpoint}{part}") for part in ["", *parts]]
         check_outputs(outputs, [] if isinstance(backbone, Backbone) else [weights])
-    items, single = collect(images, channel_axis)
-    regions = collect_regions(roi, items, single)
+    items, single = collect(images, channel_axis, volumes=axis is not None)
     if folds is not None:
+        if axis is not None:
+            raise ValueError(
+                "folds are of images; volumes (axis) are left out by fits of their own"
+            )
         _check_folds(folds, len(items), method)
+    regions = collect_regions(roi, items, single)
+    volumes, owners = items, np.arange(len(items))
+    if axis is not None:
+        if regions is not None:
+            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+        axis = require_axis(axis)
+        items, owners = support_slices(volumes, axis, slices)
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
@@ -204,9 +227,13 @@ def fit(
         if left_out is not None:
             left_out = _within(left_out, inside, made)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
+        if axis is not None and normal:  # slices of one volume are not left out one by one
+            none = Provenance((), backbone.precision)
+            judge = Detector(method, made, backbone, 0.0, none, values=values, axis=axis)
+            normal = _volumes_left_out(judge, support, owners, volumes, rng, running)
         threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
-        item = items[error.index]
+        item = volumes[owners[error.index]]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision, folds)
@@ -221,7 +248,9 @@ def fit(
         scale = MapScale.of(shown, made.maps_are_probabilities, places)
     source: NormalSource | None = "left-out" if folds is None else "out-of-fold"
     source = source if normal else None
-    return Detector(method, made, backbone, threshold, provenance, scale, normal, source, values)
+    return Detector(
+        method, made, backbone, threshold, provenance, scale, normal, source, values, axis
+    )
 
 
 def pretrain(
@@ -400,6 +429,29 @@ def _inside(
     pairs = zip(regions, items, strict=True)
     native = (read_inside(region, item, read_plane(item), level) for region, item in pairs)
     return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
+
+
+def _volumes_left_out(
+    judge: Detector,
+    support: Tensor,
+    owners: NDArray[np.int64],
+    volumes: Sequence[Path | Image],
+    rng: RNG,
+    options: Mapping[str, Any],
+) -> tuple[float, ...]:
+    """Score each volume, all its slices, by a fit on the others; none where there is one alone."""
+    import torch
+
+    method, scores = judge.method, []
+    kept = {name: value for name, value in options.items() if method.takes(name)}
+    for number, volume in enumerate(volumes):
+        others = support[torch.from_numpy(owners != number)]
+        if len(others) < max(1, method.least_support):
+            return ()
+        fitted = method.fit(others, judge.backbone, rng, **kept)
+        found = replace(judge, fitted=fitted).predict([volume])
+        scores.append(cast("list[Prediction]", found)[0].score)
+    return tuple(scores)
 
 
 def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthmed import io
-from synthmed_clip.cli.options import Loading, MaskLevel, Output, Roi, ValueRange
-from synthmed_clip.data.images import eight_bit, read_plane
+from synthmed_clip.cli.options import Axis, Loading, MaskLevel, Output, Roi, ValueRange
+from synthmed_clip.cli.predict_volumes import predict_volumes
+from synthmed_clip.data.images import collect, eight_bit, read_plane
 from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
 from synthmed_clip.evaluation.calibration import threshold_of
@@ -57,6 +58,9 @@ class Predict:
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
+    axis: Axis = None
+    """Take volumes, seen slice by slice: axial, coronal, sagittal, or an array axis from 0; by
+    default as the detector was fitted. Maps are then NIfTI files."""
     roi: Roi = None
     """A folder with a region of interest an image, under the image's path from IMAGES, or auto for
     the foreground: scores are of what lies inside."""
@@ -68,7 +72,6 @@ class Predict:
 
     def run(self) -> int:
         """Predict in chunks, so that any number of images fits into memory."""
-        root, paths = _images_under(self.images)
         if self.images.is_dir() and self.output.resolve().is_relative_to(self.images.resolve()):
             raise ValueError(
                 f"{self.output} lies in {self.images}: its heat maps would be scored the next time"
@@ -77,8 +80,23 @@ class Predict:
         if self.alpha is not None and self.threshold is not None:
             raise ValueError("--alpha and --threshold are two rules; give one")
         detector = self.loading.load(self.model)
+        axis = detector.axis if self.axis is None else self.axis
+        root, paths = _images_under(self.images, axis is not None)
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
+        if axis is not None:
+            if self.roi is not None:
+                raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
+            return predict_volumes(
+                detector,
+                paths,
+                root,
+                self.output,
+                axis=axis,
+                value_range=self.value_range,
+                alpha=self.alpha,
+                batch_size=self.batch_size,
+            )
         level = self._level(detector)
         values = detector.values_for(self.value_range)
         detector = replace(detector, values=Values())  # for images that are of 8 bits by then
@@ -198,12 +216,15 @@ class Predict:
         return images, regions, faults
 
 
-def _images_under(path: Path) -> tuple[Path, list[Path]]:
+def _images_under(path: Path, volumes: bool) -> tuple[Path, list[Path]]:
     """All images under a folder but hidden ones, or the one image; and the folder that their names
     are relative to.
     """
     if path.is_file():
         return path.parent, [path]
+    if volumes:
+        found = [item for item in collect(path, volumes=True)[0] if isinstance(item, Path)]
+        return path.parent if found == [path] else path, found
     found = io.find_images(path)
     if not found:
         raise FileNotFoundError(f"no image in {path}")

@@ -72,7 +72,7 @@ def overlay(
     anomaly_map: Map,
     scale: MapScale,
     level: float | None = None,
-    peak: tuple[int, int] | None = None,
+    peak: tuple[int, ...] | None = None,
 ) -> NDArray[np.uint8]:
     """Lay a map over a grey image, the more opaque the more anomalous, with its scale below.
 
@@ -160,7 +160,7 @@ def legend(scale: MapScale, width: int, level: float | None = None) -> NDArray[n
     return np.asarray(strip)
 
 
-def _cross(at: tuple[int, int], arm: int) -> list[list[tuple[int, int]]]:
+def _cross(at: tuple[int, ...], arm: int) -> list[list[tuple[int, int]]]:
     """Four lines around a pixel, which stays visible."""
     x, y = at
     ways = ((1, 0), (-1, 0), (0, 1), (0, -1))
