@@ -66,7 +66,8 @@ def calibrate(
     ------
     ValueError
         If the detector is of volumes, an image is a support image or comes twice, the rule or its
-        target does not fit, or the normal images are too few for the false alarm rate; says how many are needed.
+        target does not fit, or the normal images are too few for the false alarm
+        rate; says how many are needed.
 
     References
     ----------
