@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, repeat
 from math import isfinite
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -44,12 +44,15 @@ from synthmed_clip.data.regions import (
 from synthmed_clip.data.slices import Axis, Slices, read_volume, require_axis
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
+from synthmed_clip.evaluation.map_scale import MapScale
+from synthmed_clip.evaluation.operating_point import Calibration
 from synthmed_clip.export import PixelType, to_onnx
 from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 OnError = Literal["raise", "yield"]
 FORMAT = "synthmed-clip detector 4"
+NormalSource = Literal["left-out", "out-of-fold", "calibration"]
 
 
 @dataclass(frozen=True)
@@ -67,8 +70,12 @@ class Prediction:
         Whether the score is above the detector's threshold; or, where an alpha was given, whether
         the p-value is at most that.
     p_value : float or None
-        How rarely a normal image would score as high, by the detector's support images, each left
-        out of what judges it: at least 1 / (k + 1). None where the method cannot leave them out.
+        How rarely a normal image would score as high, by k normal images that what judges them
+        has not seen: at least 1 / (k + 1). None where there are none; see `Detector`.
+    p_value_is_heuristic : bool
+        False where the p-value keeps its level: a normal image that is exchangeable with those k
+        has one of at most alpha with a probability of at most alpha. True where nothing shows
+        that; see `Detector`.
 
     Examples
     --------
@@ -86,6 +93,17 @@ class Prediction:
     anomaly_map: NDArray[np.float32] | None = field(repr=False)
     is_anomalous: bool
     p_value: float | None = None
+    p_value_is_heuristic: bool = False
+
+    @property
+    def peak(self) -> tuple[int, ...] | None:
+        """Where the map is largest: column and row (x, y), from 0, in pixels of the image as it is
+        stored; of a volume, its array indices.
+        """
+        if self.anomaly_map is None:
+            return None
+        at = np.unravel_index(int(self.anomaly_map.argmax()), self.anomaly_map.shape)
+        return tuple(map(int, at if len(at) > 2 else at[::-1]))
 
 
 @dataclass(frozen=True)
@@ -127,10 +145,16 @@ class Provenance:
         them; empty for one that was imported.
     precision : str
         In which it was fitted, 'float32' or 'bfloat16'.
+    folds : int or None
+        Of the refits that judged the support images, where there were any.
+    calibration : Calibration or None
+        How the threshold was set from further images, where it was.
     """
 
     support: tuple[str, ...]
     precision: str
+    folds: int | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,12 +190,16 @@ class Detector:
     threshold : float
         Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
     provenance : Provenance
-    map_range : (float, float)
-        What the colours of a heat map span: for maps that are no probabilities, from the support
-        images' lowest value to twice as far as their highest.
+    map_scale : MapScale
+        What the colours of a heat map span.
     normal_scores : tuple of float
-        Of the support images, each left out of what judges it; empty where the method cannot leave
-        them out.
+        Of the normal images that p-values are against; empty where there are none.
+    normal_source : {'left-out', 'out-of-fold', 'calibration'} or None
+        Which those are. 'calibration': further images (`calibrate`); p-values keep their level.
+        'left-out': the support images, each left out of what judges it; they keep it where leaving
+        out can only raise a score (`Fitted.left_out_is_conservative`), and are heuristic elsewhere.
+        'out-of-fold': the support images, judged by refits on the other folds, which have seen
+        fewer images than the detector: heuristic.
     values : Values
         How stored values become the 0 to 255 that the method sees, fixed by the support images.
     axis : int, "axial", "coronal", "sagittal" or None
@@ -183,8 +211,9 @@ class Detector:
     backbone: Backbone
     threshold: float
     provenance: Provenance
-    map_range: tuple[float, float] = (0.0, 1.0)
+    map_scale: MapScale = MapScale()
     normal_scores: tuple[float, ...] = ()
+    normal_source: NormalSource | None = None
     values: Values = Values()
     axis: Axis | None = None
 
@@ -194,6 +223,12 @@ class Detector:
             f"Detector({self.method.name}, {self.backbone.name} {weights}, "
             f"{self.backbone.image_size} px, threshold {self.threshold:.4f})"
         )
+
+    @property
+    def p_values_are_heuristic(self) -> bool:
+        """Whether nothing shows that its p-values keep their level."""
+        proven = self.fitted.left_out_is_conservative and self.normal_source == "left-out"
+        return bool(self.normal_scores) and self.normal_source != "calibration" and not proven
 
     def predict(
         self,
@@ -384,7 +419,8 @@ class Detector:
             if not self.normal_scores:
                 raise ValueError(
                     f"alpha={alpha} needs p-values; this {self.method.name} has none, since no "
-                    f"support image could be left out of what judges it: decide by a threshold"
+                    f"support image could be left out of what judges it: fit it with folds, "
+                    f"calibrate it on further normal images, or decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
 
@@ -404,7 +440,8 @@ class Detector:
                     full[~entry.inside] = full.min()
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
-                yield Prediction(score, full, flagged, p)
+                heuristic = self.p_values_are_heuristic
+                yield Prediction(score, full, flagged, p, heuristic)
 
     def _predict_volume(
         self, slices: Slices, values: Values, batch_size: int, alpha: float | None
@@ -423,7 +460,8 @@ class Detector:
         known = self.axis is not None and self.normal_scores
         p = p_value(score, self.normal_scores) if known else None
         flagged = score > self.threshold if alpha is None or p is None else p <= alpha
-        return Prediction(score, full, flagged, p)
+        heuristic = p is not None and self.p_values_are_heuristic
+        return Prediction(score, full, flagged, p, heuristic)
 
     def score(
         self,
@@ -590,7 +628,7 @@ class Detector:
             "values": asdict(self.values),
             "threshold": self.threshold,
             "normal_scores": self.normal_scores,
-            "map_range": self.map_range,
+            "map_scale": asdict(self.map_scale),
             "method": self.method.to_dict(),
             "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
         }
@@ -621,8 +659,9 @@ class Detector:
             "backbone": backbone | scale,
             "threshold": self.threshold,
             "provenance": asdict(self.provenance),
-            "map_range": self.map_range,
+            "map_scale": asdict(self.map_scale),
             "normal_scores": self.normal_scores,
+            "normal_source": self.normal_source,
             "values": asdict(self.values),
             "axis": self.axis,
         }
@@ -678,15 +717,14 @@ class Detector:
             saved, state = data["backbone"], {**data["state"], **tensors}
             digest, size = saved["digest"], saved["image_size"]
             scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
-            provenance = Provenance(
-                tuple(data["provenance"]["support"]), data["provenance"]["precision"]
-            )
-            normal = tuple(float(score) for score in data["normal_scores"])
-            low, high = (float(end) for end in data["map_range"])
+            provenance = _provenance(data["provenance"])
             values = Values.from_dict(data["values"])
             axis = None if data["axis"] is None else require_axis(data["axis"])
-            if not all(isfinite(number) for number in (threshold, low, high, *normal)):
-                raise ValueError(f"threshold {threshold}, normal scores {normal}")
+            normal, source = tuple(map(float, data["normal_scores"])), data["normal_source"]
+            known: tuple[str | None, ...] = get_args(NormalSource) if normal else (None,)
+            if not all(map(isfinite, (threshold, *normal))) or source not in known:
+                raise ValueError(f"threshold {threshold}, normal scores {normal} ({source})")
+            map_scale = MapScale.from_dict(data["map_scale"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         given = backbone
@@ -723,7 +761,16 @@ class Detector:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         return cls(
-            method, fitted, backbone, threshold, provenance, (low, high), normal, values, axis
+            method,
+            fitted,
+            backbone,
+            threshold,
+            provenance,
+            map_scale,
+            normal,
+            source,
+            values,
+            axis,
         )
 
 
@@ -741,6 +788,12 @@ def _name(item: ImageLike, channel_axis: int | None) -> str:
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")
+
+
+def _provenance(data: dict[str, Any]) -> Provenance:
+    found = data["calibration"]
+    calibration = None if found is None else Calibration.from_dict(found)
+    return Provenance(tuple(data["support"]), data["precision"], data["folds"], calibration)
 
 
 def _damaged(path: str | Path, error: Exception) -> ValueError:

@@ -42,6 +42,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> Command:
+    from synthmed_clip.cli.calibrate import Calibrate
     from synthmed_clip.cli.duplicates import Duplicates
     from synthmed_clip.cli.evaluate import Evaluate
     from synthmed_clip.cli.export import Export
@@ -55,6 +56,7 @@ def _parse(arguments: list[str]) -> Command:
         return tyro.extras.subcommand_cli_from_dict(
             {
                 "fit": Fit,
+                "calibrate": Calibrate,
                 "predict": Predict,
                 "evaluate": Evaluate,
                 "export": Export,
