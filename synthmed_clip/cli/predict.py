@@ -85,14 +85,14 @@ class Predict:
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
         if axis is not None:
-            if self.roi is not None:
-                raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
             return predict_volumes(
                 detector,
                 paths,
                 root,
                 self.output,
                 axis=axis,
+                roi=self.roi,
+                mask_level=self.mask_level,
                 value_range=self.value_range,
                 alpha=self.alpha,
                 batch_size=self.batch_size,
