@@ -1,4 +1,4 @@
-"""Configurations in open_clip's JSON form, and the normalisation that goes with them."""
+"""Configurations of models, in the forms of three libraries, and where they are found."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import open_clip
 import torch
 from torch import Tensor
 
-from synthmed_clip.backbone import hub
+from synthmed_clip.backbone import hub, timm_towers, transformers_towers
+
+Library = Literal["open_clip", "timm", "transformers"]
 
 _FOLDER_PREFIX = "local-dir:"
 
@@ -24,7 +27,7 @@ class Architecture:
     ----------
     name : str
     config : dict
-        What open_clip builds the model of, and perhaps `preprocess_cfg`.
+        What its library builds the model of, and perhaps `preprocess_cfg`.
     is_custom : bool
         Whether it is the caller's own, rather than one that can be found again by its name.
     weights : str or None
@@ -35,6 +38,20 @@ class Architecture:
     config: dict
     is_custom: bool
     weights: str | None = None
+
+    @property
+    def library(self) -> Library:
+        """What builds it; its configuration tells."""
+        return _library(self.config) or "open_clip"
+
+    @property
+    def weights_names(self) -> tuple[str, ...]:
+        """What a file of its weights is called on the hub, and in a folder from there."""
+        return {
+            "open_clip": hub.WEIGHTS,
+            "timm": timm_towers.WEIGHTS,
+            "transformers": transformers_towers.WEIGHTS,
+        }[self.library]
 
 
 def read_architecture(model: str | Path | dict) -> Architecture:
@@ -50,13 +67,15 @@ def read_architecture(model: str | Path | dict) -> Architecture:
     FileNotFoundError
         If there is no such file, or it cannot be fetched from the hub.
     ValueError
-        If open_clip does not know the name, or the configuration is none.
+        If neither open_clip nor timm knows the name, or the configuration is none.
 
     Examples
     --------
     >>> found = read_architecture("ViT-B-32")
     >>> found.is_custom, found.config["vision_cfg"]["patch_size"]
     (False, 32)
+    >>> read_architecture("timm/vit_small_patch14_dinov2").name
+    'timm/vit_small_patch14_dinov2.lvd142m'
     >>> read_architecture("ViT-Z-1")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ValueError: open_clip knows no model 'ViT-Z-1'; see open_clip.list_models(), ...
@@ -65,23 +84,33 @@ def read_architecture(model: str | Path | dict) -> Architecture:
         return Architecture("(configuration)", _unwrapped(model, "the configuration"), True)
     name = str(model)
     if name.startswith(hub.PREFIX):
-        config = _read(hub.fetch_config(name.removeprefix(hub.PREFIX)))
+        repository = name.removeprefix(hub.PREFIX)
+        config = _read(hub.fetch_config(repository), repository)
         return Architecture(name, config, False, name)
     if isinstance(model, str) and name in open_clip.list_models():
         return Architecture(name, open_clip.get_model_config(name), False)
+    if isinstance(model, str) and name.startswith(timm_towers.PREFIX) and not Path(name).exists():
+        found, weights = timm_towers.find(name.removeprefix(timm_towers.PREFIX))
+        source = None if weights is None else hub.PREFIX + weights
+        return Architecture(timm_towers.PREFIX + found, {"architecture": found}, False, source)
     path = Path(name.removeprefix(_FOLDER_PREFIX))
     folder = path if path.is_dir() else None
     if folder is None and path.suffix != ".json":
         raise ValueError(
-            f"open_clip knows no model {name!r}; see open_clip.list_models(), or pass the path "
-            f"of a configuration (.json), a folder with {hub.CONFIG}, or '{hub.PREFIX}owner/model'"
+            f"open_clip knows no model {name!r}; see open_clip.list_models(), or pass "
+            f"'{timm_towers.PREFIX}NAME' for one of timm's, '{hub.PREFIX}owner/model' for one of "
+            f"the hub's, or the path of a configuration (.json) or of a folder with one"
         )
-    path = folder / hub.CONFIG if folder else path
+    if folder is not None:
+        path = next(
+            (folder / n for n in hub.CONFIGS if (folder / n).is_file()), folder / hub.CONFIG
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no model configuration at {path}")
     config = _read(path)
-    config["text_cfg"] = hub.resolve_in_folder(config["text_cfg"], path.parent)
-    name = path.resolve().parent.name if path.name == hub.CONFIG else path.stem
+    if "text_cfg" in config:
+        config["text_cfg"] = hub.resolve_in_folder(config["text_cfg"], path.parent)
+    name = path.resolve().parent.name if path.name in hub.CONFIGS else path.stem
     return Architecture(name, config, True, None if folder is None else str(folder))
 
 
@@ -146,12 +175,38 @@ def _mean_and_std(*sources: dict) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(mean), tuple(std)
 
 
-def _read(path: Path) -> dict:
+def _read(path: Path, repository: str | None = None) -> dict:
+    """Read a configuration, and what belongs to it in its folder, or its repository on the hub."""
+    config = _unwrapped(_read_json(path), str(path))
+    if _library(config) == "transformers" and "preprocess_cfg" not in config:
+        beside = path.with_name(hub.PREPROCESSING)
+        if repository is not None:
+            beside = hub.fetch_preprocessing(repository)
+        elif not beside.is_file():
+            raise FileNotFoundError(
+                f"no {beside.name} beside {path}: it holds the mean and standard deviation of the "
+                f"model's images"
+            )
+        config["preprocess_cfg"] = transformers_towers.preprocessing(
+            _read_json(beside), str(beside)
+        )
+    return config
+
+
+def _read_json(path: Path) -> dict:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
-    return _unwrapped(config, str(path))
+
+
+def _library(config: dict) -> Library | None:
+    """Tell a configuration's library by what only that one's have; None where it cannot be told."""
+    if "vision_cfg" in config:
+        return "open_clip"
+    if "architecture" in config:
+        return "timm"
+    return "transformers" if "model_type" in config else None
 
 
 def _unwrapped(config: dict, source: str) -> dict:
@@ -163,6 +218,12 @@ def _unwrapped(config: dict, source: str) -> dict:
         config = config["model_cfg"] | {
             key: config[key] for key in ("preprocess_cfg",) if key in config
         }
+    if _library(config) == "timm":
+        return config
+    if _library(config) == "transformers":
+        if source == "the configuration" and "preprocess_cfg" not in config:
+            raise ValueError(f"{source} lacks preprocess_cfg, the mean and std of the images")
+        return config
     lacking = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if lacking:
         raise ValueError(

@@ -7,15 +7,20 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError
 
 from synthmed_clip.backbone.open_clip_internals.towers import TRANSFORMER_TYPES
 
 PREFIX = "hf-hub:"
 CONFIG = "open_clip_config.json"
+CONFIGS = (CONFIG, "config.json")
+"""open_clip's, and what timm's and transformers' models have in its place."""
+PREPROCESSING = "preprocessor_config.json"
 WEIGHTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -47,25 +52,54 @@ def cached(repository: str, names: Sequence[str]) -> Path | None:
     return None
 
 
+def fetch(repository: str, names: Sequence[str], what: str, remedy: str) -> Path:
+    """Return the first of these files that there is, in the cache or else on the hub.
+
+    Parameters
+    ----------
+    repository, names, what, remedy
+        As in `require_reachable`.
+
+    Raises
+    ------
+    FileNotFoundError
+        If none is in either (said within ten seconds).
+    """
+    path = cached(repository, names)
+    if path is not None:
+        return path
+    require_reachable(repository, what, names, remedy)
+    for name in names:
+        with suppress(EntryNotFoundError):
+            return Path(hf_hub_download(repository, name))
+    raise FileNotFoundError(f"{repository!r} on the hub has no {' or '.join(names)}")
+
+
 def fetch_config(repository: str) -> Path:
-    """Return the configuration of a model in open_clip's form, from the cache or the network.
+    """Return the configuration of a model, from the cache or the network.
 
     Raises
     ------
     FileNotFoundError
         If it is in neither (said within ten seconds).
     """
-    path = cached(repository, [CONFIG])
-    if path is not None:
-        return path
-    require_reachable(
+    return fetch(
         repository,
-        f"{CONFIG} of {repository!r} is",
-        [CONFIG],
+        CONFIGS,
+        f"{' or '.join(reversed(CONFIGS))} of {repository!r} is",
         f"download it with the weights and pass both: load_backbone('folder/{CONFIG}', "
         f"'folder/{WEIGHTS[-1]}')",
     )
-    return Path(hf_hub_download(repository, CONFIG))
+
+
+def fetch_preprocessing(repository: str) -> Path:
+    """Return what a model of transformers' says of its images, likewise."""
+    return fetch(
+        repository,
+        [PREPROCESSING],
+        f"{PREPROCESSING} of {repository!r} is",
+        "download all of its files to a folder and pass that: load_backbone('folder')",
+    )
 
 
 def resolve_in_folder(text_config: dict, folder: Path) -> dict:

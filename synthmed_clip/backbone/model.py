@@ -1,10 +1,9 @@
-"""A frozen open_clip model in its working precision, and its patch tokens."""
+"""A frozen model in its working precision, and its patch tokens."""
 
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -12,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.architecture import normalisation, read_architecture
+from synthmed_clip.backbone import timm_towers, transformers_towers
+from synthmed_clip.backbone.architecture import read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
-from synthmed_clip.backbone.hub import resolve_in_cache
-from synthmed_clip.backbone.open_clip_internals import towers
-from synthmed_clip.backbone.open_clip_internals.state_dicts import load_into, weights_digest
+from synthmed_clip.backbone.open_clip_internals import load, towers
+from synthmed_clip.backbone.open_clip_internals.state_dicts import weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.text import TextTower
 from synthmed_clip.backbone.weights import find_weights, read_state
@@ -30,7 +29,8 @@ class Backbone:
     Attributes
     ----------
     name : str
-        open_clip's name, 'hf-hub:owner/model', or the name of the configuration's file or folder.
+        open_clip's name, 'timm/NAME', 'hf-hub:owner/model', or the name of the configuration's file
+        or folder.
     config : dict or None
         The configuration where it is a file's or the caller's; None for a name that finds it again.
     weights : str or None
@@ -45,11 +45,14 @@ class Backbone:
         How many intermediate layers there are to choose from.
     channels : tuple of int
         Channels of each intermediate layer.
-    text_dim : int
+    text_dim : int or None
         Length of a text feature.
     visual : nn.Module
         The visual tower.
-    text : TextTower
+    intermediates : callable
+        Its layers' maps; see `Tower`.
+    text : TextTower or None
+        None where the model has none: see `require_text`.
     image_size : int
         Side of the squares that the visual tower takes, S.
     scale, offset : Tensor
@@ -78,11 +81,12 @@ class Backbone:
     digest: str
     model_digest: str
     visual: nn.Module
-    text: TextTower
+    intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    text: TextTower | None
     image_size: int
     depth: int
     channels: tuple[int, ...]
-    text_dim: int
+    text_dim: int | None
     scale: Tensor
     offset: Tensor
 
@@ -135,6 +139,14 @@ class Backbone:
             raise ValueError(f"layers must be among {there}, not {tuple(layers)}")
         return tuple(layers)
 
+    def require_text(self, what: str) -> tuple[TextTower, int]:
+        """Return the text tower and the length of its features; ValueError, which says what needs
+        it, where there is none.
+        """
+        if self.text is None or self.text_dim is None:
+            raise ValueError(f"{what} needs a text tower, and {self.name!r} has none")
+        return self.text, self.text_dim
+
     @torch.no_grad()
     def features(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         """Return the maps of patch tokens after the given layers, before any final norm or
@@ -159,9 +171,7 @@ class Backbone:
             If `pixels` are of another type, shape or range.
         """
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
-        maps = towers.intermediates(
-            self.visual, self.normalise(pixels), [layer - 1 for layer in ascending]
-        )
+        maps = self.intermediates(self.normalise(pixels), [layer - 1 for layer in ascending])
         found = dict(zip(ascending, maps, strict=True))
         return [found[layer] for layer in layers]
 
@@ -185,8 +195,9 @@ class Backbone:
         Raises
         ------
         TypeError, ValueError
-            As `features`.
+            As `features`; or if the model has no text tower.
         """
+        self.require_text("a feature in the space of texts")
         pooled = towers.pooled_feature(self.visual, self.normalise(pixels))
         project = towers.token_projection(self.visual)
         if project is None:
@@ -223,24 +234,26 @@ def load_backbone(
     device: str | torch.device = "auto",
     precision: Precision = "auto",
 ) -> Backbone:
-    """Build an open_clip model, load its weights and freeze it in its working precision.
+    """Build a model, load its weights and freeze it in its working precision.
 
     Parameters
     ----------
     model : str, Path or dict
-        A model name that open_clip knows; a configuration in open_clip's JSON form or the path of
-        one; 'hf-hub:owner/model', or a folder with such a model's files.
+        A model name that open_clip knows; 'timm/NAME' for a tower that timm knows;
+        'hf-hub:owner/model', or a folder with such a model's files, in the form of open_clip, timm
+        or transformers; a configuration in one of these forms, or the path of one.
     weights : str, Path or None
         A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model
-        from the hub or a folder brings its own by default. None leaves all weights random (always
-        the same ones): for tests and timing.
+        of timm's, from the hub or a folder brings its own by default. None leaves all weights
+        random (always the same ones): for tests and timing.
     name : str, optional
         How to call a configuration that is passed as a dict.
     random_text : bool
         The file covers the visual tower alone; the text tower stays random (always the same), with
         a warning.
     image_size : int, optional
-        Side of the square input; by default the model's own.
+        Side of the square input; by default the model's own. Position embeddings are resized as
+        the model's library does.
     device : str or torch.device
         'auto' (cuda, then mps, then cpu), or a name of torch's.
     precision : {'auto', 'float32', 'bfloat16'}
@@ -249,16 +262,18 @@ def load_backbone(
     Returns
     -------
     Backbone
+        Its `text` is None for timm's and transformers' models, which have no text tower.
 
     Raises
     ------
     FileNotFoundError
         If weights, or other files of the model, are not there and cannot be fetched.
     ModuleNotFoundError
-        If the text tower needs transformers, and it is not installed.
+        If the model needs transformers, and it is not installed.
     ValueError
         If the model is unknown or its configuration lacks something, the file does not fit it (the
-        first mismatch is named), or the device is not there.
+        first mismatch is named), image_size is no multiple of the patches' side, random_text is
+        asked of a model without a text tower, or the device is not there.
 
     Warns
     -----
@@ -268,17 +283,17 @@ def load_backbone(
 
     Examples
     --------
-    The published weights, downloaded on first use:
+    Published weights, downloaded on first use:
 
     >>> backbone = load_backbone("ViT-L-14-quickgelu", "openai")  # doctest: +SKIP
+    >>> backbone = load_backbone("timm/vit_small_patch14_dinov2.lvd142m")  # doctest: +SKIP
+    >>> backbone = load_backbone("hf-hub:microsoft/rad-dino")  # doctest: +SKIP
 
     A small tower with random weights:
 
-    >>> vision = {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8}
-    >>> text = {"vocab_size": 49408, "width": 8, "heads": 2, "layers": 1}
-    >>> config = {"embed_dim": 4, "vision_cfg": vision, "text_cfg": text}
-    >>> load_backbone(config, None, name="small", image_size=32, device="cpu").image_size
-    32
+    >>> backbone = load_backbone("timm/test_vit", None, image_size=32, device="cpu")
+    >>> backbone.name, backbone.depth, backbone.text
+    ('timm/test_vit.r160_in1k', 6, None)
     """
     device = choose_device(device)
     dtype = choose_precision(precision, device)
@@ -288,30 +303,26 @@ def load_backbone(
     name = name or found.name
     if weights == "openai" and found.weights is not None:  # the default; there is no such tag
         weights = found.weights
-    path = None if weights is None else find_weights(name, weights)
-    text_config = resolve_in_cache(found.config["text_cfg"], name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        net = towers.build(found.config | {"text_cfg": text_config}, image_size)
-    net.eval().requires_grad_(False)
-    visual = towers.take_visual_tower(net, name)
-    own = towers.timm_settings(visual)
-    mean, std = normalisation(name, found.config, weights, own)
-    if path is not None:
-        load_into(net, read_state(path), str(path), visual_only=random_text)
-        if random_text:
-            warnings.warn(
-                f"{name}: {path} gives the visual tower alone; the text tower is random",
-                stacklevel=2,
-            )
-    digest, model_digest = weights_digest(visual), weights_digest(net)
-    size = towers.set_image_size(visual, image_size)
+    path = None if weights is None else find_weights(name, weights, found.weights_names)
+    if random_text and found.library != "open_clip":
+        raise ValueError(f"random_text=True: {name!r} has no text tower")
+    state = None if path is None else read_state(path)
+    if found.library == "timm":
+        tower = timm_towers.build(found.config, state, str(path), image_size)
+    elif found.library == "transformers":
+        tower = transformers_towers.build(found.config, state, str(path), image_size)
+    else:
+        tower = load.build(found, name, weights, state, str(path), image_size, random_text)
+    tower.model.eval().requires_grad_(False)
+    visual, size = tower.visual, tower.image_size
+    digest = weights_digest(visual)
+    model_digest = digest if tower.model is visual else weights_digest(tower.model)
     if device.type == "cuda" and dtype == torch.float32:
         torch.backends.cudnn.allow_tf32 = False
-    net.to(device, dtype)
+    tower.model.to(device, dtype)
     with torch.no_grad():
         blank = torch.zeros(1, 3, size, size, device=device, dtype=dtype)
-        maps = towers.intermediates(visual, blank, None)
+        maps = tower.intermediates(blank, None)
     return Backbone(
         name=name,
         config=found.config if found.is_custom else None,
@@ -320,11 +331,12 @@ def load_backbone(
         digest=digest,
         model_digest=model_digest,
         visual=visual,
-        text=towers.take_text_tower(net, name, text_config),
+        intermediates=tower.intermediates,
+        text=None if tower.take_text is None else tower.take_text(),
         image_size=size,
         depth=len(maps),
         channels=tuple(found_map.shape[1] for found_map in maps),
-        text_dim=found.config["embed_dim"],
-        scale=(1 / (255 * std)).reshape(3, 1, 1).to(device),
-        offset=(-mean / std).reshape(3, 1, 1).to(device),
+        text_dim=tower.text_dim,
+        scale=(1 / (255 * tower.std)).reshape(3, 1, 1).to(device),
+        offset=(-tower.mean / tower.std).reshape(3, 1, 1).to(device),
     )

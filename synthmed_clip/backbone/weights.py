@@ -1,4 +1,4 @@
-"""Find and read the weights of an open_clip model. Nothing here unpickles."""
+"""Find and read the weights of a model. Nothing here unpickles."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from synthmed_clip.backbone import hub
 from synthmed_clip.backbone.open_clip_internals.state_dicts import State
 
 
-def find_weights(name: str, weights: str | Path) -> Path:
+def find_weights(name: str, weights: str | Path, names: tuple[str, ...] = hub.WEIGHTS) -> Path:
     """Return the file of `weights`: a local one, or one that is cached or can be downloaded.
 
     Parameters
     ----------
     name : str
-        open_clip's name of the model.
+        Of the model.
     weights : str or Path
         A tag of that model, a file, a folder with a file named as on the hub, or
-        'hf-hub:owner/model'.
+        'hf-hub:owner/model', perhaps with '/file'.
+    names : tuple of str
+        What the file is called on the hub.
 
     Returns
     -------
@@ -47,9 +49,10 @@ def find_weights(name: str, weights: str | Path) -> Path:
     if Path(weights).is_file():
         return Path(weights)
     if Path(weights).is_dir():
-        return _in_folder(Path(weights))
+        return _in_folder(Path(weights), names)
     if str(weights).startswith(hub.PREFIX):
-        source = str(weights).removeprefix(hub.PREFIX) + "/"
+        owner, model, *file = str(weights).removeprefix(hub.PREFIX).split("/")
+        source = "/".join([owner, model, *file] if file else [owner, model, ""])
     else:
         source = open_clip.get_pretrained_cfg(name, str(weights)).get("hf_hub")
     if not source:
@@ -59,26 +62,22 @@ def find_weights(name: str, weights: str | Path) -> Path:
             f"weights={str(weights)!r} is neither a file nor a tag of {name!r} ({known})"
         )
     repository, _, filename = source.rpartition("/")
-    # As open_clip does, safetensors are preferred to what the tag names.
-    names = (str(Path(filename).with_suffix(".safetensors")), filename) if filename else hub.WEIGHTS
-    found = hub.cached(repository, names)
-    if found is not None:
-        return found
-    hub.require_reachable(
+    if filename:  # as open_clip does, safetensors are preferred to what the tag names
+        names = (str(Path(filename).with_suffix(".safetensors")), filename)
+    return hub.fetch(
         repository,
-        f"the weights {str(weights)!r} of {name!r} are",
         names,
+        f"the weights {str(weights)!r} of {name!r} are",
         "to use a copy from elsewhere: weights='path/to/file' (--weights FILE on the command "
-        "line; .safetensors, .pt or .bin in open_clip's naming)",
+        "line; .safetensors, .pt or .bin in the naming of the model's library)",
     )
-    return Path(open_clip.download_pretrained({"hf_hub": source}))
 
 
-def _in_folder(folder: Path) -> Path:
-    for name in hub.WEIGHTS:
+def _in_folder(folder: Path, names: tuple[str, ...]) -> Path:
+    for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(hub.WEIGHTS)}")
+    raise FileNotFoundError(f"no weights in {folder}: looked for {', '.join(names)}")
 
 
 def read_state(path: Path) -> State:

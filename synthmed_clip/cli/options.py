@@ -55,10 +55,10 @@ class BackboneOptions:
     """Which backbone, and how to load it."""
 
     backbone: str = "ViT-L-14-quickgelu"
-    """Name of an open_clip model, path of a configuration (.json) or of a folder with one, or
-    hf-hub:owner/model."""
+    """Name of an open_clip model, timm/NAME, hf-hub:owner/model, or the path of a configuration
+    (.json) or of a folder with one."""
     weights: str = "openai"
-    """Tag of open_clip's, or a local file."""
+    """Tag of open_clip's, or a local file; models of timm's and of the hub bring their own."""
     random_text: bool = False
     """The weights cover the visual tower alone; the text tower stays random."""
     image_size: int | None = None

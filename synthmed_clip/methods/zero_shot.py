@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import MinLen
 
@@ -54,23 +54,29 @@ class ZeroShot(Method):
 
     least_support = 0
 
+    def resolved(self, backbone: Backbone) -> Self:
+        """Return it as it is; ValueError on a backbone without a text tower."""
+        backbone.require_text(self.name)
+        return self
+
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedZeroShot:
         """Encode the prompts."""
         import torch
 
         from synthmed_clip.methods.mediclip.prompts import class_features, embed_prompts
 
+        text, _ = backbone.require_text(self.name)
         with torch.inference_mode():
-            prompts = embed_prompts(backbone.text, (self.normal_words, self.abnormal_words), 0)
-            context = prompts.embedded.new_zeros(len(prompts.read), 0, backbone.text.width)
-            return FittedZeroShot(self, backbone, class_features(backbone.text, prompts, context))
+            prompts = embed_prompts(text, (self.normal_words, self.abnormal_words), 0)
+            context = prompts.embedded.new_zeros(len(prompts.read), 0, text.width)
+            return FittedZeroShot(self, backbone, class_features(text, prompts, context))
 
     @classmethod
     def restore(cls, state: State, backbone: Backbone) -> FittedZeroShot:
         """Take the class features from a state."""
-        classes = state["classes"]
-        if classes.shape != (2, backbone.text_dim):
-            raise ValueError(f"classes is {tuple(classes.shape)}, not (2, {backbone.text_dim})")
+        classes, dim = state["classes"], backbone.require_text(cls.name)[1]
+        if classes.shape != (2, dim):
+            raise ValueError(f"classes is {tuple(classes.shape)}, not (2, {dim})")
         method = cls.from_dict(state["method"])
         return FittedZeroShot(method, backbone, classes.to(backbone.device))
 

@@ -103,12 +103,12 @@ def _readable(value: object) -> str:
 
 
 def _backbone_table(backbone: Backbone) -> Table:
-    random_text = backbone.random_text or backbone.weights is None
+    text = "random" if backbone.random_text or backbone.weights is None else "pretrained"
     return [
         ("Name", backbone.name),
         ("Weights", backbone.weights or "random"),
         ("SHA-256 of weights", backbone.digest),
-        ("Text tower", "random" if random_text else "pretrained"),
+        ("Text tower", "none" if backbone.text is None else text),
         ("Image size", f"{backbone.image_size} px"),
     ]
 

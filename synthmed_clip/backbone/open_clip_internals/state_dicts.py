@@ -14,7 +14,8 @@ from open_clip.model import (
 )
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.towers import inner, timm_settings
+from synthmed_clip.backbone.open_clip_internals.towers import timm_settings
+from synthmed_clip.backbone.tower import inner
 
 State = dict[str, Tensor]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import open_clip
 from open_clip.hf_configs import arch_dict
@@ -16,14 +15,11 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from synthmed_clip.backbone import timm_towers
 from synthmed_clip.backbone.text import ClipText, TextTower, Tokenizer, TransformersText
+from synthmed_clip.backbone.tower import inner
 
 TRANSFORMER_TYPES = frozenset(arch_dict)  # the `model_type`s of transformers that it can wrap
-
-
-def inner(module: nn.Module) -> Any:
-    """Let attributes be read whose types torch does not know: it declares Tensor or Module."""
-    return module
 
 
 def build(config: dict, image_size: int | None) -> nn.Module:
@@ -87,6 +83,15 @@ def take_visual_tower(net: nn.Module, name: str) -> nn.Module:
             if isinstance(child, QuickGELU):
                 setattr(parent, child_name, _FrozenQuickGELU())
     return visual
+
+
+def patch_side(visual: nn.Module) -> int | None:
+    """Return the side of a transformer's patches, in pixels; None for a convolutional tower."""
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None:
+        return timm_towers.patch_side(trunk)
+    patch = getattr(visual, "patch_size", None)
+    return max(patch) if patch else None
 
 
 def set_image_size(visual: nn.Module, size: int | None) -> int:

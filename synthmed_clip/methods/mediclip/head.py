@@ -1,5 +1,5 @@
-"""The learnt part of the detector, adapters and context, and the anomaly map they give (MediCLIP,
-2024).
+"""The learnt part of the detector, adapters and what the classes learn, and the anomaly map they
+give (MediCLIP, 2024).
 """
 
 from __future__ import annotations
@@ -35,23 +35,24 @@ class AveragePool(nn.Module):
 
 
 class Head(nn.Module):
-    """Adapters (one linear map per layer) and the context vectors of both classes; float32.
+    """Adapters (one linear map per layer) and what both classes learn, the context vectors of their
+    prompts, or, without texts, a vector each; float32.
 
     Parameters
     ----------
     channels : sequence of int
         Channels of the chosen layers.
     dim : int
-        Length of a text feature, to which the adapters map.
-    words : pair of int
-        Number of normal and abnormal words.
+        To which the adapters map: length of a text feature, or of the class vectors.
+    words : pair of int or None
+        Number of normal and abnormal words; None to learn class vectors.
     tokens : int
         Context vectors per word.
     width : int
         Length of a context vector.
     seed : int
-        Of the initial values: context normal with sigma 0.02, adapters uniform within
-        +-1/sqrt(channels).
+        Of the initial values: context normal with sigma 0.02, class vectors normal with sigma
+        1/sqrt(dim) (of length 1, about), adapters uniform within +-1/sqrt(channels).
     adapters : bool
         False: average pooling over channels in their place, which learns nothing.
     """
@@ -60,7 +61,7 @@ class Head(nn.Module):
         self,
         channels: Sequence[int],
         dim: int,
-        words: tuple[int, int],
+        words: tuple[int, int] | None,
         tokens: int,
         width: int,
         seed: int = 0,
@@ -71,13 +72,19 @@ class Head(nn.Module):
         self.adapters = nn.ModuleList(
             nn.utils.skip_init(Adapter, c, dim) if adapters else AveragePool(dim) for c in channels
         )
-        self.context_normal = nn.Parameter(torch.empty(words[0], tokens, width))
-        self.context_abnormal = nn.Parameter(torch.empty(words[1], tokens, width))
+        if words is None:
+            self.class_vectors = nn.Parameter(torch.empty(2, dim))
+        else:
+            self.context_normal = nn.Parameter(torch.empty(words[0], tokens, width))
+            self.context_abnormal = nn.Parameter(torch.empty(words[1], tokens, width))
         with torch.no_grad():
             for adapter in (a for a in self.adapters if isinstance(a, Adapter)):
                 bound = 1 / math.sqrt(adapter.in_features)
                 adapter.weight.uniform_(-bound, bound, generator=generator)
                 adapter.bias.uniform_(-bound, bound, generator=generator)
+            if words is None:
+                self.class_vectors.normal_(0, 1 / math.sqrt(dim), generator=generator)
+                return
             for context in (self.context_normal, self.context_abnormal):
                 context.normal_(0, CONTEXT_SIGMA, generator=generator)
 

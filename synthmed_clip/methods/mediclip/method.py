@@ -47,7 +47,8 @@ class MediCLIP(Method, name="mediclip"):
     """CLIP with adapters and prompts that learn from synthetic anomalies.
 
     Every epoch draws one fresh synthetic anomaly on each support image; adapters and prompt
-    context learn to map it, by focal plus Dice loss with Adam.
+    context learn to map it, by focal plus Dice loss with Adam. On a backbone without a text tower,
+    two class vectors of the last layer's length learn in place of prompts.
 
     Parameters
     ----------
@@ -58,9 +59,10 @@ class MediCLIP(Method, name="mediclip"):
     depth : (float, float), optional
         In place of layers: those between two shares of the depth.
     normal_words, abnormal_words : tuple of str, optional
-        Class words; by default the variant's.
+        Class words; by default the variant's. None on a backbone without a text tower.
     tokens : int
-        Learnable context vectors before each word; 0 for prompts as they stand.
+        Learnable context vectors before each word; 0 for prompts as they stand. Of no effect on a
+        backbone without a text tower.
     temperature : float, optional
         What similarities are divided by; by default 0.07 (paper) or 1 (release).
     adapters : bool
@@ -137,9 +139,17 @@ class MediCLIP(Method, name="mediclip"):
         return self.normal_words or normal, self.abnormal_words or abnormal
 
     def resolved(self, backbone: Backbone) -> Self:
-        """Fill in the variant's and the backbone's defaults."""
+        """Fill in the variant's and the backbone's defaults; ValueError for words where there is no
+        text tower.
+        """
         layers = layers_of(backbone, self.layers, self.depth, backbone.default_layers())
+        normal: tuple[str, ...] | None
+        abnormal: tuple[str, ...] | None
         normal, abnormal = self.words
+        if backbone.text is None:
+            normal, abnormal = self.normal_words, self.abnormal_words
+            if normal or abnormal:
+                backbone.require_text("a class word")
         temperature = self.temperature or self.behaviour.temperature
         return replace(
             self,

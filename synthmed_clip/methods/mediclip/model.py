@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.open_clip_internals.state_dicts import first_mismatch
@@ -26,21 +27,21 @@ class Model:
     ----------
     backbone : Backbone
     head : Head
-        What learns: adapters and context, float32.
-    prompts : Prompts
-        The frozen parts of the prompts.
+        What learns: adapters, and context or class vectors, float32.
+    prompts : Prompts or None
+        The frozen parts of the prompts; None on a backbone without a text tower.
     layers : tuple of int
         Which the adapters belong to, from 1.
     temperature : float
     softmax_first : bool
         As in `anomaly_map`.
     classes : Tensor
-        `(2, D)` float32, f_n and f_a as the head's context gives them: constants once it is learnt.
+        `(2, D)` float32, f_n and f_a as the head gives them: constants once it is learnt.
     """
 
     backbone: Backbone
     head: Head
-    prompts: Prompts
+    prompts: Prompts | None
     layers: tuple[int, ...]
     temperature: float
     softmax_first: bool
@@ -60,17 +61,17 @@ class Model:
         seed: int,
     ) -> Model:
         """Make one with random values, always the same for the same seed."""
-        head = Head(
-            [backbone.channels[layer - 1] for layer in layers],
-            backbone.text_dim,
-            (len(words[0]), len(words[1])),
-            tokens,
-            backbone.text.width,
-            seed,
-            adapters,
-        ).to(backbone.device)
-        prompts = embed_prompts(backbone.text, words, tokens, variant.causal)
-        classes = torch.empty(2, backbone.text_dim)
+        channels = [backbone.channels[layer - 1] for layer in layers]
+        if backbone.text is None:
+            dim, prompts = backbone.channels[-1], None
+            head = Head(channels, dim, None, 0, 0, seed, adapters)
+        else:
+            text, dim = backbone.require_text("a prompt")
+            prompts = embed_prompts(text, words, tokens, variant.causal)
+            counts = len(words[0]), len(words[1])
+            head = Head(channels, dim, counts, tokens, text.width, seed, adapters)
+        head.to(backbone.device)
+        classes = torch.empty(2, dim)
         model = cls(backbone, head, prompts, layers, temperature, variant.softmax_first, classes)
         return model.with_head(head)
 
@@ -90,8 +91,13 @@ class Model:
         return self.with_head(self.head)
 
     def class_features(self) -> Tensor:
-        """Encode the prompts with the head's context as it is now, `(2, D)`, with gradient."""
-        return class_features(self.backbone.text, self.prompts, self.head.context)
+        """Return f_n and f_a of the head as it is now, `(2, D)`, with gradient: the prompts encoded
+        with its context, or its class vectors, at unit length.
+        """
+        if self.prompts is None:
+            return normalize(self.head.class_vectors, dim=1)
+        text, _ = self.backbone.require_text("a prompt")
+        return class_features(text, self.prompts, self.head.context)
 
     def features(self, pixels: Tensor) -> list[Tensor]:
         """Return the frozen features of images, one tensor a layer."""

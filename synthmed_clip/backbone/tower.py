@@ -1,0 +1,73 @@
+"""A visual tower as a backbone needs it, whichever library it comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from synthmed_clip.backbone.text import TextTower
+
+
+@dataclass(frozen=True, eq=False)
+class Tower:
+    """A built model, float32 on the CPU, its weights loaded.
+
+    Attributes
+    ----------
+    model : nn.Module
+        All of it, a text tower included.
+    visual : nn.Module
+        The part that sees images; the model itself where there is no other.
+    intermediates : callable
+        From normalised images `(B, 3, S, S)` and the indices of some layers, ascending from 0 (None
+        means all), to their maps `(B, channels, h, w)`, before any final norm.
+    image_size : int
+        Side of the squares that it takes, S.
+    mean, std : Tensor
+        `(3,)` float32, of RGB in [0, 1].
+    take_text : callable or None
+        Makes the text tower, once the model is where it is to stay; None where there is none.
+    text_dim : int or None
+        Length of a text feature.
+    """
+
+    model: nn.Module
+    visual: nn.Module
+    intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    image_size: int
+    mean: Tensor
+    std: Tensor
+    take_text: Callable[[], TextTower] | None = None
+    text_dim: int | None = None
+
+
+def inner(module: nn.Module) -> Any:
+    """Let attributes be read whose types torch does not know: it declares Tensor or Module."""
+    return module
+
+
+def require_whole_patches(name: str, image_size: int | None, patch: int | None) -> None:
+    """Refuse an input size that is asked for and leaves a border that no patch sees.
+
+    Raises
+    ------
+    ValueError
+        That names the sizes beside it.
+
+    Examples
+    --------
+    >>> require_whole_patches("DINOv2", 224, 14)
+    >>> require_whole_patches("DINOv2", 256, 14)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: image_size must be a multiple of 14, the patch size of 'DINOv2', not 256: ...
+    """
+    if image_size is not None and patch and image_size % patch:
+        below = image_size // patch * patch
+        beside = f"{below} or {below + patch}" if below else str(patch)
+        raise ValueError(
+            f"image_size must be a multiple of {patch}, the patch size of {name!r}, not "
+            f"{image_size}: take {beside}"
+        )
