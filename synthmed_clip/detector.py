@@ -215,7 +215,7 @@ class Detector:
         """Yield scores and original shapes; the next batch is read while the backbone works."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        size, grey = self.backbone.image_size, self.method.channels == "grey"
+        size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
 
         def read(start: int) -> tuple[Tensor, list[tuple[int, int]]] | None:
             batch = [square(item, size, grey) for item in items[start : start + batch_size]]
@@ -298,8 +298,8 @@ class Detector:
         >>> from synthmed_clip import NearestPatch, fit
         >>> with TemporaryDirectory() as folder:
         ...     fit(scans, NearestPatch(), backbone=backbone).save(f"{folder}/scan.safetensors")
-        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method
-        NearestPatch(layers=(3,), depth=None, pool=0.0)
+        ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method.layers
+        (3,)
         """
         tensors, data = read_safetensors(path, FORMAT)
         try:

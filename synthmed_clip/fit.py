@@ -146,7 +146,8 @@ def fit(
     if validation is not None:
         options["validation"] = _labelled(validation, method, backbone)
     size = backbone.image_size
-    squares = [square(item, size)[0] for item in items]
+    grey = method.support_channels == "grey"
+    squares = [square(item, size, grey)[0] for item in items]
     support = to_pixels(np.stack(squares) if squares else np.empty((0, size, size), np.uint8))
     try:
         made = method.fit(support, backbone, rng, **options)
@@ -302,6 +303,6 @@ def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labe
     from synthmed_clip.data.images import square
     from synthmed_clip.training.selection import Labelled
 
-    grey = method.channels == "grey"
+    grey = method.scored_channels == "grey"
     squares = [square(item.image, backbone.image_size, grey)[0] for item in items]
     return Labelled(to_pixels(np.stack(squares)), np.array([item.abnormal for item in items]))

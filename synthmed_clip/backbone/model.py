@@ -205,6 +205,30 @@ class Backbone:
         tokens = project(self.features(pixels, (self.depth,))[0].flatten(2).transpose(1, 2))
         return pooled, tokens if tokens.shape[-1] == pooled.shape[-1] else None
 
+    @torch.no_grad()
+    def last_tokens(self, pixels: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return the last layer's tokens through the tower's final norm, in the working precision.
+
+        Parameters
+        ----------
+        pixels : Tensor
+            As in `features`.
+
+        Returns
+        -------
+        class_token : Tensor or None
+            `(B, C)`. None for a tower that has none, as convolutional ones; its patch tokens are
+            as `features` gives them.
+        patches : Tensor
+            `(B, L, C)`, row by row.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As `features`.
+        """
+        return towers.last_tokens(self.visual, self.normalise(pixels))
+
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring pixels, as `features` takes them, to what the visual tower takes.
 

@@ -82,7 +82,8 @@ def require_pixels(pixels: Tensor, size: int) -> None:
 
 
 def as_channels(pixels: Tensor, channels: Literal["grey", "colour"]) -> Tensor:
-    """Reduce colour to its luma (ITU-R BT.601) where grey is asked for; all else stays as it is.
+    """Reduce colour to its luma (ITU-R BT.601), in whole levels as images have them, where grey is
+    asked for; all else stays as it is.
 
     Parameters
     ----------
@@ -98,4 +99,4 @@ def as_channels(pixels: Tensor, channels: Literal["grey", "colour"]) -> Tensor:
     if channels == "colour" or pixels.shape[1] == 1:
         return pixels
     luma = (pixels * pixels.new_tensor(io.LUMA)[:, None, None]).sum(1, keepdim=True)
-    return luma.clamp(0, 255)
+    return luma.round().clamp(0, 255)

@@ -80,9 +80,9 @@ def synthetic_threshold(
     Parameters
     ----------
     score : callable
-        Scores `(B,)` of images `(B, 1, S, S)`.
+        Scores `(B,)` of images `(B, C, S, S)`.
     support : Tensor
-        `(k, 1, S, S)` float32, whole numbers from 0 to 255.
+        `(k, C, S, S)` float32, whole numbers from 0 to 255.
     recipe : Generator
         Draws four anomalies on each.
     entropy : tuple of int

@@ -130,7 +130,8 @@ class Method(ABC):
     A subclass declares each hyperparameter once, as an annotated field with a default; the command
     line, the protocol, a saved detector and the README's table take it from there. Values are
     brought to the annotations' types, or refused by name. A subclass is known by its name as soon
-    as its module is imported.
+    as its module is imported. A field `channels: Channels` is how images are given to it; without
+    one they are grey.
 
     Attributes
     ----------
@@ -143,9 +144,9 @@ class Method(ABC):
     Examples
     --------
     >>> from synthmed_clip import Method
-    >>> method = Method.named("nearest-patch")(pool=0.01)
+    >>> method = Method.named("zero-shot")(abnormal_words=["lesion"], normal_words=["liver"])
     >>> method
-    NearestPatch(layers=None, depth=None, pool=0.01)
+    ZeroShot(normal_words=('liver',), abnormal_words=('lesion',), channels='grey')
     >>> Method.from_dict(method.to_dict()) == method
     True
     """
@@ -232,9 +233,14 @@ class Method(ABC):
         return self
 
     @property
-    def channels(self) -> Channels:
-        """Whether images to be scored come in grey or in colour; support images are grey."""
-        return "grey"
+    def support_channels(self) -> Channels:
+        """How support images come: as the field `channels` says, where there is one; else grey."""
+        return convert("channels", getattr(self, "channels", None) or "grey", Channels)
+
+    @property
+    def scored_channels(self) -> Channels:
+        """How images to be scored come: as the support images."""
+        return self.support_channels
 
     @property
     def training_recipe(self) -> synthmed.Generator | None:
@@ -260,8 +266,8 @@ class Method(ABC):
         Examples
         --------
         >>> from synthmed_clip import Method, NearestPatch
-        >>> Method.from_dict(NearestPatch(pool=0.01).to_dict())
-        NearestPatch(layers=None, depth=None, pool=0.01)
+        >>> Method.from_dict(NearestPatch(pool=0.01).to_dict()) == NearestPatch(pool=0.01)
+        True
         """
         if not isinstance(data, Mapping):
             raise TypeError(f"a method must come as a mapping, not {data!r}")

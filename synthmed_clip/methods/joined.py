@@ -67,9 +67,14 @@ class Joined(Method):
             raise ValueError(f"weights must be {len(self.parts)} values, not {self.weights}")
 
     @property
-    def channels(self) -> Channels:
+    def support_channels(self) -> Channels:
         """Colour if any part takes colour; the others see it as grey."""
-        return "colour" if any(part.channels == "colour" for part in self.parts) else "grey"
+        return max((part.support_channels for part in self.parts), key=("grey", "colour").index)
+
+    @property
+    def scored_channels(self) -> Channels:
+        """Likewise."""
+        return max((part.scored_channels for part in self.parts), key=("grey", "colour").index)
 
     @property
     def training_recipe(self) -> synthmed.Generator | None:
@@ -120,7 +125,7 @@ class Joined(Method):
         members = tuple(
             known.get(part)
             or part.fit(
-                as_channels(support, "grey"),
+                as_channels(support, part.support_channels),
                 backbone,
                 rng,
                 **{
@@ -131,7 +136,10 @@ class Joined(Method):
             )
             for part in method.parts
         )
-        normal = [(part.score_left_out(support) or part.score(support)).maps for part in members]
+        normal = []
+        for part, made in zip(method.parts, members, strict=True):
+            seen = as_channels(support, part.support_channels)
+            normal.append((made.score_left_out(seen) or made.score(seen)).maps)
         if any(maps.shape[-1] == 0 for maps in normal):
             raise ValueError(f"a part has no maps on {backbone.name} that could be joined")
         means = torch.stack([maps.mean() for maps in normal])
@@ -185,11 +193,14 @@ class FittedJoined(Fitted):
         from synthmed_clip.backbone.pixels import as_channels
 
         parts = zip(self.method.parts, self.members, strict=True)
-        return self._sum([m.score(as_channels(pixels, p.channels)) for p, m in parts])
+        return self._sum([m.score(as_channels(pixels, p.scored_channels)) for p, m in parts])
 
     def score_left_out(self, support: Tensor) -> Scores | None:
         """Score them where every part can leave them out."""
-        parts = [part.score_left_out(support) for part in self.members]
+        from synthmed_clip.backbone.pixels import as_channels
+
+        pairs = zip(self.method.parts, self.members, strict=True)
+        parts = [m.score_left_out(as_channels(support, p.support_channels)) for p, m in pairs]
         known = [part for part in parts if part is not None]
         return self._sum(known) if len(known) == len(parts) else None
 

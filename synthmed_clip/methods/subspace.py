@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from synthmed_clip.methods.base import Depth, Fitted, Method, Scores, State
+from synthmed_clip.methods.base import Channels, Depth, Fitted, Method, Scores, State
+from synthmed_clip.training.seeds import RNG, Entropy, draw_entropy
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from synthmed_clip.backbone.model import Backbone
-    from synthmed_clip.training.seeds import RNG
-
-_CHUNK = 16  # images through the backbone at a time
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,14 @@ class Subspace(Method):
     variance : float
         The subspace is of the fewest principal components that explain this share of it.
     rotations : int
-        How many random rotations of each support image are added; for images whose orientation is
-        free.
+        How many random rotations of each support image are added. The paper has 30 where
+        orientation is free, and none elsewhere.
     sigma : float
         Standard deviation of the Gaussian blur of maps, in pixels.
     pool : float
         An image's score is the mean of this share of its pixels, those of largest distance.
+    channels : {'grey', 'colour'}
+        How images are seen, to fit and to score.
 
     References
     ----------
@@ -57,6 +57,7 @@ class Subspace(Method):
     rotations: Annotated[int, Ge(0)] = 0
     sigma: Annotated[float, Gt(0)] = 4.0
     pool: Annotated[float, Interval(gt=0, le=1)] = 0.01
+    channels: Channels = "grey"
 
     def resolved(self, backbone: Backbone) -> Self:
         """Fill in the layers."""
@@ -65,12 +66,11 @@ class Subspace(Method):
 
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedSubspace:
         """Find the subspace, by an eigenvalue decomposition in float64."""
-        import torch
-
-        method = self.resolved(backbone)
-        images = torch.cat([support, *method.rotated(support, rng)])
-        tokens = torch.cat(list(_tokens(images, method, backbone))).flatten(0, 1)
-        return FittedSubspace(method, backbone, *_principal(tokens, method.variance))
+        method, entropy = self.resolved(backbone), draw_entropy(rng)
+        turns = _turned_tokens(method, backbone, support, entropy)
+        mean, components = _principal(_sum(map(_moments, turns)), method.variance)
+        device = backbone.device
+        return FittedSubspace(method, backbone, mean.to(device), components.to(device), entropy)
 
     @classmethod
     def restore(cls, state: State, backbone: Backbone) -> FittedSubspace:
@@ -81,22 +81,8 @@ class Subspace(Method):
         if mean.shape != (channels,) or components.ndim != 2 or len(components) != channels:
             shapes = f"{tuple(mean.shape)} and {tuple(components.shape)}"
             raise ValueError(f"mean and components are {shapes}, not of {channels} channels")
-        device = backbone.device
-        return FittedSubspace(method, backbone, mean.to(device), components.to(device))
-
-    def rotated(self, images: Tensor, rng: RNG) -> Iterator[Tensor]:
-        """Yield the images under random rotations, each image by an angle of its own."""
-        import numpy as np
-        import torch
-        from torchvision.transforms import InterpolationMode
-        from torchvision.transforms.functional import rotate
-
-        generator = np.random.default_rng(rng)
-        for _ in range(self.rotations):
-            angles = generator.uniform(0, 360, len(images))
-            pairs = zip(images, angles, strict=True)
-            turned = [rotate(image, angle, InterpolationMode.BILINEAR) for image, angle in pairs]
-            yield torch.stack(turned).clamp(0, 255)  # which rounding may pass
+        device, entropy = backbone.device, tuple(map(int, state["entropy"]))
+        return FittedSubspace(method, backbone, mean.to(device), components.to(device), entropy)
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,31 +98,34 @@ class FittedSubspace(Fitted):
         `(C,)` float32.
     components : Tensor
         `(C, r)` float32, orthonormal.
+    entropy : tuple of int
+        What the rotations were drawn from.
     """
 
     method: Subspace
     backbone: Backbone
     mean: Tensor
     components: Tensor
+    entropy: Entropy
 
     def score(self, pixels: Tensor) -> Scores:
         """Measure what of each patch the subspace does not explain."""
-        import torch
-
-        tokens = torch.cat(list(_tokens(pixels, self.method, self.backbone)))
+        tokens = _tokens(pixels, self.method, self.backbone)
         return self._scores(_residual(tokens, self.mean, self.components))
 
     def score_left_out(self, support: Tensor) -> Scores | None:
-        """Find the subspace anew without each image, and measure it; None where it was rotated."""
+        """Find the subspace anew without each image and its rotations, and measure the image."""
         import torch
 
-        if len(support) < 2 or self.method.rotations:
+        if len(support) < 2:
             return None
-        tokens = torch.cat(list(_tokens(support, self.method, self.backbone)))
+        turns = list(_turned_tokens(self.method, self.backbone, support, self.entropy))
+        total = _sum(map(_moments, turns))
         found = []
-        for index, own in enumerate(tokens):
-            others = tokens[torch.arange(len(tokens)) != index].flatten(0, 1)
-            found.append(_residual(own[None], *_principal(others, self.method.variance)))
+        for index, own in enumerate(turns[0]):
+            without = _moments(torch.stack([tokens[index] for tokens in turns]))
+            rest = [whole - part for whole, part in zip(total, without, strict=True)]
+            found.append(_residual(own[None], *_principal(rest, self.method.variance)))
         return self._scores(torch.cat(found))
 
     def state(self) -> State:
@@ -144,46 +133,74 @@ class FittedSubspace(Fitted):
         return {
             "mean": self.mean,
             "components": self.components,
+            "entropy": list(self.entropy),
             "method": self.method.to_dict(),
         }
 
     def _scores(self, residual: Tensor) -> Scores:
         """Bring residuals `(B, L)` to pixels, blur them, and pool."""
         from synthmed_clip.methods.maps import blur, largest_mean, upsample
+        from synthmed_clip.methods.patches import square_of
 
-        side = int(residual.shape[1] ** 0.5)
-        maps = upsample(residual.reshape(-1, side, side), self.backbone.image_size)
+        maps = upsample(square_of(residual), self.backbone.image_size)
         maps = blur(maps, self.method.sigma)
         return Scores(largest_mean(maps.flatten(1), self.method.pool), maps)
 
 
-def _tokens(pixels: Tensor, method: Subspace, backbone: Backbone) -> Iterator[Tensor]:
-    """Yield patch tokens `(B, L, C)` float32, averaged over layers, as they are."""
+def _tokens(pixels: Tensor, method: Subspace, backbone: Backbone) -> Tensor:
+    """Patch tokens `(N, L, C)` float32, averaged over layers, as they are."""
     import torch
 
-    for batch in pixels.split(_CHUNK):
-        with torch.inference_mode():
-            layers = [f.float() for f in backbone.features(batch, method.layers or ())]
-            if len({layer.shape for layer in layers}) > 1:
-                raise ValueError(f"layers {method.layers} of {backbone.name} differ in shape")
-            yield torch.stack(layers).mean(0).flatten(2).transpose(1, 2)
+    from synthmed_clip.methods.patches import tokens_of
+
+    layers = tokens_of(backbone, pixels, method.layers or ())
+    if len({layer.shape for layer in layers}) > 1:
+        raise ValueError(f"layers {method.layers} of {backbone.name} differ in shape")
+    return torch.stack(layers).mean(0)
 
 
-def _principal(tokens: Tensor, variance: float) -> tuple[Tensor, Tensor]:
-    """Mean `(C,)` and principal components `(C, r)` of tokens `(M, C)`, found in float64."""
+def _turned_tokens(
+    method: Subspace, backbone: Backbone, support: Tensor, entropy: Entropy
+) -> Iterator[Tensor]:
+    """Yield the tokens of the support images, then those of each random rotation."""
+    import numpy as np
+
+    from synthmed_clip.methods.patches import rotated
+
+    yield _tokens(support, method, backbone)
+    generator = np.random.default_rng(np.random.SeedSequence(entropy))
+    for _ in range(method.rotations):
+        turned = rotated(support, generator.uniform(0, 360, len(support)).tolist())
+        yield _tokens(turned, method, backbone)
+
+
+def _moments(tokens: Tensor) -> list[Tensor]:
+    """Count, sum `(C,)` and sum of products `(C, C)` of tokens `(N, L, C)`; float64, on the CPU
+    since not every device has it.
+    """
+    exact = tokens.flatten(0, 1).double().cpu()
+    return [exact.new_tensor(len(exact)), exact.sum(0), exact.T @ exact]
+
+
+def _sum(moments: Iterable[list[Tensor]]) -> list[Tensor]:
+    return [sum(parts[1:], start=parts[0]) for parts in zip(*moments, strict=True)]
+
+
+def _principal(moments: list[Tensor], variance: float) -> tuple[Tensor, Tensor]:
+    """Mean `(C,)` and principal components `(C, r)`, float32, of tokens by their moments."""
     import torch
 
-    exact = tokens.double().cpu()  # not every device has float64
-    mean = exact.mean(0)
-    centred = exact - mean
-    values, vectors = torch.linalg.eigh(centred.T @ centred)
+    count, first, second = moments
+    mean = first / count
+    values, vectors = torch.linalg.eigh(second - first[:, None] * mean)
     explained = values.flip(0).clamp_min(0).cumsum(0)
     rank = int((explained < variance * explained[-1]).sum()) + 1
     components = vectors.flip(1)[:, :rank]
-    return mean.to(tokens), components.contiguous().to(tokens)
+    return mean.float(), components.contiguous().float()
 
 
 def _residual(tokens: Tensor, mean: Tensor, components: Tensor) -> Tensor:
     """Squared distance of tokens `(B, L, C)` to the subspace: `(B, L)`."""
+    mean, components = mean.to(tokens), components.to(tokens)  # left-out ones are on the CPU
     centred = tokens - mean
     return (centred - centred @ components @ components.T).square().sum(-1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 from annotated_types import MinLen
 
-from synthmed_clip.methods.base import Fitted, Method, Scores, State
+from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
 from synthmed_clip.methods.mediclip.settings import HARD_WORDS
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ class ZeroShot(Method):
     ----------
     normal_words, abnormal_words : tuple of str
         The prompts.
+    channels : {'grey', 'colour'}
+        How images are seen, to fit and to score.
 
     References
     ----------
@@ -51,6 +53,7 @@ class ZeroShot(Method):
 
     normal_words: _Words = HARD_WORDS[0]
     abnormal_words: _Words = HARD_WORDS[1]
+    channels: Channels = "grey"
 
     least_support = 0
 

@@ -42,7 +42,7 @@ class HeldOut:
 
     def scored_by(self, detector: Detector) -> Scores:
         """Score the images, in batches."""
-        channels = detector.method.channels
+        channels = detector.method.scored_channels
         if channels not in self._squares:
             grey = channels == "grey"
             squares = [square(item.image, self._size, grey)[0] for item in self.items]

@@ -79,9 +79,10 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
     )
     if not paths:
         return
-    images = np.stack([square(path, size)[0] for path in paths])
     methods = [entry.method for entry in protocol.entries if entry.method.least_support]
-    for recipe in dict.fromkeys(m.training_recipe or synthmed.preset("paper") for m in methods):
+    seen = ((m.training_recipe or synthmed.preset("paper"), m.support_channels) for m in methods)
+    for recipe, channels in dict.fromkeys(seen):
+        images = np.stack([square(path, size, channels == "grey")[0] for path in paths])
         try:
             require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
         except EmptyImage as error:

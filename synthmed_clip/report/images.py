@@ -44,14 +44,15 @@ def image_rows(
     maps : ndarray
         Likewise, `(N, S, S)`; S is 0 where the method has no maps.
     """
-    size, grey = detector.backbone.image_size, detector.method.channels == "grey"
+    size, method = detector.backbone.image_size, detector.method
+    grey = method.scored_channels == "grey"
     side, map_side = min(size, SIDE), min(maps.shape[-1], MAP_SIDE)
     rows: list[Row] = []
     digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
-        pixels = square(item.image, size)[0]
-        digests.append(digest_array(pixels))
-        seen = pixels if grey else square(item.image, size, grey=False)[0]
+        seen = square(item.image, size, grey)[0]
+        alike = method.support_channels == method.scored_channels
+        digests.append(digest_array(seen if alike else square(item.image, size, not grey)[0]))
         levels = levels_of(found, detector.map_range)
         rows.append(
             {
@@ -72,10 +73,11 @@ def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
     support = detector.provenance.support
     wanted, total = set(support), len(support)
     images = []
+    grey = detector.method.support_channels == "grey"
     for path in dataset.train:
         if not wanted:
             break
-        pixels = square(path, detector.backbone.image_size)[0]
+        pixels = square(path, detector.backbone.image_size, grey)[0]
         if (found := digest_array(pixels)) in wanted:
             wanted.remove(found)
             source = MEDIA + _webp(pixels, _THUMBNAIL, quality=75)

@@ -58,7 +58,7 @@ def synthesise(
     ----------
     recipe : synthmed generator
     images : ndarray
-        The support images, `(k, S, S)` uint8.
+        The support images, `(k, S, S)` grey or `(k, S, S, 3)` colour, uint8.
     index : int
         Which of them.
     entropy, key
@@ -67,7 +67,7 @@ def synthesise(
     Returns
     -------
     image, mask : ndarray
-        `(S, S)`, uint8 and bool.
+        `(S, S)` or `(S, S, 3)` uint8, and `(S, S)` bool.
 
     Raises
     ------
@@ -82,10 +82,11 @@ def synthesise(
     >>> image.shape, image.dtype, bool(mask.any())
     ((40, 48), dtype('uint8'), True)
     """
+    axis = None if images.ndim == 3 else -1
     for attempt in range(_TRIES):
         try:
             rng = SeedSequence(entropy, spawn_key=(*key, index, attempt))
-            image, mask = recipe(images[index], rng=rng, donors=list(images))
+            image, mask = recipe(images[index], rng=rng, donors=list(images), channel_axis=axis)
             return image, mask
         except synthmed.NothingToSee as error:
             reason = error
@@ -97,8 +98,8 @@ class Steps(Dataset, ABC):
     new order.
 
     A subclass says how many images there are, and what an epoch shows of each; see
-    `SyntheticSteps`. A batch is a pair of tensors: images `(B, 1, S, S)` float32, 0 to 255, and
-    masks `(B, S, S)` bool.
+    `SyntheticSteps`. A batch is a pair of tensors: images `(B, C, S, S)` float32, 0 to 255, C = 1
+    (grey) or 3, and masks `(B, S, S)` bool.
 
     Attributes
     ----------
@@ -118,7 +119,7 @@ class Steps(Dataset, ABC):
 
     @abstractmethod
     def pair(self, epoch: int, index: int) -> Pair:
-        """Return what an epoch shows of an image: `(S, S)` uint8, and its mask, bool."""
+        """Return what an epoch shows of an image, `(S, S)` or `(S, S, 3)` uint8, and its mask."""
 
     @property
     def per_epoch(self) -> int:
@@ -143,7 +144,7 @@ class SyntheticSteps(Steps):
     ----------
     recipe : synthmed generator
     images : ndarray
-        The support images, `(k, S, S)` uint8.
+        The support images, `(k, S, S)` or `(k, S, S, 3)` uint8.
     batch_size, entropy
         As in `Steps`.
 
@@ -174,12 +175,13 @@ class SyntheticSteps(Steps):
 
 
 def as_bytes(support: Tensor) -> NDArray[np.uint8]:
-    """Bring support images `(k, 1, S, S)` back to the 8-bit ones they were made of, `(k, S, S)`.
+    """Bring support images `(k, C, S, S)` back to the 8-bit ones they were made of: `(k, S, S)`
+    where they are grey (C = 1), `(k, S, S, 3)` where in colour.
 
     Raises
     ------
     ValueError
-        If they are not grey, or not of whole numbers from 0 to 255.
+        If they are of another shape, or not of whole numbers from 0 to 255.
 
     Examples
     --------
@@ -189,9 +191,10 @@ def as_bytes(support: Tensor) -> NDArray[np.uint8]:
     Traceback (most recent call last):
     ValueError: support must hold whole numbers from 0 to 255
     """
-    if support.ndim != 4 or support.shape[1] != 1:
-        raise ValueError(f"support must be grey images (N, 1, S, S), not {tuple(support.shape)}")
-    images = support[:, 0].cpu().numpy()
+    if support.ndim != 4 or support.shape[1] not in (1, 3):
+        raise ValueError(f"support must be (N, 1 or 3, S, S), not {tuple(support.shape)}")
+    images = np.moveaxis(support.cpu().numpy(), 1, -1)
+    images = images[..., 0] if images.shape[-1] == 1 else images
     converted = images.astype(np.uint8)
     if not np.array_equal(converted, images):
         raise ValueError("support must hold whole numbers from 0 to 255")

@@ -26,6 +26,7 @@ from synthmed_clip import (  # noqa: E402
     MediCLIP,
     Method,
     NearestPatch,
+    PatchCore,
     Scores,
     Subspace,
     ZeroShot,
@@ -82,6 +83,13 @@ METHODS = [
     Joined((SHORT, NearestPatch()), weights=(0.5, 2), pool=0.01),
     Joined((NearestPatch(layers=(2,)), ZeroShot(), LevelShift(gain=0.5))),
     LevelShift(gain=2),
+    NearestPatch(channels="colour"),
+    NearestPatch("anomaly-dino", rotations=3),
+    NearestPatch("superadd"),
+    PatchCore(),
+    PatchCore(layers=(2,), ratio=0.5, neighbours=1, channels="colour"),
+    replace(SHORT, channels="colour"),
+    Joined((ZeroShot(channels="colour"), NearestPatch(), SHORT)),
 ]
 
 
@@ -378,7 +386,8 @@ def test_the_release_in_a_join_sees_colour_and_the_other_part_grey(backbone, nor
     method = Joined((replace(SHORT, variant="release"), NearestPatch()))
     joined = fit(normals, method, backbone=backbone, rng=0, progress=False)
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
-    assert joined.method.channels == "colour"
+    assert joined.method.scored_channels == "colour"
+    assert joined.method.support_channels == "grey"
     assert np.isfinite(joined.predict(colour).score)
 
 
@@ -397,7 +406,7 @@ def test_zero_shot_on_every_kind_of_tower(name, configs, normals):
             fit(normals, Joined((NearestPatch(), ZeroShot())), backbone=backbone)
 
 
-def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path, capsys):
+def test_every_method_by_its_name_on_the_command_line(backbone, configs, folder, tmp_path, capsys):
     from safetensors.torch import save_file
 
     from synthmed_clip.backbone.open_clip_internals.towers import build
@@ -428,7 +437,9 @@ def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path,
         "        return {'method': self.method.to_dict()}\n"
     )
     for method in (
-        "nearest-patch --pool 0.01 --layers 2 3",
+        "nearest-patch --pool 0.01 --layers 2 3 --variant superadd",
+        "patchcore --ratio 0.5 --channels colour",
+        "global-neighbour",
         "zero-shot --abnormal-words lesion mass",
         "subspace --variance 0.9 --rotations 1",
         "joined --parts nearest-patch zero-shot",
@@ -453,7 +464,7 @@ def test_every_method_by_its_name_on_the_command_line(configs, folder, tmp_path,
     assert main(f"{decide} {tmp_path / 'gamma'} --threshold 9".split()) == 0
     assert "0 above the threshold 9.0000" in capsys.readouterr().out
     nearest = Detector.load(tmp_path / "nearest-patch.safetensors").method
-    assert nearest == NearestPatch((2, 3), pool=0.01)
+    assert nearest == NearestPatch("superadd", (2, 3), pool=0.01).resolved(backbone)
     joined = Detector.load(tmp_path / "joined.safetensors").method
     assert [type(part) for part in joined.parts] == [NearestPatch, ZeroShot]
     mediclip = Detector.load(tmp_path / "mediclip.safetensors").method

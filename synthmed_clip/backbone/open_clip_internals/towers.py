@@ -118,6 +118,25 @@ def intermediates(visual: nn.Module, normalised: Tensor, indices: list[int] | No
     )["image_intermediates"]
 
 
+def last_tokens(visual: nn.Module, normalised: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Return the last layer's class token `(B, C)` and patch tokens `(B, L, C)`, through the final
+    norm; None, and tokens without a norm, for a tower that has no class token.
+    """
+    tower = inner(visual)
+    trunk = getattr(tower, "trunk", tower)
+    prefixed = getattr(trunk, "cls_token", getattr(trunk, "class_embedding", None)) is not None
+    found = tower.forward_intermediates(
+        normalised,
+        indices=1,
+        intermediates_only=True,
+        normalize_intermediates=prefixed,
+        output_fmt="NCHW",
+        output_extra_tokens=prefixed,
+    )
+    patches = found["image_intermediates"][0].flatten(2).transpose(1, 2)
+    return found["image_intermediates_prefix"][0][:, 0] if prefixed else None, patches
+
+
 def pooled_feature(visual: nn.Module, normalised: Tensor) -> Tensor:
     """Return the image feature `(B, D)` in the space that images share with texts."""
     found = visual(normalised)

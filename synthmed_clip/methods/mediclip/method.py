@@ -82,6 +82,9 @@ class MediCLIP(Method, name="mediclip"):
         What a score is: the largest probability of the map, as in the paper, which saturates; or
         the evidence, the mean over layers of the difference of similarities over the temperature,
         unbounded, of which maps are made and whose largest hundredth is averaged.
+    channels : {'grey', 'colour'}, optional
+        How images are seen, to learn from and to score. By default in grey; but the release, which
+        learns from grey images, scores in colour.
 
     References
     ----------
@@ -109,6 +112,7 @@ class MediCLIP(Method, name="mediclip"):
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
     average: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     score: ScoreKind = "max"
+    channels: Channels | None = None
 
     def __post_init__(self) -> None:
         """Check the values; a class word must not be blank."""
@@ -123,9 +127,9 @@ class MediCLIP(Method, name="mediclip"):
         return VARIANTS[self.variant]
 
     @property
-    def channels(self) -> Channels:
-        """The paper scores in grey, the release in colour."""
-        return self.behaviour.channels
+    def scored_channels(self) -> Channels:
+        """As `channels` says; by default the paper scores in grey, the release in colour."""
+        return self.channels or self.behaviour.channels
 
     @property
     def training_recipe(self) -> synthmed.Generator:
@@ -178,8 +182,8 @@ class MediCLIP(Method, name="mediclip"):
         Raises
         ------
         ValueError
-            For support images that are not grey and of whole numbers, a checkpoint of another fit,
-            a start that does not fit, or a loss that is no longer finite.
+            For support images that are not of whole numbers, a checkpoint of another fit, a start
+            that does not fit, or a loss that is no longer finite.
         NothingToSee
             If an image is too empty to carry an anomaly.
         """

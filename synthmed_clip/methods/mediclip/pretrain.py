@@ -25,6 +25,7 @@ class MaskedSteps(Steps):
 
     items: Sequence[Item]
     size: int
+    grey: bool
     batch_size: int
     entropy: Entropy
 
@@ -34,7 +35,8 @@ class MaskedSteps(Steps):
 
     def pair(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         item = self.items[index]
-        return square(item.image, self.size)[0], read_mask(item.mask, self.size, item.mask_level)
+        mask = read_mask(item.mask, self.size, item.mask_level)
+        return square(item.image, self.size, self.grey)[0], mask
 
 
 def pretrain(
@@ -50,7 +52,8 @@ def pretrain(
     chosen, method = usable(items), method.resolved(backbone)
     history = History(draw_entropy(rng))
     model = method.model(backbone, seed_of(history.entropy, INITIAL))
-    steps = MaskedSteps(chosen, backbone.image_size, method.batch_size, history.entropy)
+    size, grey = backbone.image_size, method.support_channels == "grey"
+    steps = MaskedSteps(chosen, size, grey, method.batch_size, history.entropy)
     shown = "pretrain" if progress else None
     return method.taught(model, steps, history, workers=workers, progress=shown)
 
