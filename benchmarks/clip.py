@@ -1,7 +1,7 @@
 """How fast the detector is beside the frozen visual tower that it cannot do without.
 
     python -m benchmarks.clip [--model ViT-L-14-quickgelu] [--rounds 5] [--parts step predict
-    precision memory metrics]
+    precision memory metrics neighbours]
                             [--cpu-time]
 
 Random weights (speed does not depend on them), the paper's variant, chest-like random images. Every
@@ -27,7 +27,8 @@ from statistics import median
 import numpy as np
 import torch
 
-from synthmed_clip import Detector, MediCLIP, fit, load_backbone
+from synthmed_clip import Detector, MediCLIP, NearestPatch, fit, load_backbone
+from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.evaluation import pixel_metrics
 from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.loop import train
@@ -229,6 +230,31 @@ def metrics(model: str, rounds: int) -> None:
     report("metrics", times, "5 s with intervals; 748 maps of 224 x 224, 1000 resamples")
 
 
+def neighbours(model: str, rounds: int) -> None:
+    """NearestPatch on 8 images against 500 support images, beside 16: exact and approximate."""
+    backbone = load_backbone(model, None)
+    images = to_pixels(support_images(508, backbone.image_size))
+    support, queries = images[:500], images[500:]
+    kinds = {
+        "16, exact": (16, "exact"),
+        "500, approximate": (500, "approximate"),
+        "500, exact": (500, "exact"),
+    }
+    fitted = {}
+    for name, (count, search) in kinds.items():
+        start = CLOCK()
+        fitted[name] = NearestPatch(search=search).fit(support[:count], backbone)
+        print(f"neighbours fit {name:<24} {CLOCK() - start:8.3f} s", flush=True)
+    times = interleaved(
+        rounds, **{name: lambda f=f: f.score(queries) for name, f in fitted.items()}
+    )
+    report("neighbours", times, "500 approximate: 2 x")
+    exact, found = (fitted[f"500, {kind}"].score(queries) for kind in ("exact", "approximate"))
+    error = (found.scores / exact.scores - 1).abs().max()
+    same = ((found.maps - exact.maps).abs() < 1e-6).float().mean()
+    print(f"{'':<10} largest error of a score {error:.2%}; of the maps {same:.1%} are equal")
+
+
 def maps_with_masks(count: int, normal: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Smooth float32 maps, a per cent of whose pixels is saturated, and masks of ellipses, in which
     they are higher.
@@ -260,6 +286,7 @@ PARTS = {
     "precision": precision,
     "memory": memory,
     "metrics": metrics,
+    "neighbours": neighbours,
 }
 
 if __name__ == "__main__":

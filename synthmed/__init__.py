@@ -7,19 +7,27 @@
 
 from synthmed.anomalies import (
     Anomaly,
+    Calcifications,
+    Cavity,
+    Cutout,
     CutPaste,
     GaussianIntensityChange,
     Identity,
+    Interpolation,
+    Lesion,
     Sink,
     SmoothIntensityChange,
     Source,
+    TextureBlend,
 )
 from synthmed.compose import OneOf, Repeat, Sequence
+from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
 from synthmed.masks import (
     EllipseMask,
     IntersectionMask,
+    LesionMask,
     Mask,
     PerlinMask,
     RectangleMask,
@@ -34,13 +42,22 @@ from synthmed.version import __version__
 
 __all__ = [
     "Anomaly",
+    "Calcifications",
+    "Cavity",
+    "Choice",
     "CutPaste",
+    "Cutout",
     "EllipseMask",
+    "Gamma",
     "GaussianIntensityChange",
     "Generator",
     "Identity",
+    "Interpolation",
     "IntersectionMask",
+    "Lesion",
+    "LesionMask",
     "Mask",
+    "Normal",
     "NothingToSee",
     "OneOf",
     "PerlinMask",
@@ -54,6 +71,7 @@ __all__ = [
     "Sink",
     "SmoothIntensityChange",
     "Source",
+    "TextureBlend",
     "UnionMask",
     "__version__",
     "foreground",

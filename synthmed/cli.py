@@ -60,6 +60,8 @@ class Generate:
     """Processes."""
     layout: LayoutName = "pairs"
     """images/ and masks/, or the folders of MVTec-AD."""
+    soft: bool = False
+    """Label by how much changed, in place of a mask: float TIFF, 0 to 1."""
     train_share: float = 0.5
     """Layout mvtec: share of the inputs for train/good."""
     group_by: _GroupBy = None
@@ -81,6 +83,7 @@ class Generate:
             roi=self.roi,
             mask_level=self.mask_level,
             layout=self.layout,
+            soft=self.soft,
             train_share=self.train_share,
             group_by=self.group_by,
         )

@@ -211,8 +211,10 @@ def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scen
 
 
 def _then(first: Outcome, second: Outcome) -> Outcome:
+    soft = np.maximum(first.label, second.label) if second.scene.soft else None
     return replace(
         second,
+        soft=soft,
         mask=first.mask | second.mask,
         anomalies=first.anomalies + second.anomalies,
         roi_overlap=min(first.roi_overlap, second.roi_overlap),

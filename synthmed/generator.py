@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from synthmed import validation
+from synthmed import distributions, validation
 from synthmed.sample import Sample
 from synthmed.scene import Region, Scene
 from synthmed.version import __version__
@@ -44,6 +44,9 @@ class Outcome:
         Where it changed.
     anomalies : tuple of str
         The names of what changed it, in order.
+    soft : ndarray of float32, or None
+        Where `Scene.soft` asks for it, how much it changed, within [0, 1]; by default 1 in the
+        mask.
     roi_overlap : float
         The least share of the mask that has to lie in the region of interest.
     """
@@ -52,6 +55,14 @@ class Outcome:
     mask: NDArray[np.bool_]
     anomalies: tuple[str, ...] = ()
     roi_overlap: float = 0.5
+    soft: NDArray[np.float32] | None = None
+
+    @property
+    def label(self) -> NDArray[np.bool_] | NDArray[np.float32]:
+        """The mask; where a soft label is asked for, that one."""
+        if not self.scene.soft:
+            return self.mask
+        return self.mask.astype(np.float32) if self.soft is None else self.soft
 
 
 class Generator(abc.ABC):
@@ -116,6 +127,7 @@ class Generator(abc.ABC):
         value_range: tuple[float, float] | None = None,
         channel_axis: int | None = None,
         spacing: Sequence[float] | None = None,
+        soft: bool = False,
     ) -> Sample:
         """Draw, and apply what was drawn.
 
@@ -141,6 +153,11 @@ class Generator(abc.ABC):
             The axis of channels, of the image and the donors. Without it a 3-D array is a volume.
         spacing : sequence of float, optional
             Voxel size along each spatial axis; shapes and distances are taken in its unit.
+        soft : bool
+            Label by how much changed: `mask` is then float32 in [0, 1], 0 outside the bool mask of
+            the same call; within it, what the anomaly says of itself (the factor of
+            `Interpolation`), or the visible change, the largest over the channels as a share of the
+            value range. Where several anomalies overlap, the largest.
 
         Returns
         -------
@@ -163,6 +180,7 @@ class Generator(abc.ABC):
             value_range=value_range,
             channel_axis=channel_axis,
             spacing=spacing,
+            soft=soft,
         )
         parameters, result = self.run(_generator_of(rng), scene)
         outcome = outcome_of(scene, result)
@@ -177,7 +195,9 @@ class Generator(abc.ABC):
             "channel_axis": scene.channel_axis,
             "spacing": None if spacing is None else list(scene.spacing),
         }
-        return Sample(image_of(outcome.scene), outcome.mask, record)
+        if scene.soft:
+            record["soft"] = True
+        return Sample(image_of(outcome.scene), outcome.label, record)
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as JSON data: the type's name and every parameter."""
@@ -299,7 +319,7 @@ def _generator_of(rng: RNG) -> np.random.Generator:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Generator):
+    if isinstance(value, Generator | distributions.Distribution):
         return value.to_dict()
     value = validation.plain(value)
     return [_plain(v) for v in value] if isinstance(value, tuple) else value
@@ -312,6 +332,8 @@ def _build(data: Any) -> Any:
     if not isinstance(data, Mapping):
         return data
     name = data.get("type")
+    if name in distributions.Distribution.known:
+        return distributions.from_dict(data)
     cls = Generator._known.get(name) if isinstance(name, str) else None
     if cls is None:
         known = list(Generator._known)

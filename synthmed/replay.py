@@ -89,6 +89,7 @@ def replay(
         value_range=(low, high) if low < high else None,
         channel_axis=record["channel_axis"],
         spacing=record["spacing"],
+        soft=record.get("soft", False),
     )
     outcome = outcome_of(scene, from_dict(record["generator"]).apply(record["parameters"], scene))
-    return Sample(image_of(outcome.scene), outcome.mask, dict(record))
+    return Sample(image_of(outcome.scene), outcome.label, dict(record))

@@ -38,14 +38,14 @@ class Sample:
     ----------
     image : ndarray
         Shape and dtype of the input.
-    mask : ndarray of bool
-        The spatial shape; True where the anomaly is. Outside it the image equals the input to the
-        bit.
+    mask : ndarray of bool, or of float32 with ``soft=True``
+        The spatial shape; True, or above 0, where the anomaly is. Outside it the image equals the
+        input to the bit.
     record : dict
         Plain JSON data from which `synthmed.replay` makes the pair again: ``synthmed`` (the
         version), ``generator``, ``parameters`` (all that was drawn), ``anomalies`` (names, in the
         order applied; Identity is not one), ``shape``, ``dtype``, ``value_range``,
-        ``channel_axis``, ``spacing``.
+        ``channel_axis``, ``spacing``, and ``soft`` where the label is.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Sample:
     """
 
     image: NDArray[Any]
-    mask: NDArray[np.bool_]
+    mask: NDArray[np.bool_] | NDArray[np.float32]
     record: dict[str, Any]
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

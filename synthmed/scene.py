@@ -127,6 +127,8 @@ class Scene:
         As given with the call, of the image and of the donors.
     is_own : bool
         False while `image` still is the caller's array.
+    soft : bool
+        Whether labels are wanted as floats.
     tilts : bool
         False where shapes turn within the slices of a thin volume alone.
 
@@ -149,6 +151,7 @@ class Scene:
     donors: Sequence[ArrayLike] | None = None
     channel_axis: int | None = None
     is_own: bool = False
+    soft: bool = False
     tilts: bool = True
 
     @classmethod
@@ -161,6 +164,7 @@ class Scene:
         value_range: tuple[float, float] | None = None,
         channel_axis: int | None = None,
         spacing: Sequence[float] | None = None,
+        soft: bool = False,
     ) -> Scene:
         """Check everything that came with a call, and bring it to this form."""
         channel_axis = None if channel_axis is None else operator.index(channel_axis)
@@ -192,7 +196,9 @@ class Scene:
                 raise NothingToSee("roi is empty: there is no place for an anomaly")
         if donors is not None and len(donors) == 0:
             raise ValueError("donors is empty; leave it out to take patches from the image itself")
-        return cls(array, low, high, steps, where, donors, channel_axis)
+        if not isinstance(soft, bool | np.bool_):
+            raise TypeError(f"soft must be True or False, got {soft!r}")
+        return cls(array, low, high, steps, where, donors, channel_axis, soft=bool(soft))
 
     @property
     def shape(self) -> tuple[int, ...]:

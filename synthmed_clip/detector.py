@@ -7,23 +7,25 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from synthmed import io
+from synthmed.io import ValueRange
 from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 from synthmed_clip.data.images import ImageLike, collect, resize_map, square
+from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
-FORMAT = "synthmed-clip detector 3"
+FORMAT = "synthmed-clip detector 4"
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class Detector:
     provenance: Provenance
     map_range: tuple[float, float] = (0.0, 1.0)
     normal_scores: tuple[float, ...] = ()
+    values: Values = Values()
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -119,6 +122,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
         batch_size: int = 16,
         alpha: float | None = None,
     ) -> Prediction | list[Prediction]:
@@ -127,8 +132,14 @@ class Detector:
         Parameters
         ----------
         images : path, array, or iterable of them
-            One or many, of any size and channel count: see `synthmed_clip.data.images.collect` for
-            what counts as one, and `square` for how dtypes are read.
+            One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
+            counts as one.
+        value_range : (float, float), "window" or "dtype", optional
+            Which of these images' stored values are darkest and brightest: a pair, the window that
+            each declares, or what its dtype holds. By default as for the support images
+            (`values`), which other unsigned dtypes are brought to by what they hold in full.
+        channel_axis : int, optional
+            The axis of channels of arrays and tensors that have one.
         batch_size : int
             Images through the backbone at a time.
         alpha : float, optional
@@ -145,7 +156,8 @@ class Detector:
         MemoryError
             If a batch does not fit; says which size to try.
         ValueError
-            If alpha is below what the support images can tell; says how many are needed.
+            If alpha is below what the support images can tell; says how many are needed. If an
+            image is a volume, not finite, or its values are of another kind than the support's.
 
         Examples
         --------
@@ -159,7 +171,7 @@ class Detector:
         >>> detector.predict(255 - scans[0], alpha=0.2).p_value in (0.2, 0.4, 0.6, 0.8, 1.0)
         True
         """
-        items, single = collect(images)
+        items, single = collect(images, channel_axis)
         if alpha is not None:
             if not self.normal_scores:
                 raise ValueError(
@@ -168,7 +180,7 @@ class Detector:
                 )
             require_attainable(alpha, len(self.normal_scores))
         predictions = []
-        for found, shapes in self._batches(items, batch_size):
+        for found, shapes in self._batches(items, self.values_for(value_range), batch_size):
             scores, maps = found.scores.tolist(), found.maps.cpu().numpy()
             for score, small, shape in zip(scores, maps, shapes, strict=True):
                 full = resize_map(small, shape) if small.size else None
@@ -181,13 +193,15 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
         batch_size: int = 16,
     ) -> Scores:
         """Score many images; maps stay as they are before any resizing, on the CPU.
 
         Parameters
         ----------
-        images, batch_size
+        images, value_range, channel_axis, batch_size
             As in `predict`.
 
         Returns
@@ -201,16 +215,34 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, _ = collect(images)
-        size = self.backbone.image_size
-        found = [found for found, _ in self._batches(items, batch_size)]
+        items, _ = collect(images, channel_axis)
+        size, values = self.backbone.image_size, self.values_for(value_range)
+        found = [found for found, _ in self._batches(items, values, batch_size)]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
             torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
         )
 
+    def values_for(self, value_range: ValueRange | None) -> Values:
+        """Return how images to be scored are seen: as the support images, or by a rule of theirs.
+
+        Raises
+        ------
+        ValueError
+            For percentiles, which would stretch every image, or batch, by its own extremes.
+        """
+        if value_range is None:
+            return self.values
+        rule = io.require_value_range(value_range)
+        if len(rule) == 3:
+            raise ValueError(
+                f"value_range={rule!r} is for fit; images to be scored are seen as the support "
+                f"images, or by a pair, 'window' or 'dtype'"
+            )
+        return values_of([], rule)
+
     def _batches(
-        self, items: list[Path | NDArray[Any]], batch_size: int
+        self, items: list[Path | io.Image], values: Values, batch_size: int
     ) -> Iterator[tuple[Scores, list[tuple[int, int]]]]:
         """Yield scores and original shapes; the next batch is read while the backbone works."""
         if batch_size < 1:
@@ -218,7 +250,7 @@ class Detector:
         size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
 
         def read(start: int) -> tuple[Tensor, list[tuple[int, int]]] | None:
-            batch = [square(item, size, grey) for item in items[start : start + batch_size]]
+            batch = [square(item, size, values, grey) for item in items[start : start + batch_size]]
             if not batch:
                 return None
             squares, shapes = zip(*batch, strict=True)
@@ -260,6 +292,7 @@ class Detector:
             "provenance": asdict(self.provenance),
             "map_range": self.map_range,
             "normal_scores": self.normal_scores,
+            "values": asdict(self.values),
         }
         write_safetensors(path, tensors, data)
 
@@ -318,6 +351,7 @@ class Detector:
             )
             normal = tuple(float(score) for score in data["normal_scores"])
             low, high = (float(end) for end in data["map_range"])
+            values = Values.from_dict(data["values"])
             if not all(isfinite(number) for number in (threshold, low, high, *normal)):
                 raise ValueError(f"threshold {threshold}, normal scores {normal}")
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -355,7 +389,7 @@ class Detector:
             fitted = type(method).restore(state, backbone)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal)
+        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")

@@ -10,6 +10,7 @@ import numpy as np
 
 import synthmed
 from synthmed.digests import digest_array
+from synthmed.io import ValueRange
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
+    from synthmed_clip.data.values import Values
     from synthmed_clip.detector import Detector
     from synthmed_clip.training.selection import Labelled
 
@@ -43,6 +45,8 @@ def fit(
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
+    value_range: ValueRange | None = None,
+    channel_axis: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Detector:
@@ -75,6 +79,13 @@ def fit(
         Likewise: called with an `Epoch` after each.
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
+    value_range : optional
+        Which stored values are darkest and brightest, here and for every image that is scored: a
+        pair, or a rule as `synthmed.io.value_range_of` takes it. By default 0 to 255 for images of
+        8 bits; else the window that the files declare (each its own where they differ); else the
+        percentiles 0.5 and 99.5 of all images together.
+    channel_axis : int, optional
+        The axis of channels of arrays and tensors that have one.
     workers : int, optional
         Processes that draw synthetic images ahead of the backbone; the result does not depend on
         it.
@@ -120,7 +131,7 @@ def fit(
     """
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
-    from synthmed_clip.data.images import collect, square
+    from synthmed_clip.data.images import collect, squares_of, values_in
     from synthmed_clip.detector import Detector, Provenance
     from synthmed_clip.training.steps import EmptyImage
 
@@ -136,19 +147,19 @@ def fit(
     options |= {name: value for name, value in running.items() if method.takes(name)}
     if checkpoint is not None:
         check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
-    items, _ = collect(images)
+    items, _ = collect(images, channel_axis)
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
     if not isinstance(backbone, Backbone):
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     method = method.resolved(backbone)
+    values = values_in(items, value_range)
     if validation is not None:
-        options["validation"] = _labelled(validation, method, backbone)
-    size = backbone.image_size
+        options["validation"] = _labelled(validation, method, backbone, values)
     grey = method.support_channels == "grey"
-    squares = [square(item, size, grey)[0] for item in items]
-    support = to_pixels(np.stack(squares) if squares else np.empty((0, size, size), np.uint8))
+    squares = squares_of(items, backbone.image_size, values, grey)
+    support = to_pixels(squares)
     try:
         made = method.fit(support, backbone, rng, **options)
         left_out = made.score_left_out(support) if items else None
@@ -160,7 +171,7 @@ def fit(
         raise synthmed.NothingToSee(f"{name}{error}") from None
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
     span = made.map_range or _span(left_out or made.score(support))
-    return Detector(method, made, backbone, threshold, provenance, span, normal)
+    return Detector(method, made, backbone, threshold, provenance, span, normal, values)
 
 
 def pretrain(
@@ -295,14 +306,16 @@ def _options(method: Method, **given: Any) -> dict[str, Any]:
     return options
 
 
-def _labelled(items: Sequence[Item], method: Method, backbone: Backbone) -> Labelled:
+def _labelled(
+    items: Sequence[Item], method: Method, backbone: Backbone, values: Values
+) -> Labelled:
     """Read validation images as the method sees images; ValueError where there are none."""
     if not items:
         raise ValueError("validation is empty; leave it out, or give images of both kinds")
     from synthmed_clip.backbone.pixels import to_pixels
-    from synthmed_clip.data.images import square
+    from synthmed_clip.data.images import squares_of
     from synthmed_clip.training.selection import Labelled
 
     grey = method.scored_channels == "grey"
-    squares = [square(item.image, backbone.image_size, grey)[0] for item in items]
-    return Labelled(to_pixels(np.stack(squares)), np.array([item.abnormal for item in items]))
+    squares = squares_of([item.image for item in items], backbone.image_size, values, grey)
+    return Labelled(to_pixels(squares), np.array([item.abnormal for item in items]))

@@ -231,7 +231,9 @@ def test_a_format_of_the_users_own_is_found_and_read(tmp_path, npy):
         Unreadable, match=r"b\.npy: cannot be decoded as NumPy: spacing must hold 2 numbers"
     ):
         read_image(tmp_path / "b.npy")
-    with pytest.raises(Unreadable, match=r"c\.NPY: not an image in a format .* \(NumPy, PNG, "):
+    with pytest.raises(
+        Unreadable, match=r"c\.NPY: not an image in a format .* \(NumPy, DICOM, PNG, "
+    ):
         read_image(tmp_path / "c.NPY")
 
 

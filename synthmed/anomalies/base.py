@@ -79,6 +79,26 @@ class Anomaly(Generator):
             The anomaly's mask within the box, as a rule `region.inside`.
         """
 
+    def soft_label(
+        self, parameters: Parameters, before: NDArray[np.float64], after: NDArray[np.float64]
+    ) -> NDArray[np.float64] | float:
+        """How abnormal each pixel of the mask is, for a call with ``soft=True``; by default the
+        visible change.
+
+        Parameters
+        ----------
+        parameters : dict
+            What was drawn.
+        before, after : ndarray of float64, shape (*box, channels)
+            As `scene.patch(region.box)` gives them.
+
+        Returns
+        -------
+        ndarray of float64, shape of the box, or float
+            Clipped to [0, 1], and used inside the mask alone.
+        """
+        return np.abs(after - before).max(axis=-1)
+
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """Draw until the change can be seen, a bounded number of times."""
         name = type(self).__name__
@@ -111,7 +131,14 @@ class Anomaly(Generator):
         changed = scene.changed(region, *self.change(parameters, scene, region))
         if changed is None:
             return None
-        return Outcome(*changed, (type(self).__name__,), region.roi_overlap)
+        after, mask = changed
+        soft = None
+        if scene.soft:
+            box = region.box
+            label = self.soft_label(parameters, scene.patch(box), after.patch(box))
+            soft = np.zeros(scene.shape, np.float32)
+            soft[box] = np.where(mask[box], np.clip(label, 0, 1), 0)
+        return Outcome(after, mask, (type(self).__name__,), region.roi_overlap, soft)
 
 
 @dataclass(frozen=True, repr=False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
-from synthmed.digests import digest_array
+from synthmed.anomalies.donors import draw_donor, drawn_donor
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Box, Region, Scene
@@ -87,12 +87,7 @@ class CutPaste(Anomaly):
         """Draw the donor, the patch's rotation and scale, and the middle of the part that is
         read.
         """
-        drawn: Parameters = {"donor": None}
-        donor = scene.image
-        if scene.donors is not None:
-            index = int(rng.integers(len(scene.donors)))
-            donor = scene.donor(index)
-            drawn["donor"] = {"index": index, "digest": digest_array(donor)}
+        drawn, donor = draw_donor(rng, scene)
         n = len(scene.shape)
         angles = rng.uniform(*self.rotation, size=math.comb(n, 2))
         thin = scene.thin_axis
@@ -114,7 +109,8 @@ class CutPaste(Anomaly):
             rng.uniform(r * shrink, max(k - 1 - r * shrink, r * shrink))
             for k, r in zip(donor.shape[:-1], reach, strict=True)
         ]
-        return drawn | {
+        return {
+            "donor": drawn,
             "rotation": angles.tolist(),
             "scale": float(s / shrink),
             "middle": [float(m) for m in middle],
@@ -124,9 +120,7 @@ class CutPaste(Anomaly):
         self, parameters: Parameters, scene: Scene, region: Region
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Read the patch and blend it in."""
-        donor = scene.image
-        if parameters["donor"] is not None:
-            donor = self._drawn_donor(parameters["donor"], scene)
+        donor = drawn_donor(parameters["donor"], scene, "CutPaste")
         turn = kernels.rotation_matrix(parameters["rotation"], scene.spacing) / parameters["scale"]
         # Blending needs the patch's gradients across the mask's edge: one pixel more where the
         # image goes on.
@@ -168,25 +162,6 @@ class CutPaste(Anomaly):
         for c, a in zip(coordinates, low, strict=True):
             c -= a
         return kernels.interpolate(values, coordinates, self.order)
-
-    def _drawn_donor(self, drawn: Parameters, scene: Scene) -> NDArray[Any]:
-        index = drawn["index"]
-        if scene.donors is None:
-            raise ValueError(
-                f"CutPaste took its patch from donors[{index}], but no donors were given"
-            )
-        if index >= len(scene.donors):
-            raise ValueError(
-                f"CutPaste took its patch from donors[{index}], but only {len(scene.donors)} "
-                f"were given"
-            )
-        donor = scene.donor(index)
-        if digest_array(donor) != drawn["digest"]:
-            raise ValueError(
-                f"donors[{index}] is not the image from which CutPaste took its patch: its "
-                f"digest differs"
-            )
-        return donor
 
 
 def _closed(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

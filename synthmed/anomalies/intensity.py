@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
+from synthmed.anomalies.profiles import edge_distance
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Region, Scene
@@ -163,14 +163,7 @@ class SmoothIntensityChange(Anomaly):
         self, parameters: Parameters, scene: Scene, region: Region
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Add the ramp, within the range of the image's own values."""
-        # What lies beyond the image is not the mask's edge.
-        grown = region.grown_box(1, scene.shape)
-        inside = region.inside_of(grown)
-        if inside.all():
-            distance = np.full(inside.shape, np.inf)
-        else:
-            distance = scipy.ndimage.distance_transform_edt(inside, sampling=scene.spacing)
-        distance = distance[region.core(grown)]
+        distance = edge_distance(region, scene)
         width = min(parameters["width"] * scene.side, distance.max())
         ramp = np.minimum(distance / width, 1) if 0 < width < np.inf else np.ones_like(distance)
         ends = scene.normalised(np.array([scene.image.min(), scene.image.max()]))

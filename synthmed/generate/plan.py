@@ -83,6 +83,8 @@ class Plan:
         settings = {k: v for k, v in vars(self.settings).items() if k != "recipe"}
         if not LAYOUTS[self.settings.layout].has_originals:
             del settings["train_share"]
+        if not self.settings.soft:
+            del settings["soft"]
         if self.settings.group_by is None:
             del settings["group_by"]
         return {

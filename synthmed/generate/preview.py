@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
 
 from synthmed.generate.producer import Producer, kind_of
-from synthmed.io import Image, read_image, read_mask
+from synthmed.io import Image, read_image
 
 PER_KIND = 4
 _TILE, _GAP, _MARGIN, _HEAD = 192, 6, 24, 40
@@ -51,7 +51,9 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
             mask = line["files"].get("mask")
             result = read_image(out / line["files"]["image"]).array
             original = producer.cache[producer.source_of(line["index"])].image
-            inside = read_mask(out / mask) if mask else np.zeros(original.spatial_shape, bool)
+            inside = np.zeros(original.spatial_shape, bool)
+            if mask:  # a soft label is outlined where it is above 0
+                inside = read_image(out / mask).array > 0
             examples.append(Example(kind, original, result, inside))
     return draw(examples)
 
@@ -80,7 +82,7 @@ def draw_recipe(producer: Producer) -> bytes:
         of_kind = found.setdefault(kind_of(sample.record), [])
         if len(of_kind) < PER_KIND:
             original = producer.cache[producer.source_of(index)].image
-            of_kind.append(Example(kind_of(sample.record), original, sample.image, sample.mask))
+            of_kind.append(Example(kind_of(sample.record), original, sample.image, sample.mask > 0))
     if not found:
         raise ValueError(f"no sample could be drawn: {reasons[0]}")
     return draw([e for _, examples in sorted(found.items()) for e in examples])

@@ -131,7 +131,7 @@ class Producer:
         names, files = {"image": path}, {path: data}
         mask_stem = self._layout.mask(index, kind)
         if mask_stem is not None:
-            path, data = _file(mask_stem, Image(sample.mask.astype(np.uint8) * np.uint8(255)))
+            path, data = _file(mask_stem, Image(label_pixels(sample.mask)))
             names["mask"], files[path] = path, data
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
 
@@ -149,6 +149,7 @@ class Producer:
             value_range=prepared.image.value_range,
             channel_axis=prepared.image.channel_axis,
             spacing=prepared.image.spacing,
+            soft=self.plan.settings.soft,
         )
 
     def donors(self, index: int) -> Donors | None:
@@ -164,6 +165,11 @@ def _file(stem: str, image: Image) -> tuple[str, bytes]:
     """The path and the bytes of the file that holds an image."""
     suffix = suffix_for(image)
     return f"{stem}{suffix}", encode(image, suffix)
+
+
+def label_pixels(mask: NDArray[Any]) -> NDArray[Any]:
+    """A label as files hold it: a bool mask as 0 and 255, a soft one as it is."""
+    return mask.astype(np.uint8) * np.uint8(255) if mask.dtype == bool else mask
 
 
 def kind_of(record: dict[str, Any]) -> str:

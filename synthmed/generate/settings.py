@@ -35,6 +35,8 @@ class Settings:
     mask_level : int, sequence of int, "any" or None
         Which levels of the masks in the folder `roi` are inside; see `synthmed.io.read_mask`.
     layout : {"pairs", "mvtec"}
+    soft : bool
+        Label by how much changed, float32 in [0, 1], in place of a mask; see `Generator.__call__`.
     train_share : float
         Layout mvtec: share of the inputs whose originals become ``train/good``; the others are for
         test.
@@ -65,6 +67,7 @@ class Settings:
     roi: str = "none"
     mask_level: MaskLevel = None
     layout: LayoutName = "pairs"
+    soft: bool = False
     train_share: float = 0.5
     group_by: str | None = None
 

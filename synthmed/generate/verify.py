@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthmed.generate.plan import read_plan
-from synthmed.generate.producer import Producer
+from synthmed.generate.producer import Producer, label_pixels
 from synthmed.io import Unreadable, read_image
 from synthmed.replay import replay
 
@@ -91,7 +91,7 @@ def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterato
     made = {"image": prepared.image.array}
     if "record" in line:
         sample = replay(line["record"], prepared.image.array, donors=producer.donors(line["index"]))
-        made = {"image": sample.image, "mask": sample.mask.astype(np.uint8) * np.uint8(255)}
+        made = {"image": sample.image, "mask": label_pixels(sample.mask)}
     for role, name in line["files"].items():
         try:
             there = read_image(folder / name).array

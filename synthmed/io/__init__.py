@@ -8,6 +8,7 @@ from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
+from synthmed.io.series import Series, find_series
 from synthmed.io.value_range import ValueRange, require_value_range, value_range_of
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "MaskLevel",
     "MissingFile",
     "Reader",
+    "Series",
     "Unreadable",
     "ValueRange",
     "add_reader",
@@ -26,6 +28,7 @@ __all__ = [
     "find_image",
     "find_images",
     "find_inputs",
+    "find_series",
     "grey",
     "read_image",
     "read_mask",

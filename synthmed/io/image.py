@@ -19,7 +19,7 @@ class Unreadable(ValueError):
     ...     image = read_image(".")
     ... except Unreadable as error:
     ...     print(error)
-    .: Is a directory, not an image
+    .: Is a directory, not an image, and holds no DICOM files
     """
 
 

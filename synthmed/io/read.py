@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from synthmed.io.convert import grey
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.readers import Reader, find_reader
+from synthmed.io.readers.dicom import DICOM
+from synthmed.io.series import read_series
 
 MaskLevel = int | Sequence[int] | Literal["any"] | None
 """Which levels of a mask are inside; see `read_mask`."""
@@ -20,17 +22,23 @@ MaskLevel = int | Sequence[int] | Literal["any"] | None
 _NAMED = 8  # levels, in a message
 
 
-def read_image(path: Path | str, *, frame: int | None = None) -> Image:
+def read_image(
+    path: Path | str, *, frame: int | None = None, series: int | str | None = None
+) -> Image:
     """Read an image or a volume in its own dtype.
 
     Parameters
     ----------
     path : path-like
-        PNG, JPEG or BMP; TIFF of any real dtype, several pages being a volume; NIfTI 1 or 2; or a
-        format that `add_reader` added. What decides is the file's first bytes, not its suffix.
+        PNG, JPEG or BMP; TIFF of any real dtype, several pages being a volume; NIfTI 1 or 2; DICOM,
+        one file or a folder whose files are the slices of a volume; or a format that `add_reader`
+        added. What decides is the file's first bytes, not its suffix.
     frame : int, optional
-        Of a file that holds several images or volumes (NIfTI of four axes), the one to read,
-        from 0.
+        Of a file that holds several images or volumes (NIfTI of four axes, DICOM of many frames),
+        the one to read, from 0.
+    series : int or str, optional
+        Of a folder with several DICOM series, the one to read: its number, or its key, as
+        `find_series` gives them; a number may be a string.
 
     Returns
     -------
@@ -65,13 +73,15 @@ def read_image(path: Path | str, *, frame: int | None = None) -> Image:
     >>> image.array.shape, image.array.dtype, image.channel_axis
     ((4, 6), dtype('uint16'), None)
     """
-    return _read(Path(path), frame)[0]
+    return _read(Path(path), frame, series)[0]
 
 
-def _read(path: Path, frame: int | None = None) -> tuple[Image, Reader]:
+def _read(
+    path: Path, frame: int | None = None, series: int | str | None = None
+) -> tuple[Image, Reader]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        found = _read_silently(path, frame)
+        found = _read_silently(path, frame, series)
     # Those of decoders are dropped: what is beyond repair raises.
     said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
     for text in dict.fromkeys(said):  # once, if every page says it
@@ -79,9 +89,9 @@ def _read(path: Path, frame: int | None = None) -> tuple[Image, Reader]:
     return found
 
 
-def _read_silently(path: Path, frame: int | None) -> tuple[Image, Reader]:
+def _read_silently(path: Path, frame: int | None, series: int | str | None) -> tuple[Image, Reader]:
     if path.is_dir():
-        raise Unreadable(f"{path}: Is a directory, not an image")
+        return _attempt(path, DICOM, lambda: _of_folder(path, frame, series)), DICOM
     try:
         reader = find_reader(path)
     except FileNotFoundError:
@@ -90,12 +100,29 @@ def _read_silently(path: Path, frame: int | None) -> tuple[Image, Reader]:
         raise Unreadable(f"{path}: {error.strerror or error}") from None
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
+    return _attempt(path, reader, lambda: _of_file(path, reader, frame, series)), reader
+
+
+def _of_folder(path: Path, frame: int | None, series: int | str | None) -> Image:
+    if frame is not None:
+        raise Unreadable("is a folder, of which no frame can be chosen")
+    return read_series(path, series)
+
+
+def _of_file(path: Path, reader: Reader, frame: int | None, series: int | str | None) -> Image:
+    if series is not None:
+        raise Unreadable("is a file; a series is chosen from a folder")
+    if reader.read_frame is not None:
+        return reader.read_frame(path, frame)
+    if frame is not None:
+        raise Unreadable(f"is {reader.name}, of which no frame can be chosen")
+    return reader.read(path)
+
+
+def _attempt(path: Path, reader: Reader, read: Callable[[], Image]) -> Image:
+    """Name the file in whatever is raised."""
     try:
-        if reader.read_frame is not None:
-            return reader.read_frame(path, frame), reader
-        if frame is not None:
-            raise Unreadable(f"is {reader.name}, of which no frame can be chosen")
-        return reader.read(path), reader
+        return read()
     except Unreadable as error:
         raise Unreadable(f"{path}: {error}") from None
     except Exception as error:  # decoders raise whatever their library raises

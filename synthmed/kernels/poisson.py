@@ -20,6 +20,7 @@ def poisson_blend(
     mask: ArrayLike,
     mixed: bool = False,
     *,
+    target_weight: float = 1.0,
     tolerance: float = 1e-4,
 ) -> NDArray[np.float64]:
     """Blend `source` into `target` inside `mask` by Poisson image editing [1]_.
@@ -42,6 +43,9 @@ def poisson_blend(
     mixed : bool
         False: ``v_pq = g_p - g_q``, the source's gradients. True: at each pair of neighbours the
         larger of the source's and the target's differences (mixed gradients, equation 12 of [1]_).
+    target_weight : float
+        With mixed gradients, what the target's differences are multiplied by before they are
+        compared and used.
     tolerance : float
         Largest error, relative to the spread of the intensities in and next to the mask, at which
         the solver stops.
@@ -113,7 +117,7 @@ def poisson_blend(
         t, s = np.ascontiguousarray(near[..., channel]), np.ascontiguousarray(texture[..., channel])
         # Between two flat patches the step from one to the other is all that there is to judge by.
         spread = max(np.ptp(t), np.ptp(s)) or abs(t.flat[0] - s.flat[0])
-        blended = _correction(t, s, inside, hierarchy, mixed, tolerance * spread)
+        blended = _correction(t, s, inside, hierarchy, mixed, target_weight, tolerance * spread)
         blended += s
         np.copyto(near[..., channel], blended, where=inside)
     return result
@@ -133,10 +137,11 @@ def _correction(
     inside: NDArray[np.bool_],
     hierarchy: multigrid.Hierarchy,
     mixed: bool,
+    target_weight: float,
     tolerance: float,
 ) -> NDArray[np.float64]:
     right = np.zeros(inside.size)
-    offset = _right_side(target, source, inside, hierarchy.fixed(), mixed, right)
+    offset = _right_side(target, source, inside, hierarchy.fixed(), mixed, target_weight, right)
     scale = np.abs(
         right
     ).max()  # taken out, so that no intensity is out of single precision's range
@@ -150,7 +155,7 @@ def _correction(
 
 
 @compiled
-def _right_side(target, source, inside, fixed, mixed, out):
+def _right_side(target, source, inside, fixed, mixed, target_weight, out):
     """Fill `out` with the right side of the equation for the correction less an offset, and return
     the offset.
     """
@@ -182,7 +187,7 @@ def _right_side(target, source, inside, fixed, mixed, out):
                         if not inside[a, b, c]:
                             value += target[a, b, c] - source[a, b, c] - offset
                         if mixed:
-                            ours = target[z, y, x] - target[a, b, c]
+                            ours = target_weight * (target[z, y, x] - target[a, b, c])
                             theirs = source[z, y, x] - source[a, b, c]
                             if abs(ours) > abs(theirs):
                                 value += ours - theirs

@@ -107,9 +107,10 @@ class Mask(Generator):
                 f"{self!r} drew {len(scenes)} shapes for an image of shape {scene.shape} and "
                 f"accepted none"
             )
-        raise NothingToSee(
-            f"no place in the region of interest was found for {accepted} shapes of {self!r}"
+        where = (
+            f"an image of shape {scene.shape}" if scene.roi is None else "the region of interest"
         )
+        raise NothingToSee(f"no place in {where} was found for {accepted} shapes of {self!r}")
 
     def apply(self, parameters: Parameters, scene: Scene) -> Region:
         """Render a shape at the place that was found for it."""

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.distributions import Distribution
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee, Sample
 from synthmed.testing.phantoms import origin
@@ -115,7 +116,7 @@ class Trial:
         Handed to the function as a copy that lies in memory as this array does.
     seed : int
         Of the random generator handed over.
-    roi, donors, value_range, channel_axis, spacing
+    roi, donors, value_range, channel_axis, spacing, soft
         As a generator takes them. To another function they are not passed on; `channel_axis` and
         `value_range` then say how its images are meant.
 
@@ -136,6 +137,7 @@ class Trial:
     value_range: tuple[float, float] | None = None
     channel_axis: int | None = None
     spacing: tuple[float, ...] | None = None
+    soft: bool = False
 
     @cached_property
     def result(self) -> Result:
@@ -217,7 +219,7 @@ class Trial:
         imports, subject = _subject(self.function)
         arguments = [subject, _source(self.image, folder, "image")]
         for name, value in {"seed": self.seed, **self.arguments}.items():
-            if name == "seed" or value is not None:
+            if name == "seed" or (value is not None and value is not False):
                 arguments.append(f"{name}={_source(value, folder, name)}")
         check = "trial.result" if invariant == "runs" else f"invariants.{invariant}(trial)"
         lines = [
@@ -250,8 +252,7 @@ def copy_as_it_lies(array: NDArray[Any]) -> NDArray[Any]:
 def _subject(function: Callable[..., Any]) -> tuple[list[str], str]:
     """Imports and the expression that name the function under test."""
     if isinstance(function, Generator):
-        classes = {type(g) for g in members(function)}
-        return sorted(_import(c) for c in classes), repr(function)
+        return sorted(_import(c) for c in classes_of(function)), repr(function)
     name, module = (
         getattr(function, "__qualname__", "<unnamed>"),
         getattr(function, "__module__", None),
@@ -286,6 +287,13 @@ def direct_members(generator: Generator) -> Iterator[Generator]:
         for member in value if isinstance(value, tuple) else (value,):
             if isinstance(member, Generator):
                 yield member
+
+
+def classes_of(generator: Generator) -> set[type]:
+    """The classes that a generator's repr names: of generators and of distributions."""
+    every = list(members(generator))
+    values = [getattr(g, f.name) for g in every for f in dataclasses.fields(g)]  # type: ignore[arg-type]
+    return {type(v) for v in (*every, *values) if isinstance(v, Generator | Distribution)}
 
 
 def _source(value: Any, folder: Path | None, name: str) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Loading, MaskLevel
+from synthmed_clip.cli.options import Loading, MaskLevel, ValueRange
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.files import check_outputs, write_text
 from synthmed_clip.methods import Scores
+
+if TYPE_CHECKING:
+    from synthmed_clip.detector import Detector
 
 
 @dataclass
@@ -41,6 +44,9 @@ class Evaluate:
     mask_level: MaskLevel = None
     """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
     but 0."""
+    value_range: ValueRange = None
+    """Which stored values are darkest and brightest: two numbers, window (each image's own) or
+    dtype; by default as for the support images."""
     batch_size: int = 16
 
     def run(self) -> int:
@@ -53,8 +59,8 @@ class Evaluate:
         check_outputs(
             [self.output, self.report], [self.model, self.against, self.loading.weights, *read]
         )
-        detector = self.loading.load(self.model)
-        other = None if self.against is None else self.loading.load(self.against)
+        detector = self._load(self.model)
+        other = None if self.against is None else self._load(self.against)
         sizes = [d.backbone.image_size for d in (detector, other) if d is not None]
         if len(set(sizes)) > 1:
             raise ValueError(f"maps of {sizes[0]} and {sizes[1]} pixels a side cannot be compared")
@@ -77,6 +83,10 @@ class Evaluate:
             theirs = other.score(images, batch_size=self.batch_size)
             print("\n".join([f"against {self.against}:", *_compared(scores, theirs, items)]))
         return 0
+
+    def _load(self, model: Path) -> Detector:
+        detector = self.loading.load(model)
+        return replace(detector, values=detector.values_for(self.value_range))
 
 
 def _compared(ours: Scores, theirs: Scores, items: Sequence[Item]) -> list[str]:

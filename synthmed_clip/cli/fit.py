@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Union
 import tyro
 
 import synthmed_clip
-from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output
+from synthmed import io
+from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
 from synthmed_clip.files import check_outputs, write_csv
@@ -52,6 +53,10 @@ class Fit:
     mask_level: MaskLevel = None
     """Which levels of their masks are inside, where these have others than 0 and one more: numbers,
     or any but 0."""
+    value_range: ValueRange = None
+    """Which stored values are darkest and brightest: two numbers, window, dtype, or percentile A B
+    of all normal images; by default 0 to 255 of 8-bit images, the window of DICOM, else the
+    percentiles 0.5 and 99.5. The detector keeps it."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
@@ -73,6 +78,8 @@ class Fit:
             )
         method: Method = self.method
         normals, _ = collect(self.normals)
+        if self.normals.is_dir():
+            print(f"{self.normals}: {_contents(self.normals, len(normals))}")
         log, curve = self._check_outputs([path for path in normals if isinstance(path, Path)])
         validation: Sequence[Item] | None = None
         if self.validation is not None:
@@ -86,6 +93,7 @@ class Fit:
             start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
+            value_range=self.value_range,
             workers=self.workers,
             progress=self.progress,
         )
@@ -97,7 +105,8 @@ class Fit:
             write_csv(log, [asdict(epoch) for epoch in history.log])
             loss_curve(history.log, curve)
             learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
-        print(f"{self.output}: {method.name}, {learnt}threshold {detector.threshold:.4f}")
+        taken = f"{len(normals)} image{'s' * (len(normals) != 1)}, values {detector.values}"
+        print(f"{self.output}: {method.name}, {taken}, {learnt}threshold {detector.threshold:.4f}")
         return 0
 
     def _pretrained(self, method: Method, backbone: Backbone) -> Detector:
@@ -134,3 +143,11 @@ class Fit:
         inputs: list[str | Path | None] = [*read, self.model.weights, self.model.backbone]
         check_outputs([self.output, log, curve, self.checkpoint], inputs)
         return log, curve
+
+
+def _contents(folder: Path, taken: int) -> str:
+    """How many images of a folder are taken, and how much of what else lies in it is not."""
+    deeper = len(io.find_images(folder)) - taken
+    others = [f"{count} {kind}" for kind, count in sorted(io.count_others(folder).items())]
+    left = [f"{deeper} images in its folders"] * (deeper > 0) + others
+    return f"{taken} images taken" + (f"; not taken: {', '.join(left)}" if left else "")

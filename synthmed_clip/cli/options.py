@@ -10,6 +10,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 import synthmed
+from synthmed import io
 from synthmed_clip.backbone.device import Precision
 from synthmed_clip.methods import Method
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 MaskLevel = tuple[int, ...] | Literal["any"] | None
+
+ValueRange = io.ValueRange | None
 
 values = ConstructorRegistry()
 """How fields of methods are written: a recipe as a preset or a file, a method as its name."""

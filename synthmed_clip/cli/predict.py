@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthmed import io
-from synthmed_clip.cli.options import Loading, Output
+from synthmed_clip.cli.options import Loading, Output, ValueRange
 from synthmed_clip.data.images import eight_bit
+from synthmed_clip.data.values import Values
 from synthmed_clip.files import check_outputs, write_csv, write_text
 
 if TYPE_CHECKING:
@@ -45,6 +46,9 @@ class Predict:
     scores of the support images; 0.05 needs 19 of them. By default the threshold decides."""
     threshold: float | None = None
     """Flag scores above this, in place of the detector's own threshold."""
+    value_range: ValueRange = None
+    """Which stored values are darkest and brightest: two numbers, window (each image's own) or
+    dtype; by default as for the support images."""
     batch_size: int = 16
     progress: bool = True
 
@@ -61,13 +65,15 @@ class Predict:
         detector = self.loading.load(self.model)
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
+        values = detector.values_for(self.value_range)
+        detector = replace(detector, values=Values())  # for images that are of 8 bits by then
         rows: list[dict[str, str | float | None]] = []
         unread: list[dict[str, str]] = []
         with tqdm(
             total=len(paths), desc="predict", unit="image", disable=None if self.progress else True
         ) as bar:
             for start in range(0, len(paths), _CHUNK):
-                images, faults = _read(root, paths[start : start + _CHUNK])
+                images, faults = _read(root, paths[start : start + _CHUNK], values)
                 unread += faults
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
@@ -109,13 +115,13 @@ class Predict:
     def _draw(
         self,
         name: str,
-        image: NDArray[np.uint8],
+        image: io.Image,
         anomaly_map: NDArray[np.float32],
         span: tuple[float, float],
     ) -> None:
         from synthmed_clip.report.heatmaps import heat_map, overlay, save_picture
 
-        luma = io.grey(io.Image(image, channel_axis=None if image.ndim == 2 else -1)).array
+        luma = io.grey(image).array
         pictures = {
             "heatmaps": heat_map(anomaly_map, span),
             "overlays": overlay(luma, anomaly_map, span),
@@ -126,15 +132,15 @@ class Predict:
 
 
 def _read(
-    root: Path, paths: Sequence[Path]
-) -> tuple[dict[str, NDArray[np.uint8]], list[dict[str, str]]]:
-    """Read images by name, and say of the others why they cannot be."""
+    root: Path, paths: Sequence[Path], values: Values
+) -> tuple[dict[str, io.Image], list[dict[str, str]]]:
+    """Read images by name, in 8 bits, and say of the others why they cannot be."""
     images, faults = {}, []
     for path in paths:
         name = path.relative_to(root).as_posix()
         try:
-            images[name] = eight_bit(path)
-        except (OSError, ValueError) as error:
+            images[name] = eight_bit(path, values)
+        except (OSError, TypeError, ValueError) as error:
             faults.append({"image": name, "reason": str(error)})
     return images, faults
 

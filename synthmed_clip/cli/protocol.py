@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output
+from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, ValueRange
 from synthmed_clip.data.layouts import read_dataset, read_datasets
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.plan import Protocol
@@ -53,6 +53,8 @@ class RunProtocol:
     mask_level: MaskLevel = None
     """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
     but 0."""
+    value_range: ValueRange = None
+    """Which stored values are darkest and brightest; as for fit, of each support set."""
     seed: int = 0
     workers: int | None = None
 
@@ -85,6 +87,7 @@ class RunProtocol:
             transfer=self.transfer,
             auxiliary=auxiliary,
             auxiliary_epochs=self.auxiliary_epochs,
+            value_range=self.value_range,
             seed=self.seed,
         )
         engine = Engine(protocol, self.model.load(), self.output, self.workers, _print_result)

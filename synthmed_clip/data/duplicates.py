@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_array
-from synthmed_clip.data.images import eight_bit, square
+from synthmed_clip.data.images import read_plane, square, values_in
 
 _SIDE = 48
 _ROWS = 1024  # of the matrix of correlations at a time
@@ -117,9 +117,9 @@ class _Seen:
 def _seen(paths: Sequence[Path]) -> _Seen:
     vectors, digests = np.zeros((len(paths), _SIDE * _SIDE), np.float32), []
     for vector, path in zip(vectors, paths, strict=True):
-        pixels = eight_bit(Path(path))
-        digests.append(digest_array(pixels))
-        small = square(pixels, _SIDE)[0].ravel().astype(np.float64)
+        image = read_plane(Path(path))
+        digests.append(digest_array(image.array))
+        small = square(image, _SIDE, values_in([image]))[0].ravel().astype(np.float64)
         small -= small.mean()
         length = np.linalg.norm(small)
         if length > 0:

@@ -1,62 +1,71 @@
-"""From paths and arrays of any kind to the square 8-bit images that the backbone sees."""
+"""From paths, arrays and other libraries' images to the square 8-bit images that the backbone
+sees.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image
 
 from synthmed import io
+from synthmed_clip.data.values import Values, unit_of, values_of
 
-ImageLike = str | Path | NDArray[Any]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ImageLike = Union[str, Path, NDArray[Any], io.Image, PIL.Image.Image, "Tensor"]
+_ORIENTATION = 0x0112  # EXIF's tag
+_EXACT = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "RGB")  # Pillow's modes
 
 
-def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | NDArray[Any]], bool]:
+def collect(
+    images: ImageLike | Iterable[ImageLike], channel_axis: int | None = None
+) -> tuple[list[Path | io.Image], bool]:
     """List what was passed, and tell whether it was a single image.
 
     Parameters
     ----------
-    images : path, array, or iterable of them
-        A folder stands for the images directly in it, sorted by name. An array `(H, W)` or `(H, W,
-        C)` with C at most 4 is one image; `(N, H, W)` and `(N, H, W, C)` are stacks.
+    images : path, array, Image, or iterable of them
+        A folder stands for the images directly in it, sorted by name. NumPy arrays, torch tensors,
+        `synthmed.io.Image` and those of Pillow's whose mode holds grey or RGB are one image each;
+        several come as a list (``list(stack)``).
+    channel_axis : int, optional
+        The axis of channels of bare arrays and tensors with more than two axes. Without it none
+        has channels.
 
     Returns
     -------
-    items : list of path or array
-        One an image.
+    items : list of Path or Image
+        One an image, none read yet.
     single : bool
-        Whether a single image was passed, rather than a list, stack or folder.
+        Whether a single image was passed, rather than a list or folder.
 
     Raises
     ------
     FileNotFoundError
         If a path is not there, or a folder holds no image.
     TypeError
-        If something is neither a path nor an array.
+        If something is none of these.
     ValueError
-        If an array has another shape, or a list holds a folder or a stack.
+        If an array has no two or three spatial axes, an image of Pillow's has another mode or an
+        orientation tag, or a list holds a folder.
 
     Examples
     --------
-    >>> items, single = collect(np.zeros((5, 40, 48), np.uint8))
-    >>> len(items), items[0].shape, single
+    >>> items, single = collect(list(np.zeros((5, 40, 48), np.uint8)))
+    >>> len(items), items[0].spatial_shape, single
     (5, (40, 48), False)
-    >>> collect(np.zeros((40, 48, 3), np.uint8))[1]
-    True
+    >>> collect(np.zeros((3, 40, 48), np.uint8), channel_axis=0)[0][0].spatial_shape
+    (40, 48)
     """
-    if isinstance(images, np.ndarray):
-        channels = images.ndim > 2 and images.shape[-1] <= 4
-        if images.ndim not in (2, 3, 4) or (images.ndim == 4 and not channels):
-            raise ValueError(
-                f"an array must be (H, W), (H, W, C), (N, H, W) or (N, H, W, C) with C at most "
-                f"4, not {images.shape}"
-            )
-        single = images.ndim - channels == 2
-        return ([images] if single else list(images)), single
     if isinstance(images, (str, Path)):
         path = Path(images)
         if path.is_dir():
@@ -64,19 +73,58 @@ def collect(images: ImageLike | Iterable[ImageLike]) -> tuple[list[Path | NDArra
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
-    out: list[Path | NDArray[Any]] = []
+    one = _as_image(images, channel_axis)
+    if one is not None:
+        return [one], True
     if not isinstance(images, Iterable):
         raise TypeError(
             f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
         )
+    out: list[Path | io.Image] = []
     for item in images:
-        if not isinstance(item, (str, Path, np.ndarray)):
-            raise TypeError(f"an image must be a path or an array, not {type(item).__name__}")
-        part, single = collect(item)
-        if not single:
-            raise ValueError("a list must hold single images, not folders or stacks")
-        out += part
+        found = _as_image(item, channel_axis)
+        if found is not None:
+            out.append(found)
+        elif isinstance(item, (str, Path)):
+            part, single = collect(item)
+            if not single:
+                raise ValueError(f"a list must hold single images; {item} is a folder")
+            out += part
+        else:
+            raise TypeError(
+                f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
+                f"{type(item).__name__}"
+            )
     return out, False
+
+
+def _as_image(item: Any, channel_axis: int | None) -> io.Image | None:
+    """An image in memory as an `Image`; None for anything else."""
+    if isinstance(item, io.Image):
+        return item
+    if isinstance(item, PIL.Image.Image):
+        return _of_pillow(item)
+    torch = sys.modules.get("torch")  # who passes a tensor has loaded it
+    if torch is not None and isinstance(item, torch.Tensor):
+        item = item.detach().cpu()
+        item = (item.float() if item.dtype == torch.bfloat16 else item).numpy()
+    if not isinstance(item, np.ndarray):
+        return None
+    return io.Image(item, channel_axis=None if item.ndim == 2 else channel_axis)
+
+
+def _of_pillow(picture: PIL.Image.Image) -> io.Image:
+    if picture.mode not in _EXACT:
+        raise ValueError(
+            f"a Pillow image of mode {picture.mode} is no plain grey or RGB image: pass its path, "
+            f"or convert it to L or RGB"
+        )
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        raise ValueError(
+            "a Pillow image has an orientation tag: pass its path, or PIL.ImageOps.exif_transpose "
+            "of it"
+        )
+    return io.Image(np.asarray(picture), channel_axis=-1 if picture.mode == "RGB" else None)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -105,18 +153,107 @@ def image_files(folder: Path) -> list[Path]:
     return found
 
 
-def square(
-    image: Path | NDArray[Any], size: int, grey: bool = True
-) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """Bring an image to the backbone's size, as the method does: grey, then Pillow's bilinear
-    resize.
+def name_of(item: Path | io.Image) -> str:
+    """Name an image in a message.
+
+    Examples
+    --------
+    >>> name_of(Path("a.png")), name_of(io.Image(np.zeros((4, 6))))
+    ('a.png', 'an image of shape (4, 6)')
+    """
+    return str(item) if isinstance(item, Path) else f"an image of shape {item.array.shape}"
+
+
+@contextmanager
+def _named(item: Path | io.Image) -> Iterator[None]:
+    """Put an image's name before what is wrong with it."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name_of(item)}: {error}") from None
+
+
+def read_plane(item: Path | io.Image) -> io.Image:
+    """Read an image where it is a file, and bring its channels to the last axis.
+
+    Returns
+    -------
+    Image
+        `(H, W)` or, in colour, `(H, W, 3)`, in its own dtype.
+
+    Raises
+    ------
+    ValueError
+        If the file cannot be read, it is a volume, or of neither 1 nor 3 channels.
+
+    Examples
+    --------
+    >>> read_plane(io.Image(np.zeros((3, 40, 48)), channel_axis=0)).array.shape
+    (40, 48, 3)
+    """
+    image = io.read_image(item) if isinstance(item, Path) else item
+    if len(image.spatial_shape) != 2:
+        raise ValueError(
+            f"{name_of(item)}: expected an image, not a volume of shape {image.array.shape}; an "
+            f"array in colour needs channel_axis=, several images are a list"
+        )
+    if image.channel_axis is None:
+        return image
+    array = np.moveaxis(image.array, image.channel_axis, -1)
+    if array.shape[-1] == 1:
+        return replace(image, array=array[..., 0], channel_axis=None)
+    if array.shape[-1] != 3:
+        raise ValueError(
+            f"{name_of(item)}: has {array.shape[-1]} channels along axis {image.channel_axis}; "
+            f"expected 1 (grey) or 3 (RGB)"
+        )
+    return replace(image, array=array, channel_axis=-1)
+
+
+def eight_bit(item: Path | io.Image, values: Values) -> io.Image:
+    """Read an image, and bring its values to 0 to 255.
 
     Parameters
     ----------
-    image : path or array
-        As `eight_bit` reads it.
+    item : Path or Image
+    values : Values
+
+    Returns
+    -------
+    Image
+        uint8, `(H, W)` or `(H, W, 3)`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `read_plane` and `Values.to_bytes`; the message names the image.
+
+    Examples
+    --------
+    >>> from synthmed_clip.data.values import values_of
+    >>> scan = io.Image(np.array([[0.0, 1.0, 2.0]]))
+    >>> eight_bit(scan, values_of([scan], (0, 2))).array.tolist()
+    [[0, 128, 255]]
+    """
+    image = read_plane(item)
+    with _named(item):
+        array = values.to_bytes(image)
+    return io.Image(np.ascontiguousarray(array), image.channel_axis, image.spacing)
+
+
+def square(
+    item: Path | io.Image, size: int, values: Values, grey: bool = True
+) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    """Bring an image to the backbone's size, as the method does: 8 bits, grey, then Pillow's
+    bilinear resize.
+
+    Parameters
+    ----------
+    item : Path or Image
     size : int
         Side of the result, in pixels.
+    values : Values
+        How its values become 0 to 255.
     grey : bool
         Whether colour is reduced to its luma (ITU-R 601).
 
@@ -134,66 +271,52 @@ def square(
 
     Examples
     --------
-    >>> pixels, shape = square(np.zeros((40, 48, 3), np.uint8), 32)
+    >>> scan = io.Image(np.zeros((40, 48, 3), np.uint8), channel_axis=-1)
+    >>> pixels, shape = square(scan, 32, Values())
     >>> pixels.shape, pixels.dtype, shape
     ((32, 32), dtype('uint8'), (40, 48))
     """
-    array = eight_bit(image)
-    shape = array.shape[:2]
-    if not grey and array.ndim == 2:
-        array = np.repeat(array[..., None], 3, axis=2)
-    native = io.Image(array, channel_axis=None if array.ndim == 2 else -1)
-    return io.resize(io.grey(native) if grey else native, size).array, shape
+    image = eight_bit(item, values)
+    height, width = image.spatial_shape
+    if grey:
+        image = io.grey(image)
+    elif image.channel_axis is None:
+        image = replace(image, array=np.repeat(image.array[..., None], 3, 2), channel_axis=-1)
+    return io.resize(image, size).array, (height, width)
 
 
-def eight_bit(image: Path | NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image as uint8, `(H, W)` or `(H, W, 3)`.
-
-    Parameters
-    ----------
-    image : path or array
-        `(H, W)` or `(H, W, C)`, C from 1 to 4 (an alpha channel is dropped). uint8 is taken as it
-        is, bool as 0 and 255, every other dtype is stretched from its own minimum and maximum.
-
-    Raises
-    ------
-    TypeError
-        If it is not of real numbers.
-    ValueError
-        If the file cannot be read, or the array is empty, of another shape, or not finite.
+def squares_of(
+    items: Sequence[Path | io.Image], size: int, values: Values, grey: bool = True
+) -> NDArray[np.uint8]:
+    """Return the squares of several images, `(N, size, size)` or `(N, size, size, 3)`.
 
     Examples
     --------
-    >>> eight_bit(np.array([[0.0, 1.0, 2.0]])).tolist()
-    [[0, 128, 255]]
+    >>> squares_of([io.Image(np.zeros((40, 48), np.uint8))], 32, Values()).shape
+    (1, 32, 32)
     """
-    name = str(image) if isinstance(image, Path) else f"an image of shape {image.shape}"
-    if isinstance(image, Path):
-        found = io.read_image(image)
-        array = found.array
-        if len(found.spatial_shape) != 2:
-            raise ValueError(f"{name}: expected an image, not a volume of shape {array.shape}")
-        if found.channel_axis is not None:
-            array = np.moveaxis(array, found.channel_axis, -1)
-    else:
-        array = image
-    if array.ndim not in (2, 3) or 0 in array.shape or (array.ndim == 3 and array.shape[2] > 4):
-        raise ValueError(
-            f"{name}: expected (H, W) or (H, W, C) with C at most 4, not {array.shape}"
-        )
-    if array.ndim == 3:
-        array = array[..., 0] if array.shape[2] <= 2 else array[..., :3]
-    if array.dtype == bool:
-        return array.astype(np.uint8) * np.uint8(255)
-    if array.dtype != np.uint8:
-        if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
-            raise TypeError(f"{name}: expected real numbers, not {array.dtype}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} holds NaN or infinity")
-        values = array.astype(np.float64)
-        low, high = values.min(), values.max()
-        array = np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
-    return np.ascontiguousarray(array)
+    shape = (0, size, size) if grey else (0, size, size, 3)
+    made = [square(item, size, values, grey)[0] for item in items]
+    return np.stack(made) if made else np.empty(shape, np.uint8)
+
+
+def values_in(items: Iterable[Path | io.Image], rule: io.ValueRange | None = None) -> Values:
+    """Fix how values are seen by images that may yet have to be read; see `values_of`.
+
+    Examples
+    --------
+    >>> values_in([io.Image(np.zeros((40, 48), np.uint8))])
+    Values(span=(0.0, 255.0), unit='uint8')
+    """
+
+    def read() -> Iterator[io.Image]:
+        for item in items:
+            image = read_plane(item)
+            with _named(item):
+                unit_of(image)
+            yield image
+
+    return values_of(read(), rule)
 
 
 def resize_map(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -207,4 +330,5 @@ def resize_map(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[n
     """
     if values.shape == tuple(shape):
         return values.copy()  # not a view that keeps a batch alive
-    return np.array(Image.fromarray(values).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+    picture = PIL.Image.fromarray(values)
+    return np.array(picture.resize((shape[1], shape[0]), PIL.Image.Resampling.BILINEAR))

@@ -92,11 +92,11 @@ class NearestPatch(Method):
     `scans` are a few arrays of normal images, `backbone` is a loaded one.
 
     >>> from synthmed_clip import NearestPatch, fit
-    >>> detector = fit(scans, NearestPatch("anomaly-dino", layers=(3,)), backbone=backbone)
-    >>> detector.method.rotations, detector.method.sigma
-    (8, 4.0)
+    >>> detector = fit(scans, NearestPatch(pool=0.05), backbone=backbone)
     >>> detector.predict(255 - scans[0]).is_anomalous
     True
+    >>> fit(scans, NearestPatch("anomaly-dino"), backbone=backbone).method.rotations
+    8
     """
 
     variant: VariantName = "middle-layers"

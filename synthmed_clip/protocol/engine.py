@@ -201,6 +201,7 @@ class Engine:
                 entry.method,
                 backbone=backbone,
                 rng=SeedSequence(self.protocol.seed, spawn_key=(group.repeat, group.shots)),
+                value_range=self.protocol.value_range,
                 workers=self.workers,
                 progress=False,
                 **{name: v for name, v in options.items() if v and entry.method.takes(name)},

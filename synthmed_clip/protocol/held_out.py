@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from synthmed.digests import digest_file, digest_json
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.data.duplicates import Duplicate
-from synthmed_clip.data.images import square
+from synthmed_clip.data.images import squares_of
 from synthmed_clip.data.layouts import Dataset, Item
+from synthmed_clip.data.values import Values
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.evaluate import evaluate_scores
 from synthmed_clip.methods.base import Channels, Scores
@@ -28,7 +29,7 @@ class HeldOut:
 
     def __init__(self, dataset: Dataset, size: int) -> None:
         self.name, self.items, self._size = dataset.name, dataset.test, size
-        self._squares: dict[Channels, NDArray[np.uint8]] = {}
+        self._squares: dict[Channels, tuple[Values, NDArray[np.uint8]]] = {}
 
     @cached_property
     def abnormal(self) -> NDArray[np.bool_]:
@@ -43,11 +44,11 @@ class HeldOut:
     def scored_by(self, detector: Detector) -> Scores:
         """Score the images, in batches."""
         channels = detector.method.scored_channels
-        if channels not in self._squares:
-            grey = channels == "grey"
-            squares = [square(item.image, self._size, grey)[0] for item in self.items]
-            self._squares[channels] = np.stack(squares)
-        images = self._squares[channels]
+        values, images = self._squares.get(channels, (None, np.empty(0, np.uint8)))
+        if values != detector.values:  # of 8-bit images they are always the same
+            paths = [item.image for item in self.items]
+            images = squares_of(paths, self._size, detector.values, channels == "grey")
+            self._squares[channels] = detector.values, images
         found = [
             detector.fitted.score(to_pixels(images[start : start + _BATCH]))
             for start in range(0, len(images), _BATCH)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import SeedSequence
 
+from synthmed.io import ValueRange
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.results import folder_name
@@ -63,6 +64,8 @@ class Protocol:
     auxiliary : sequence of Item
         For the entries that begin with them.
     auxiliary_epochs : int
+    value_range : optional
+        As in `fit`, of each support set.
     seed : int
         Of the support sets and of every fit.
 
@@ -90,6 +93,7 @@ class Protocol:
     transfer: bool = False
     auxiliary: Sequence[Item] = ()
     auxiliary_epochs: int = 5
+    value_range: ValueRange | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

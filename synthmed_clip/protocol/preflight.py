@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import synthmed
 from synthmed.io import remove_temporary
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import duplicates_between
-from synthmed_clip.data.images import eight_bit, square
+from synthmed_clip.data.images import read_plane, squares_of, values_in
 from synthmed_clip.data.layouts import Dataset, Item, read_mask
 from synthmed_clip.files import write_text
 from synthmed_clip.methods.mediclip.pretrain import usable
@@ -47,7 +45,7 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
 
 def _require_readable(items: Sequence[Item]) -> None:
     for item in items:
-        eight_bit(item.image)
+        read_plane(item.image)
         read_mask(item.mask, 1, item.mask_level)
 
 
@@ -79,10 +77,11 @@ def _check_support(protocol: Protocol, dataset: Dataset, size: int) -> None:
     )
     if not paths:
         return
+    values = values_in(paths, protocol.value_range)
     methods = [entry.method for entry in protocol.entries if entry.method.least_support]
     seen = ((m.training_recipe or synthmed.preset("paper"), m.support_channels) for m in methods)
     for recipe, channels in dict.fromkeys(seen):
-        images = np.stack([square(path, size, channels == "grey")[0] for path in paths])
+        images = squares_of(paths, size, values, channels == "grey")
         try:
             require_anomalies(SyntheticSteps(recipe, images, 1, (0,)))
         except EmptyImage as error:
@@ -101,7 +100,11 @@ def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
         That names what differs.
     """
     ours: dict[str, dict[str, Any]] = {
-        "common": {"backbone": backbone.fingerprint, "seed": protocol.seed},
+        "common": {
+            "backbone": backbone.fingerprint,
+            "seed": protocol.seed,
+            "value_range": protocol.value_range,
+        },
         "methods": {e.name: e.method.resolved(backbone).to_dict() for e in protocol.entries},
         "data": {d.name: content(d.train, (*d.validation, *d.test)) for d in protocol.datasets},
         "auxiliary": {},

@@ -40,12 +40,12 @@ def method_tables(method: Method, title: str = "Method") -> dict[str, Table]:
 
     Examples
     --------
-    >>> from synthmed_clip import Joined, NearestPatch, ZeroShot
-    >>> tables = method_tables(Joined((ZeroShot(), NearestPatch(pool=0.01))))
+    >>> from synthmed_clip import GlobalNeighbour, Joined, ZeroShot
+    >>> tables = method_tables(Joined((ZeroShot(), GlobalNeighbour())))
     >>> tables["Method"][:2]
-    [('Name', 'joined'), ('parts', 'zero-shot, nearest-patch')]
-    >>> tables["parts 2: nearest-patch"]
-    [('layers', 'none'), ('depth', 'none'), ('pool', '0.01')]
+    [('Name', 'joined'), ('parts', 'zero-shot, global-neighbour')]
+    >>> tables["parts 2: global-neighbour"]
+    [('channels', 'grey')]
     """
     values = _values(method)
     own = [("Name", method.name)] if title == "Method" else []
@@ -121,6 +121,7 @@ def _fit_table(detector: Detector) -> Table:
     return [
         *([("Fit", "imported from a checkpoint")] if is_imported(detector) else []),
         *([] if history is None else _history_rows(history)),
+        ("Value range", str(detector.values)),
         ("Precision", precision),
         ("Device", str(detector.backbone.device)),
         ("synthmed", __version__),

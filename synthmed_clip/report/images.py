@@ -50,9 +50,10 @@ def image_rows(
     rows: list[Row] = []
     digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
-        seen = square(item.image, size, grey)[0]
+        seen = square(item.image, size, detector.values, grey)[0]
         alike = method.support_channels == method.scored_channels
-        digests.append(digest_array(seen if alike else square(item.image, size, not grey)[0]))
+        other = seen if alike else square(item.image, size, detector.values, not grey)[0]
+        digests.append(digest_array(other))
         levels = levels_of(found, detector.map_range)
         rows.append(
             {
@@ -77,7 +78,7 @@ def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
     for path in dataset.train:
         if not wanted:
             break
-        pixels = square(path, detector.backbone.image_size, grey)[0]
+        pixels = square(path, detector.backbone.image_size, detector.values, grey)[0]
         if (found := digest_array(pixels)) in wanted:
             wanted.remove(found)
             source = MEDIA + _webp(pixels, _THUMBNAIL, quality=75)

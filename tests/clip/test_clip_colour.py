@@ -40,13 +40,13 @@ def lesion(skin):
     ids=lambda method: f"{method.name}",
 )
 def test_a_lesion_of_equal_luma_is_seen_in_colour_alone(method, backbone, skin, lesion):
-    options = {"backbone": backbone, "rng": 0, "progress": False, "workers": 0}
+    options = {"backbone": backbone, "rng": 0, "progress": False, "workers": 0, "channel_axis": -1}
     grey = fit(skin, method, **options)
-    before, after = grey.predict([skin[0], lesion])
+    before, after = grey.predict([skin[0], lesion], channel_axis=-1)
     assert after.score == before.score
     assert np.array_equal(after.anomaly_map, before.anomaly_map)
     colour = fit(skin, replace(method, channels="colour"), **options)
-    before, after = colour.predict([skin[0], lesion])
+    before, after = colour.predict([skin[0], lesion], channel_axis=-1)
     difference = np.abs(after.anomaly_map - before.anomaly_map)
     assert difference[15:35, 20:40].max() > 0.001
     assert colour.provenance.support != grey.provenance.support
@@ -62,7 +62,7 @@ def test_in_colour_grey_images_are_what_they_were(backbone, normals):
 def test_each_part_of_a_join_sees_its_own(backbone, skin, lesion):
     options = {"backbone": backbone, "rng": 0, "progress": False, "workers": 0}
     parts = (NearestPatch(channels="colour"), SHORT)
-    joined = fit(skin, Joined(parts), **options)
+    joined = fit(skin, Joined(parts), channel_axis=-1, **options)
     assert joined.method.support_channels == joined.method.scored_channels == "colour"
     alone = fit([as_luma(image) for image in skin], SHORT, **options)
     learnt = joined.fitted.members[1].state()
@@ -71,7 +71,8 @@ def test_each_part_of_a_join_sees_its_own(backbone, skin, lesion):
     pixels = to_pixels(np.stack([resized(lesion, size)]))
     found = joined.fitted.members[1].score(as_channels(pixels, "grey")).maps
     assert torch.allclose(found, alone.fitted.score(as_channels(pixels, "grey")).maps, atol=0.05)
-    difference = joined.predict(lesion).anomaly_map - joined.predict(skin[0]).anomaly_map
+    before, after = joined.predict([skin[0], lesion], channel_axis=-1)
+    difference = after.anomaly_map - before.anomaly_map
     assert np.abs(difference[15:35, 20:40]).max() > 0.001
 
 

@@ -18,6 +18,7 @@ from fits import fit_mediclip  # noqa: E402
 from PIL import Image  # noqa: E402
 
 import synthmed  # noqa: E402
+from synthmed import io  # noqa: E402
 from synthmed_clip import Detector, Prediction, import_release, load_backbone  # noqa: E402
 from synthmed_clip.backbone.memory import explained_memory  # noqa: E402
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors  # noqa: E402
@@ -97,7 +98,7 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 3' file"):
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 4' file"):
         Detector.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError):
         Detector.load(tmp_path / "none.safetensors")
@@ -111,7 +112,7 @@ def test_load_notices_damage(detector, backbone, tmp_path):
     (tmp_path / "zeros.safetensors").write_bytes(content)
     with pytest.raises(ValueError, match="its tensors are not those that were written"):
         Detector.load(tmp_path / "zeros.safetensors", backbone=backbone)
-    tensors, data = read_safetensors(path, "synthmed-clip detector 3")
+    tensors, data = read_safetensors(path, "synthmed-clip detector 4")
     for changes, lost in (
         ({"threshold": float("nan")}, None),
         ({"method": data["method"] | {"variant": "thesis"}}, None),
@@ -156,16 +157,14 @@ def test_a_detector_keeps_its_normalisation(configs, normals, tmp_path):
     [
         np.zeros((7, 9), np.uint8),
         np.full((40, 30, 3), 9, np.uint8),
-        np.zeros((33, 21, 4), np.uint8),
-        np.zeros((12, 10, 1), np.float32),
+        np.zeros((12, 10, 1), np.uint8),
         np.eye(20, dtype=bool),
         np.arange(600, dtype=np.uint16).reshape(20, 30),
-        np.linspace(-3, 5, 500).reshape(25, 20),
-        np.zeros((300, 2), np.int32),
+        np.zeros((300, 2), np.uint32),
     ],
 )
 def test_predicts_any_image(detector, image):
-    found = detector.predict(image)
+    found = detector.predict(image, channel_axis=-1)
     assert isinstance(found, Prediction) and isinstance(found.score, float)
     assert found.anomaly_map.shape == image.shape[:2] and found.anomaly_map.dtype == np.float32
     assert isinstance(found.is_anomalous, bool) and found.is_anomalous == (
@@ -175,7 +174,7 @@ def test_predicts_any_image(detector, image):
     just_below = replace(
         detector, threshold=found.score - 1e-9
     )  # less apart than two float32 numbers
-    assert just_below.predict(image).is_anomalous
+    assert just_below.predict(image, channel_axis=-1).is_anomalous
 
 
 def test_score_is_the_maximum_before_resizing(detector, normals):
@@ -188,7 +187,7 @@ def test_one_or_many_paths_or_arrays(detector, folder, normals, tmp_path):
     assert one.score == detector.predict(str(files[0])).score == detector.predict(normals[0]).score
     many = [p.score for p in detector.predict(files)]
     assert many == [p.score for p in detector.predict(folder / "normal")]
-    assert many == [p.score for p in detector.predict(np.stack(normals))]
+    assert many == [p.score for p in detector.predict(list(np.stack(normals)))]
     assert many == pytest.approx(
         [p.score for p in detector.predict(normals, batch_size=4)], abs=1e-6
     )
@@ -207,8 +206,8 @@ def test_bad_images_are_named(detector, tmp_path):
         detector.predict(np.array([[0.0, np.nan]]))
     with pytest.raises(TypeError, match="complex"):
         detector.predict(np.zeros((4, 4), complex))
-    with pytest.raises(TypeError, match="must be a path or an array, not Tensor"):
-        detector.predict([torch.zeros(4, 4)])
+    with pytest.raises(TypeError, match=r"must be a path, an array, a tensor or a .*, not dict"):
+        detector.predict([{}])
     with pytest.raises(TypeError, match="not int"):
         detector.predict(3)
 
@@ -216,7 +215,8 @@ def test_bad_images_are_named(detector, tmp_path):
 def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals, detector):
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     luma = np.asarray(Image.fromarray(colour).convert("L"))
-    assert detector.predict(colour).score == detector.predict(luma).score
+    seen = io.Image(colour, channel_axis=-1)
+    assert detector.predict(seen).score == detector.predict(luma).score
     release = fit_mediclip(
         normals[:2],
         backbone,
@@ -226,7 +226,7 @@ def test_colour_is_grey_in_the_paper_and_colour_in_the_release(backbone, normals
     )
     assert release.method.temperature == 1 and len(release.method.abnormal_words) == 11
 
-    assert release.predict(colour).score != release.predict(luma).score
+    assert release.predict(seen).score != release.predict(luma).score
 
 
 @pytest.mark.parametrize("k", [1, 5])
@@ -332,7 +332,7 @@ KILLED = """
 import sys, time, numpy as np
 from synthmed_clip import MediCLIP, fit, load_backbone
 if __name__ == "__main__":
-    images = np.load(sys.argv[1])
+    images = list(np.load(sys.argv[1]))
     backbone = load_backbone(sys.argv[2], None, device="cpu", precision="float32")
     fit(images, MediCLIP(epochs=100000, batch_size=4), backbone=backbone, rng=7, workers=1,
         progress=False, checkpoint=sys.argv[3])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
 import synthmed_clip.methods.neighbours as neighbours  # noqa: E402
+from synthmed.io import Image  # noqa: E402
 from synthmed_clip import (  # noqa: E402
     Detector,
     GlobalNeighbour,
@@ -26,7 +27,7 @@ from synthmed_clip import (  # noqa: E402
     load_backbone,
 )
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
-from synthmed_clip.data.images import square  # noqa: E402
+from synthmed_clip.data.images import Values, squares_of  # noqa: E402
 from synthmed_clip.methods.nearest_patch import VARIANTS  # noqa: E402
 from synthmed_clip.methods.patchcore import coreset  # noqa: E402
 from synthmed_clip.methods.patches import rotated  # noqa: E402
@@ -35,7 +36,7 @@ from synthmed_clip.methods.patches import rotated  # noqa: E402
 @pytest.fixture(scope="module")
 def pixels(normals):
     """Six images, (6, 1, 32, 32)."""
-    return to_pixels(np.stack([square(image, 32)[0] for image in normals]))
+    return to_pixels(squares_of([Image(image) for image in normals], 32, Values()))
 
 
 def tokens_of(backbone, images, layer):

@@ -35,8 +35,9 @@ from synthmed_clip import (  # noqa: E402
 )
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
-from synthmed_clip.data.images import square  # noqa: E402
+from synthmed_clip.data.images import collect, squares_of  # noqa: E402
 from synthmed_clip.data.layouts import read_dataset  # noqa: E402
+from synthmed_clip.data.values import Values  # noqa: E402
 from synthmed_clip.evaluation import evaluate, p_value  # noqa: E402
 from synthmed_clip.methods.values import convert  # noqa: E402
 
@@ -94,7 +95,7 @@ METHODS = [
 
 
 def pixels_of(images, size=32):
-    return to_pixels(np.stack([square(image, size)[0] for image in images]))
+    return to_pixels(squares_of(collect(list(images))[0], size, Values()))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=repr)
@@ -388,7 +389,7 @@ def test_the_release_in_a_join_sees_colour_and_the_other_part_grey(backbone, nor
     colour = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     assert joined.method.scored_channels == "colour"
     assert joined.method.support_channels == "grey"
-    assert np.isfinite(joined.predict(colour).score)
+    assert np.isfinite(joined.predict(colour, channel_axis=-1).score)
 
 
 @pytest.mark.parametrize("name", ["vit", "timm-vit", "timm-conv", "resnet"])

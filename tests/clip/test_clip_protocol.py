@@ -22,8 +22,9 @@ from synthmed_clip import Detector, Joined, MediCLIP, NearestPatch, fit, load_ba
 from synthmed_clip.backbone.cache import with_cache
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.cli.main import main
-from synthmed_clip.data.images import square
+from synthmed_clip.data.images import collect, squares_of
 from synthmed_clip.data.layouts import Item, read_dataset
+from synthmed_clip.data.values import Values
 from synthmed_clip.protocol.engine import Engine
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.results import Result, Run, summarise
@@ -367,7 +368,7 @@ def test_baselines_stand_beside_every_variant_and_transfer_adds_its_shots(
 
 def test_remembered_features_are_the_same_bits(backbone, normals, tmp_path):
     reader = with_cache(backbone, tmp_path)
-    pixels = to_pixels(np.stack([square(image, 32)[0] for image in normals]))
+    pixels = to_pixels(squares_of(collect(normals)[0], 32, Values()))
     for _ in range(2):
         for a, b in zip(
             reader.features(pixels, (1, 4)), backbone.features(pixels, (1, 4)), strict=True

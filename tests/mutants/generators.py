@@ -348,6 +348,19 @@ class HandsBackItsInput(Identity):
 
 
 @dataclass(frozen=True, repr=False)
+class LabelsItsBox(SmoothIntensityChange):
+    """The soft label covers the mask's box."""
+
+    def _outcome(self, parameters, scene, region):
+        outcome = super()._outcome(parameters, scene, region)
+        if outcome is None or outcome.soft is None:
+            return outcome
+        soft = outcome.soft.copy()
+        soft[region.box] = 1
+        return _with(outcome, soft=soft)
+
+
+@dataclass(frozen=True, repr=False)
 class FailsOnVolumes(EllipseMask):
     """Only the plane was thought of."""
 
@@ -386,6 +399,7 @@ CAUGHT_BY = {
     AddsGreyLevels: "equivariant_to_intensity",
     ReadsMemory: "independent_of_memory_layout|equivariant_to_channels",
     HandsBackItsInput: "input_not_written",
+    LabelsItsBox: "soft_label_agrees_with_mask",
     FailsOnVolumes: "runs",
 }
 """The invariant that must name each; where a fault shows in two ways, either."""

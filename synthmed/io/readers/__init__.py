@@ -9,6 +9,7 @@ import PIL.Image
 from synthmed.io.image import Unreadable
 from synthmed.io.readers.base import Reader
 from synthmed.io.readers.bmp import BMP
+from synthmed.io.readers.dicom import DICOM
 from synthmed.io.readers.jpeg import JPEG
 from synthmed.io.readers.nifti import NIFTI
 from synthmed.io.readers.png import PNG
@@ -16,7 +17,8 @@ from synthmed.io.readers.tiff import TIFF
 
 __all__ = ["READERS", "Reader", "add_reader", "find_reader", "suffixes"]
 
-READERS: list[Reader] = [PNG, JPEG, TIFF, BMP, NIFTI]
+# DICOM's first 128 bytes may be those of any other format, most often of TIFF: it comes first.
+READERS: list[Reader] = [DICOM, PNG, JPEG, TIFF, BMP, NIFTI]
 """The table: the first reader that matches a file reads it."""
 
 _HEAD = 512  # DICOM's mark ends at byte 132, NIfTI's at 348
@@ -70,7 +72,7 @@ def suffixes() -> tuple[str, ...]:
     --------
     >>> from synthmed.io import suffixes
     >>> suffixes()
-    ('.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.nii', '.nii.gz')
+    ('.dcm', '.png', '.jpg', '.jpeg', '.tif', '.tiff', '.bmp', '.nii', '.nii.gz')
     """
     return tuple(suffix for reader in READERS for suffix in reader.suffixes)
 

@@ -29,7 +29,7 @@ def _matches(head: bytes, name: str) -> bool:
 
 def _read(path: Path) -> Image:
     data = path.read_bytes()
-    if _require_whole(data):
+    if require_whole(data):
         _require_one_picture(data)
     # The class and not PIL.Image.open, which refuses what is large whether there is room or not.
     with JpegImageFile(io.BytesIO(data)) as image:
@@ -47,8 +47,14 @@ def _read(path: Path) -> Image:
     return Image(array, channel_axis=None if array.ndim == 2 else -1)
 
 
-def _require_whole(data: bytes) -> bool:
-    """Check that the data reach the end of the image; whether an index of pictures is in them."""
+def require_whole(data: bytes) -> bool:
+    """Check that the data reach the end of the image; whether an index of pictures is in them.
+
+    Raises
+    ------
+    Unreadable
+        If they do not: decoders would fill the rest with grey.
+    """
     position, indexed = 2, False
     while True:
         if data[position : position + 1] != b"\xff":

@@ -15,12 +15,18 @@ _MANTISSA = 2**24  # whole numbers up to here are exact in float32
 
 @dataclass(frozen=True)
 class Linear:
-    """value = slope * stored + intercept, for stored integers from low to high."""
+    """value = slope * stored + intercept.
+
+    Attributes
+    ----------
+    slope, intercept : float
+    stored : (int, int) or None
+        The least and the greatest stored integer; None for stored floats.
+    """
 
     slope: float
     intercept: float
-    low: int
-    high: int
+    stored: tuple[int, int] | None
 
     @property
     def is_identity(self) -> bool:
@@ -29,13 +35,15 @@ class Linear:
 
     @property
     def is_whole(self) -> bool:
-        """Whether whole numbers stay whole."""
-        return float(self.slope).is_integer() and float(self.intercept).is_integer()
+        """Whether integers stay integers."""
+        whole = float(self.slope).is_integer() and float(self.intercept).is_integer()
+        return whole and self.stored is not None
 
     @property
     def range(self) -> tuple[Fraction, Fraction]:
         """The least and the greatest value that a stored integer may mean."""
-        ends = [Fraction(self.slope) * s + Fraction(self.intercept) for s in (self.low, self.high)]
+        assert self.stored is not None
+        ends = [Fraction(self.slope) * s + Fraction(self.intercept) for s in self.stored]
         return min(ends), max(ends)
 
 
@@ -49,12 +57,14 @@ def common_dtype(lines: Iterable[Linear]) -> np.dtype:
     Examples
     --------
     >>> from synthmed.io.readers.linear import Linear, common_dtype
-    >>> common_dtype([Linear(1, -1024, 0, 4095)]), common_dtype([Linear(0.5, 0, 0, 4095)])
+    >>> common_dtype([Linear(1, -1024, (0, 4095))]), common_dtype([Linear(0.5, 0, (0, 4095))])
     (dtype('int16'), dtype('float32'))
-    >>> common_dtype([Linear(0.1, 0, 0, 4095)])
+    >>> common_dtype([Linear(0.1, 0, (0, 4095))])
     dtype('float64')
     """
     lines = list(lines)
+    if any(line.stored is None for line in lines):
+        return np.dtype(np.float64)
     low = min(line.range[0] for line in lines)
     high = max(line.range[1] for line in lines)
     if all(line.is_whole for line in lines):

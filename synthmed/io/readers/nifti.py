@@ -164,13 +164,9 @@ def _scaled(header: Nifti1Header, stored: NDArray) -> NDArray:
     native = stored.dtype.newbyteorder("=")
     if slope == 1 and intercept == 0:
         return np.ascontiguousarray(stored, native)
-    if native.kind == "f":
-        line, dtype = Linear(slope, intercept, 0, 0), np.dtype(np.float64)
-    else:
-        info = np.iinfo(native)
-        line = Linear(slope, intercept, int(info.min), int(info.max))
-        dtype = common_dtype([line])
-    out = np.empty(stored.shape, dtype)
+    info = np.iinfo(native) if native.kind in "iu" else None
+    line = Linear(slope, intercept, None if info is None else (int(info.min), int(info.max)))
+    out = np.empty(stored.shape, common_dtype([line]))
     for i in range(len(stored)):  # a part at a time: no copy of the whole in between
         apply_linear(stored[i], line, out[i])
     return out

@@ -24,6 +24,7 @@ from synthmed.testing.invariants.equivariance import (
     equivariant_to_intensity,
     rounded_for_its_dtype,
 )
+from synthmed.testing.invariants.labels import soft_label_agrees_with_mask
 from synthmed.testing.invariants.persistence import (
     configuration_is_data,
     picklable,
@@ -48,6 +49,7 @@ EVERY_CALL: tuple[Invariant, ...] = (
     mostly_in_roi,
     configuration_is_data,
     record_is_json_and_replays,
+    soft_label_agrees_with_mask,
     no_wrap_around,
     rounded_for_its_dtype,
     independent_of_memory_layout,

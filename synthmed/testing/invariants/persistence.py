@@ -10,7 +10,7 @@ import synthmed
 from synthmed.generator import Generator
 from synthmed.testing import differences
 from synthmed.testing.invariants.base import invariant
-from synthmed.testing.trial import DoesNotApply, Fault, Result, Trial, members
+from synthmed.testing.trial import DoesNotApply, Fault, Result, Trial, classes_of
 from synthmed.testing.worker import worker
 
 
@@ -61,7 +61,7 @@ def configuration_is_data(trial: Trial) -> str | None:
         again = synthmed.from_dict(json.loads(json.dumps(generator.to_dict(), allow_nan=False)))
         if again != generator or hash(again) != hash(generator):
             return f"from_dict(to_dict()) gives another generator: {again!r}"
-        again = eval(repr(generator), {type(g).__name__: type(g) for g in members(generator)})
+        again = eval(repr(generator), {c.__name__: c for c in classes_of(generator)})
     except Exception as error:
         return f"its configuration is not data: {type(error).__name__}: {error}"
     return None if again == generator else f"its repr evaluates to another generator: {again!r}"

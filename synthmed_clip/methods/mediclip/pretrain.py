@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed_clip.backbone.model import Backbone
-from synthmed_clip.data.images import square
+from synthmed_clip.data.images import square, values_in
 from synthmed_clip.data.layouts import Item, read_mask
+from synthmed_clip.data.values import Values
 from synthmed_clip.methods.mediclip.method import FittedMediCLIP, MediCLIP
 from synthmed_clip.training.history import History
 from synthmed_clip.training.seeds import INITIAL, RNG, Entropy, draw_entropy, seed_of
@@ -25,6 +26,7 @@ class MaskedSteps(Steps):
 
     items: Sequence[Item]
     size: int
+    values: Values
     grey: bool
     batch_size: int
     entropy: Entropy
@@ -36,7 +38,7 @@ class MaskedSteps(Steps):
     def pair(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         item = self.items[index]
         mask = read_mask(item.mask, self.size, item.mask_level)
-        return square(item.image, self.size, self.grey)[0], mask
+        return square(item.image, self.size, self.values, self.grey)[0], mask
 
 
 def pretrain(
@@ -52,8 +54,9 @@ def pretrain(
     chosen, method = usable(items), method.resolved(backbone)
     history = History(draw_entropy(rng))
     model = method.model(backbone, seed_of(history.entropy, INITIAL))
+    values = values_in(item.image for item in chosen)
     size, grey = backbone.image_size, method.support_channels == "grey"
-    steps = MaskedSteps(chosen, size, grey, method.batch_size, history.entropy)
+    steps = MaskedSteps(chosen, size, values, grey, method.batch_size, history.entropy)
     shown = "pretrain" if progress else None
     return method.taught(model, steps, history, workers=workers, progress=shown)
 

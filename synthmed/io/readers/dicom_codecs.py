@@ -1,0 +1,88 @@
+"""imagecodecs as a decoder of pydicom's.
+
+It is there in every installation, knows every compression below, and gives the same samples on
+every machine, where pydicom takes whichever decoder happens to be installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import imagecodecs
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.pixels import get_decoder
+
+from synthmed.io.image import Unreadable
+from synthmed.io.readers.jpeg import require_whole
+
+if TYPE_CHECKING:
+    from pydicom.pixels.decoders.base import Decoder, DecodeRunner
+
+_NAME = "imagecodecs"
+_JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEGLosslessSV1)
+_JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
+_JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
+_HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+
+# By these names pydicom asks a decoder what it can do.
+DECODER_DEPENDENCIES = {u: (_NAME,) for u in (*_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K)}
+
+
+def is_available(syntax: str) -> bool:
+    """Whether a transfer syntax is decoded here."""
+    return syntax in DECODER_DEPENDENCIES
+
+
+def decoder_of(syntax: uid.UID) -> tuple[Decoder, str]:
+    """Return pydicom's decoder of a transfer syntax, and the name of its plugin to be used.
+
+    Raises
+    ------
+    Unreadable
+        If there is none.
+    """
+    try:
+        decoder = get_decoder(syntax)
+    except NotImplementedError:
+        raise Unreadable(f"is in the transfer syntax {syntax.name}, which is not read") from None
+    if not syntax.is_encapsulated:
+        return decoder, ""
+    if syntax == uid.RLELossless:
+        return decoder, "pydicom"
+    if _NAME not in decoder.available_plugins:
+        decoder.add_plugin(_NAME, (__name__, "decode_frame"))
+    return decoder, _NAME
+
+
+def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
+    """Decode one frame, for pydicom."""
+    array = _decoded(source, runner)
+    shape = (runner.rows, runner.columns, runner.samples_per_pixel)
+    if array.shape != (shape if shape[2] > 1 else shape[:2]):
+        raise Unreadable(
+            f"is damaged: it declares {' x '.join(map(str, shape))} samples, and its compressed "
+            f"data have {' x '.join(map(str, array.shape))}"
+        )
+    # What the decoder has done, so that pydicom does the rest.
+    runner.set_option("bits_allocated", 8 * array.dtype.itemsize)
+    if shape[2] > 1:
+        runner.set_option("planar_configuration", 0)
+    in_colour = runner.photometric_interpretation in ("YBR_ICT", "YBR_RCT")
+    if runner.transfer_syntax in (*_JPEG_2000, *_HTJ2K) and in_colour:
+        runner.set_option("photometric_interpretation", "RGB")
+    return np.ascontiguousarray(array).tobytes()
+
+
+def _decoded(source: bytes, runner: DecodeRunner) -> NDArray:
+    syntax = runner.transfer_syntax
+    if syntax in _JPEG:
+        require_whole(source)
+        if runner.samples_per_pixel == 1:
+            return imagecodecs.jpeg8_decode(source)
+        # The components as they are: whether they are RGB, pydicom knows from the data elements.
+        return imagecodecs.jpeg8_decode(source, colorspace="RGB", outcolorspace="RGB")
+    if syntax in _JPEG_LS:
+        return imagecodecs.jpegls_decode(source)
+    return imagecodecs.jpeg2k_decode(source)
