@@ -38,6 +38,7 @@ def generators() -> Iterator[Row]:
     }
     for name, anomaly in anomalies.items():
         yield _many(name, "224", anomaly, image)
+    yield from _against_cutpaste(image, "224", 60, elastic="at least 0.2")
     yield _many(
         'preset("paper"), mean over the mix',
         "224",
@@ -50,7 +51,35 @@ def generators() -> Iterator[Row]:
         large = (field((side, side), side / 40, 0) * 255).astype(np.uint8)
         yield _many('preset("paper")', str(side), synthmed.preset("paper"), large, calls=20)
     volume = field((64, 128, 128), 4, 0).astype(np.float32)
+    yield from _against_cutpaste(volume, "64 x 128 x 128", 6, elastic="at least 0.1")
     yield _many('preset("paper")', "64 x 128 x 128", synthmed.preset("paper"), volume, calls=10)
+
+
+def _against_cutpaste(image: np.ndarray, size: str, calls: int, elastic: str) -> Iterator[Row]:
+    """Each kind of disease beside CutPaste; the ratio is CutPaste's time over its own."""
+    flows = (synthmed.Atrophy(), synthmed.Swelling())
+    others = (
+        synthmed.Lesion(),
+        synthmed.Haemorrhage(),
+        synthmed.ThinStructure(),
+        synthmed.Cavity(),
+        synthmed.Cutout(),
+        synthmed.Calcifications(),
+        synthmed.Interpolation(),
+        synthmed.Interpolation(blend="poisson"),
+        synthmed.TextureBlend(),
+        synthmed.TextureBlend(texture="donors"),
+    )
+    for anomaly in (*others, *flows):
+        yield _many(
+            repr(anomaly),
+            size,
+            anomaly,
+            image,
+            elastic if anomaly in flows else "at least 0.5",
+            calls,
+            peer=synthmed.CutPaste(),
+        )
 
 
 def _many(
@@ -60,6 +89,7 @@ def _many(
     image: np.ndarray,
     target: str = "",
     calls: int = 100,
+    peer: synthmed.Generator | None = None,
 ) -> Row:
     """Means over `calls` different seeds, so that every run holds the whole mix."""
     seeds = count()
@@ -68,9 +98,12 @@ def _many(
         for _ in range(calls):
             generator(image, rng=next(seeds))
 
-    row = compare(
-        name, size, ours, PEER, lambda: [_scale() for _ in range(calls)], target, seconds=2
-    )
+    def theirs() -> None:
+        for seed in range(calls):
+            _scale() if peer is None else peer(image, rng=seed)
+
+    beside = PEER if peer is None else repr(peer)
+    row = compare(name, size, ours, beside, theirs, target, seconds=2)
     return Row(
         row.name,
         row.size,

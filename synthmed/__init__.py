@@ -7,31 +7,48 @@
 
 from synthmed.anomalies import (
     Anomaly,
+    Atrophy,
     Calcifications,
     Cavity,
     Cutout,
     CutPaste,
     GaussianIntensityChange,
+    Haemorrhage,
     Identity,
     Interpolation,
     Lesion,
     Sink,
     SmoothIntensityChange,
     Source,
+    Swelling,
     TextureBlend,
+    ThinStructure,
 )
 from synthmed.compose import OneOf, Repeat, Sequence
+from synthmed.distractors import (
+    BurnedInText,
+    Callipers,
+    Distractor,
+    GainChange,
+    Shift,
+    SideMarker,
+    Speckle,
+)
 from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
+from synthmed.io import FileMask
 from synthmed.masks import (
+    BlobMask,
     EllipseMask,
     IntersectionMask,
     LesionMask,
     Mask,
     PerlinMask,
     RectangleMask,
+    ScatterMask,
     Shape,
+    StrokeMask,
     UnionMask,
 )
 from synthmed.presets import preset, read_recipe
@@ -42,15 +59,23 @@ from synthmed.version import __version__
 
 __all__ = [
     "Anomaly",
+    "Atrophy",
+    "BlobMask",
+    "BurnedInText",
     "Calcifications",
+    "Callipers",
     "Cavity",
     "Choice",
     "CutPaste",
     "Cutout",
+    "Distractor",
     "EllipseMask",
+    "FileMask",
+    "GainChange",
     "Gamma",
     "GaussianIntensityChange",
     "Generator",
+    "Haemorrhage",
     "Identity",
     "Interpolation",
     "IntersectionMask",
@@ -65,13 +90,20 @@ __all__ = [
     "Region",
     "Repeat",
     "Sample",
+    "ScatterMask",
     "Scene",
     "Sequence",
     "Shape",
+    "Shift",
+    "SideMarker",
     "Sink",
     "SmoothIntensityChange",
     "Source",
+    "Speckle",
+    "StrokeMask",
+    "Swelling",
     "TextureBlend",
+    "ThinStructure",
     "UnionMask",
     "__version__",
     "foreground",

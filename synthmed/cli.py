@@ -1,4 +1,4 @@
-"""The command line: synthmed generate | preview | replay."""
+"""The command line: synthmed generate | preview | gallery | replay."""
 
 from __future__ import annotations
 
@@ -39,7 +39,9 @@ class Generate:
     that is new, empty, or holds the same run.
     """
     recipe: str = "paper"
-    """paper, release, or a JSON or TOML file."""
+    """A preset (paper, release, small, diffuse, all, fpi, pii, nsa, draem, mtml), or a JSON or TOML
+    file.
+    """
     per_image: int = 10
     """Samples for each input."""
     seed: int = 0
@@ -112,7 +114,9 @@ class Preview:
     file to write.
     """
     recipe: str = "paper"
-    """paper, release, or a JSON or TOML file."""
+    """A preset (paper, release, small, diffuse, all, fpi, pii, nsa, draem, mtml), or a JSON or TOML
+    file.
+    """
     seed: int = 0
     """Determines every sample."""
     size: _Size = "224"
@@ -145,6 +149,41 @@ class Preview:
         print(f"wrote {out}")
         _print_skipped({e.name: e.problem or "" for e in plan.skipped})
         return 1 if plan.skipped else 0
+
+
+@dataclass
+class Gallery:
+    """Draw every anomaly and every distractor on images of each modality at hand."""
+
+    out: Positional[Path]
+    """The PNG file to write."""
+    source: tuple[str, ...] = ("sample:retina",)
+    """Each a modality: a folder, a file or a glob of normal images, or sample:retina."""
+    per_source: int = 2
+    """Images of each."""
+    seed: int = 0
+    """Determines what is drawn."""
+    size: _Size = "224"
+    """Side to which images are resized, or native."""
+    channels: Channels = "keep"
+    """Make images grey, or keep their channels."""
+    roi: Literal["none", "auto"] = "auto"
+    """Where anomalies may lie: anywhere, or in the foreground."""
+
+    def run(self) -> int:
+        """Run the command; return the exit status."""
+        settings = generation.Settings(
+            seed=self.seed, size=_size(self.size), channels=self.channels, roi=self.roi
+        )
+        if self.per_source < 1:
+            raise ValueError(f"per-source must be at least 1, got {self.per_source}")
+        if self.out.suffix.lower() != ".png":
+            raise ValueError(f"OUT must be a PNG file, got {self.out}")
+        sheet, skipped = generation.draw_gallery(self.source, settings, per_source=self.per_source)
+        write_atomically(self.out, sheet)
+        print(f"wrote {self.out}")
+        _print_skipped(skipped)
+        return 1 if skipped else 0
 
 
 @dataclass
@@ -219,7 +258,7 @@ def main(arguments: list[str] | None = None) -> int:
     an error.
     """
     command = tyro.extras.subcommand_cli_from_dict(
-        {"generate": Generate, "preview": Preview, "replay": Replay},
+        {"generate": Generate, "preview": Preview, "gallery": Gallery, "replay": Replay},
         args=arguments,
         prog="synthmed",
         description="Seeded, composable synthetic anomalies for medical images.",

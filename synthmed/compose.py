@@ -196,7 +196,8 @@ def _run_all(
         # Each can be seen on the result of the one before, but a second may undo a first; each has
         # its share in the region of interest, but what they share there counts once in the union.
         if len(total.anomalies) < 2 or (
-            scene.visibly_differs(total.scene) and scene.is_in_roi(total.mask, total.roi_overlap)
+            scene.visibly_differs(total.scene)
+            and total.scene.is_in_roi(total.mask, total.roi_overlap)
         ):
             return {"members": drawn}, total
     outside = "" if scene.roi is None else ", or lay outside the region of interest,"
@@ -211,6 +212,11 @@ def _apply_all(members: Iterator[Generator], parameters: Parameters, scene: Scen
 
 
 def _then(first: Outcome, second: Outcome) -> Outcome:
+    if second.moved and first.mask.any():
+        raise ValueError(
+            "a distractor that moves the image came after an anomaly, whose mask it would leave "
+            "behind; put it first in the sequence"
+        )
     soft = np.maximum(first.label, second.label) if second.scene.soft else None
     return replace(
         second,
@@ -218,6 +224,7 @@ def _then(first: Outcome, second: Outcome) -> Outcome:
         mask=first.mask | second.mask,
         anomalies=first.anomalies + second.anomalies,
         roi_overlap=min(first.roi_overlap, second.roi_overlap),
+        moved=first.moved or second.moved,
     )
 
 

@@ -44,6 +44,8 @@ class Outcome:
         Where it changed.
     anomalies : tuple of str
         The names of what changed it, in order.
+    moved : bool
+        Whether the content moved, so that a mask drawn before would no longer fit it.
     soft : ndarray of float32, or None
         Where `Scene.soft` asks for it, how much it changed, within [0, 1]; by default 1 in the
         mask.
@@ -55,6 +57,7 @@ class Outcome:
     mask: NDArray[np.bool_]
     anomalies: tuple[str, ...] = ()
     roi_overlap: float = 0.5
+    moved: bool = False
     soft: NDArray[np.float32] | None = None
 
     @property
@@ -96,7 +99,7 @@ class Generator(abc.ABC):
         """Make the class known by its name to `from_dict`."""
         super().__init_subclass__(**kwargs)
         name = cls.__name__
-        if name in ("Mask", "Anomaly") or name.startswith("_"):
+        if name in ("Mask", "Anomaly", "Distractor") or name.startswith("_"):
             return
         before = Generator._known.get(name)
         if (

@@ -1,5 +1,5 @@
 """Recipes by name: the two of MediCLIP, as the paper states it and as the authors' code does it;
-and from files.
+those of other papers; those for a kind of disease; and from files.
 """
 
 from __future__ import annotations
@@ -8,9 +8,38 @@ import json
 import tomllib
 from pathlib import Path
 
-from synthmed.anomalies import CutPaste, GaussianIntensityChange, Identity, Source
+from synthmed.anomalies import (
+    Atrophy,
+    Calcifications,
+    Cavity,
+    Cutout,
+    CutPaste,
+    GaussianIntensityChange,
+    Haemorrhage,
+    Identity,
+    Interpolation,
+    Lesion,
+    Sink,
+    SmoothIntensityChange,
+    Source,
+    Swelling,
+    TextureBlend,
+    ThinStructure,
+)
 from synthmed.compose import OneOf, Repeat
+from synthmed.distributions import Gamma, Normal
 from synthmed.generator import Generator, from_dict
+from synthmed.masks import (
+    BlobMask,
+    EllipseMask,
+    LesionMask,
+    PerlinMask,
+    RectangleMask,
+    StrokeMask,
+)
+
+_SQUARE = RectangleMask(box=(0.1, 0.4), side=(0.1, 0.4), regular=True, shear=0.0, rotation=0.0)
+_FIGURE = EllipseMask() | RectangleMask()
 
 _RECIPES: dict[str, Generator] = {
     "paper": OneOf(CutPaste(), GaussianIntensityChange(), Source()),
@@ -23,22 +52,107 @@ _RECIPES: dict[str, Generator] = {
         ),
         times=(1, 2),
     ),
+    "small": OneOf(
+        Lesion(LesionMask(size=(0.03, 0.12))),
+        CutPaste(PerlinMask(box=(0.04, 0.15))),
+        Haemorrhage(BlobMask(box=(0.04, 0.15))),
+        ThinStructure(StrokeMask(length=(0.08, 0.25), width=(1.0, 2.5))),
+        Calcifications(),
+    ),
+    "diffuse": OneOf(
+        Lesion(
+            LesionMask(size=(0.3, 0.7)), contrast=(0.04, 0.15), opacity=(0.1, 0.4), edge=(6.0, 16.0)
+        ),
+        TextureBlend(PerlinMask(box=(0.4, 0.9)), opacity=(0.1, 0.4)),
+        Interpolation(PerlinMask(box=(0.4, 0.9)), factor=(0.1, 0.4)),
+        SmoothIntensityChange(PerlinMask(box=(0.4, 0.9)), step=(10.0, 40.0), width=(0.05, 0.15)),
+        Swelling(LesionMask(size=(0.4, 0.7))),
+        Atrophy(LesionMask(size=(0.4, 0.7))),
+    ),
+    "all": OneOf(
+        CutPaste(),
+        GaussianIntensityChange(),
+        SmoothIntensityChange(),
+        Source(),
+        Sink(),
+        Swelling(),
+        Atrophy(),
+        Lesion(),
+        Haemorrhage(),
+        ThinStructure(),
+        Calcifications(),
+        Cavity(),
+        Cutout(),
+        Interpolation(),
+        Interpolation(blend="poisson"),
+        TextureBlend(),
+    ),
+    "fpi": Interpolation(_SQUARE),
+    "pii": Interpolation(_SQUARE, blend="poisson"),
+    "nsa": Repeat(
+        CutPaste(
+            RectangleMask(
+                box=(0.06, 0.8),
+                side=Gamma(2.0, 0.1, offset=0.06),
+                shear=0.0,
+                rotation=0.0,
+                roi_overlap=0.25,
+            ),
+            rotation=0.0,
+            scale=Normal(1.0, 0.25, bounds=(0.7, 1.3)),
+            inverse=False,
+            label="changed",
+            logistic=(1 / 12, 24.0),
+        ),
+        times=(1, 2, 3),
+        weights=(1.0, 2.0, 1.0),
+    ),
+    "draem": TextureBlend(
+        OneOf(
+            *(
+                PerlinMask(box=(1.0, 1.0), cells=2**octave, threshold=0.5, least_cover=0.0)
+                for octave in range(7)
+            )
+        ),
+        texture="donors",
+    ),
+    "mtml": OneOf(
+        CutPaste(_FIGURE),
+        SmoothIntensityChange(_FIGURE),
+        Source(_FIGURE),
+        Sink(_FIGURE),
+        weights=(2.0, 1.0, 1.0, 1.0),
+    ),
 }
 
 PRESETS = tuple(_RECIPES)
 
 
 def preset(name: str) -> Generator:
-    """The synthesis of MediCLIP [1]_ by name.
+    """A recipe by its name.
 
     Parameters
     ----------
-    name : {"paper", "release"}
-        ``"paper"``: CutPaste with Poisson editing, GaussianIntensityChange or Source, with equal
-        probability, one an image, linear interpolation. ``"release"``, the authors' code: those
-        three or Identity; CutPaste pasted directly and labelled by what visibly changed; the
-        texture of GaussianIntensityChange made over the whole image; cubic splines; with
-        probability one half a second anomaly on top.
+    name : str
+        Of MediCLIP [1]_: ``"paper"``: CutPaste with Poisson editing, GaussianIntensityChange or
+        Source, with equal probability, one an image, linear interpolation. ``"release"``, the
+        authors' code: those three or Identity; CutPaste pasted directly and labelled by what
+        visibly changed; the texture of GaussianIntensityChange made over the whole image; cubic
+        splines; with probability one half a second anomaly on top.
+
+        Of other papers: ``"fpi"`` [2]_ and ``"pii"`` [3]_: square patches of 0.1 to 0.4 of the
+        side, mixed in by a factor of 0.05 to 0.95, linearly or by gradients. ``"nsa"`` [4]_: one to
+        three patches whose sides are ``0.06 + Gamma(2, 0.1)`` of the image's, at most 0.8, resized
+        by 0.7 to 1.3, with Poisson editing and, with ``soft=True``, a logistic label; at least a
+        quarter in the region of interest. ``"draem"`` [5]_: textures of `donors` over the whole
+        image where gradient noise of 1 to 64 cells exceeds 0.5, of opacity 0.1 to 1. ``"mtml"``
+        [6]_: Poisson blending (twice as often, for its two kinds of donors), smooth intensity
+        change, Source or Sink in ellipses and rectangles. Each makes anomalies alone: that half of
+        a batch stays normal is the training's affair.
+
+        For a kind of disease: ``"small"``: focal lesions, specks and thin structures;
+        ``"diffuse"``: large areas of low contrast; ``"all"``: every anomaly, equally
+        often.
 
     Returns
     -------
@@ -47,7 +161,13 @@ def preset(name: str) -> Generator:
     References
     ----------
     .. [1] X. Zhang et al., "MediCLIP: Adapting CLIP for few-shot medical image anomaly detection",
-    MICCAI 2024.
+       MICCAI 2024.
+    .. [2] J. Tan et al., "Detecting outliers with foreign patch interpolation", 2020.
+    .. [3] J. Tan et al., "Detecting outliers with Poisson image interpolation", MICCAI 2021.
+    .. [4] H. M. Schlueter et al., "Natural synthetic anomalies for self-supervised anomaly
+       detection and localization", ECCV 2022.
+    .. [5] V. Zavrtanik et al., "DRAEM", ICCV 2021.
+    .. [6] M. Baugh et al., "Many tasks make light work", MICCAI 2023.
 
     Examples
     --------

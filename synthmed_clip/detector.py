@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthmed import io
-from synthmed.io import ValueRange
+from synthmed.io import MaskLevel, ValueRange
 from synthmed_clip.backbone.device import Precision
 from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
-from synthmed_clip.data.images import ImageLike, collect, resize_map, square
+from synthmed_clip.data.images import ImageLike, collect, read_plane, resize_map, square
+from synthmed_clip.data.regions import (
+    Region,
+    RegionLike,
+    collect_regions,
+    read_inside,
+    square_inside,
+)
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.methods.base import Fitted, Method, Scores
@@ -81,6 +88,22 @@ class Provenance:
     precision: str
 
 
+Shape = tuple[int, int]
+Inside = NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """What was found in images: scores and maps of their regions of interest, and as if there were
+    none; the images' shapes, and the regions at that size.
+    """
+
+    scored: Scores
+    whole: Scores
+    shapes: list[Shape]
+    inside: list[Inside]
+
+
 @dataclass(frozen=True, eq=False)
 class Detector:
     """A fitted method, on its backbone, with its decision rule.
@@ -122,6 +145,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -134,6 +159,11 @@ class Detector:
         images : path, array, or iterable of them
             One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
             counts as one.
+        roi : "auto", folder, paths or arrays, optional
+            A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
+            is of what lies inside; outside, a map has its lowest value.
+        mask_level : int, sequence of int, "any" or None
+            Which levels of files with regions are inside; see `synthmed.io.read_mask`.
         value_range : (float, float), "window" or "dtype", optional
             Which of these images' stored values are darkest and brightest: a pair, the window that
             each declares, or what its dtype holds. By default as for the support images
@@ -180,10 +210,16 @@ class Detector:
                 )
             require_attainable(alpha, len(self.normal_scores))
         predictions = []
-        for found, shapes in self._batches(items, self.values_for(value_range), batch_size):
-            scores, maps = found.scores.tolist(), found.maps.cpu().numpy()
-            for score, small, shape in zip(scores, maps, shapes, strict=True):
+        values = self.values_for(value_range)
+        regions = collect_regions(roi, items, single)
+        for batch in self._batches(items, regions, values, mask_level, batch_size):
+            scores, maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
+            for score, small, shape, inside in zip(
+                scores, maps, batch.shapes, batch.inside, strict=True
+            ):
                 full = resize_map(small, shape) if small.size else None
+                if full is not None and inside is not None:
+                    full[~inside] = full.min()
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
                 predictions.append(Prediction(score, full, flagged, p))
@@ -193,6 +229,8 @@ class Detector:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
         channel_axis: int | None = None,
         batch_size: int = 16,
@@ -201,7 +239,7 @@ class Detector:
 
         Parameters
         ----------
-        images, value_range, channel_axis, batch_size
+        images, roi, mask_level, value_range, channel_axis, batch_size
             As in `predict`.
 
         Returns
@@ -215,9 +253,11 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, _ = collect(images, channel_axis)
+        items, single = collect(images, channel_axis)
+        regions = collect_regions(roi, items, single)
         size, values = self.backbone.image_size, self.values_for(value_range)
-        found = [found for found, _ in self._batches(items, values, batch_size)]
+        batches = self._batches(items, regions, values, mask_level, batch_size)
+        found = [batch.scored for batch in batches]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
             torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
@@ -242,19 +282,29 @@ class Detector:
         return values_of([], rule)
 
     def _batches(
-        self, items: list[Path | io.Image], values: Values, batch_size: int
-    ) -> Iterator[tuple[Scores, list[tuple[int, int]]]]:
-        """Yield scores and original shapes; the next batch is read while the backbone works."""
+        self,
+        items: list[Path | io.Image],
+        regions: list[Region] | None,
+        values: Values,
+        level: MaskLevel,
+        batch_size: int,
+    ) -> Iterator[_Batch]:
+        """Yield what is found; the next batch is read while the backbone works."""
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
         size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
 
-        def read(start: int) -> tuple[Tensor, list[tuple[int, int]]] | None:
-            batch = [square(item, size, values, grey) for item in items[start : start + batch_size]]
-            if not batch:
+        def read(start: int) -> tuple[Tensor, list[Shape], list[Inside]] | None:
+            part = slice(start, start + batch_size)
+            if not items[part]:
                 return None
-            squares, shapes = zip(*batch, strict=True)
-            return to_pixels(np.stack(squares)), list(shapes)
+            made = [square(item, size, values, grey) for item in items[part]]
+            squares, shapes = zip(*made, strict=True)
+            inside: list[Inside] = [None] * len(made)
+            if regions is not None:
+                pairs = zip(regions[part], items[part], strict=True)
+                inside = [read_inside(own, item, read_plane(item), level) for own, item in pairs]
+            return to_pixels(np.stack(squares)), list(shapes), inside
 
         with ThreadPoolExecutor(1) as reader:
             ahead = reader.submit(read, 0)
@@ -262,9 +312,15 @@ class Detector:
                 batch = ahead.result()
                 ahead = reader.submit(read, start)
                 if batch is not None:
+                    pixels, shapes, inside = batch
                     with explained_memory(batch_size):
-                        found = self.fitted.score(batch[0])
-                    yield found, batch[1]
+                        whole = self.fitted.score(pixels)
+                        scored = whole
+                        if regions is not None:
+                            small = [square_inside(own, size) for own in inside if own is not None]
+                            chosen = torch.from_numpy(np.stack(small))
+                            scored = self.fitted.within(whole, chosen)
+                    yield _Batch(scored, whole, shapes, inside)
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and

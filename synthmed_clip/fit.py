@@ -10,7 +10,7 @@ import numpy as np
 
 import synthmed
 from synthmed.digests import digest_array
-from synthmed.io import ValueRange
+from synthmed.io import Image, MaskLevel, ValueRange
 from synthmed_clip.files import check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
+    from synthmed_clip.data.regions import Region, RegionLike
     from synthmed_clip.data.values import Values
     from synthmed_clip.detector import Detector
     from synthmed_clip.training.selection import Labelled
@@ -45,6 +46,8 @@ def fit(
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
+    roi: RegionLike | None = None,
+    mask_level: MaskLevel = None,
     value_range: ValueRange | None = None,
     channel_axis: int | None = None,
     workers: int | None = None,
@@ -79,6 +82,14 @@ def fit(
         Likewise: called with an `Epoch` after each.
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
+    roi : "auto", folder, paths or arrays, optional
+        A region of interest an image, of the image's shape as stored: a bool array, a file, a
+        folder in which a file has the image's name, or "auto" for `synthmed.foreground`. Anomalies
+        are drawn in it, and threshold and p-values are of it alone. What lies outside stays among
+        what is known as normal: a patch at the edge sees both sides. Give images to be scored their
+        regions, too.
+    mask_level : int, sequence of int, "any" or None
+        Which levels of files with regions are inside; see `synthmed.io.read_mask`.
     value_range : optional
         Which stored values are darkest and brightest, here and for every image that is scored: a
         pair, or a rule as `synthmed.io.value_range_of` takes it. By default 0 to 255 for images of
@@ -108,7 +119,8 @@ def fit(
     TypeError
         If the method takes no such option.
     ValueError
-        For an argument out of its range, a checkpoint of another fit, a start that does not fit, or
+        For an argument out of its range, a region for a method whose scores are of whole images, a
+        checkpoint of another fit, a start that does not fit, or
         a loss that is no longer finite.
     synthmed.NothingToSee
         If an image is too empty to carry an anomaly.
@@ -132,6 +144,7 @@ def fit(
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, squares_of, values_in
+    from synthmed_clip.data.regions import collect_regions
     from synthmed_clip.detector import Detector, Provenance
     from synthmed_clip.training.steps import EmptyImage
 
@@ -147,7 +160,8 @@ def fit(
     options |= {name: value for name, value in running.items() if method.takes(name)}
     if checkpoint is not None:
         check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
-    items, _ = collect(images, channel_axis)
+    items, single = collect(images, channel_axis)
+    regions = collect_regions(roi, items, single)
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
@@ -160,17 +174,22 @@ def fit(
     grey = method.support_channels == "grey"
     squares = squares_of(items, backbone.image_size, values, grey)
     support = to_pixels(squares)
+    inside = _inside(regions, items, backbone.image_size, mask_level)
+    if inside is not None and method.takes("inside"):
+        options["inside"] = inside.numpy()
     try:
         made = method.fit(support, backbone, rng, **options)
         left_out = made.score_left_out(support) if items else None
+        if left_out is not None:
+            left_out = _within(left_out, inside, made)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
-        threshold = max(normal) if normal else _threshold(method, made, support, rng)
+        threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
         item = items[error.index]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
     provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
-    span = made.map_range or _span(left_out or made.score(support))
+    span = made.map_range or _span(left_out or _within(made.score(support), inside, made))
     return Detector(method, made, backbone, threshold, provenance, span, normal, values)
 
 
@@ -278,7 +297,30 @@ def import_release(
     return Detector(made.method, made, backbone, threshold, provenance)
 
 
-def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> float:
+def _inside(
+    regions: list[Region] | None, items: Sequence[Path | Image], size: int, level: MaskLevel
+) -> Tensor | None:
+    """What lies in the regions at the backbone's size, `(k, S, S)` bool; None without regions."""
+    import torch
+
+    from synthmed_clip.data.images import read_plane
+    from synthmed_clip.data.regions import read_inside, square_inside
+
+    if not regions:
+        return None
+    pairs = zip(regions, items, strict=True)
+    native = (read_inside(region, item, read_plane(item), level) for region, item in pairs)
+    return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
+
+
+def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:
+    """Let scores be of the regions alone, where there are regions."""
+    return found if inside is None else fitted.within(found, inside)
+
+
+def _threshold(
+    method: Method, fitted: Fitted, support: Tensor, rng: RNG, inside: Tensor | None
+) -> float:
     """Set the threshold where support images cannot be left out; see `fit`."""
     from synthmed_clip.evaluation.calibration import synthetic_threshold
 
@@ -286,7 +328,11 @@ def _threshold(method: Method, fitted: Fitted, support: Tensor, rng: RNG) -> flo
         return 0.5
     history, recipe = fitted.history, method.training_recipe or synthmed.preset("paper")
     entropy = draw_entropy(rng) if history is None else history.entropy
-    return synthetic_threshold(lambda p: fitted.score(p).scores, support, recipe, entropy)
+
+    def score(pixels: Tensor, within: Tensor | None) -> Tensor:
+        return _within(fitted.score(pixels), within, fitted).scores
+
+    return synthetic_threshold(score, support, recipe, entropy, inside)
 
 
 def _span(normal: Scores) -> tuple[float, float]:

@@ -179,9 +179,7 @@ def test_the_patch_is_turned_and_scaled_as_the_method_says():
 def test_a_direct_paste_shows_the_donor():
     donor = phantom("smooth", (60, 70), "float64", seed=1)
     for seed in range(5):
-        sample = CutPaste(blend="direct", rotation=(0.0, 0.0), scale=0.0)(
-            SMALL, rng=seed, donors=[donor]
-        )
+        sample = CutPaste(blend="direct", rotation=0.0, scale=1.0)(SMALL, rng=seed, donors=[donor])
         drawn = sample.record["parameters"]
         shape = drawn["mask"]["shape"]["box"]
         read = np.indices(shape) + (np.array(drawn["middle"]) - (np.array(shape) - 1) / 2).reshape(

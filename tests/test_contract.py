@@ -14,12 +14,15 @@ from hypothesis import strategies as st
 
 import synthmed
 from synthmed import (
+    Atrophy,
+    BlobMask,
     Calcifications,
     Cavity,
     Cutout,
     CutPaste,
     EllipseMask,
     GaussianIntensityChange,
+    Haemorrhage,
     Identity,
     Interpolation,
     IntersectionMask,
@@ -30,11 +33,15 @@ from synthmed import (
     PerlinMask,
     RectangleMask,
     Repeat,
+    ScatterMask,
     Sequence,
     Sink,
     SmoothIntensityChange,
     Source,
+    StrokeMask,
+    Swelling,
     TextureBlend,
+    ThinStructure,
     UnionMask,
 )
 from synthmed.testing import (
@@ -84,6 +91,14 @@ MORE_GENERATORS = [
     Cutout(level="mean"),
     Calcifications(radius=synthmed.Choice((0.5, 2.0))),
     Calcifications(label="cluster"),
+    BlobMask(),
+    StrokeMask(),
+    ScatterMask(LesionMask(size=(0.05, 0.2), roi_overlap=0.9), count=(1, 3)),
+    Lesion(ScatterMask(PerlinMask() | EllipseMask(), count=2, gap=0.0)),
+    Haemorrhage(),
+    ThinStructure(),
+    Atrophy(),
+    Swelling(),
 ]
 WIDE_DTYPES = ["int8", "int64", "uint64", "int32", "uint32", "float16"]
 
@@ -155,9 +170,7 @@ def test_a_call_without_a_seed_is_random():
 
 def test_volumes_are_not_done_slice_by_slice():
     volume = phantom("smooth", (12, 14, 16), "float32")
-    sample = EllipseMask(box=(0.6, 0.6), rotation=(0.0, 0.0), shear=0.0, side_offset=0.6)(
-        volume, rng=1
-    )
+    sample = EllipseMask(box=(0.6, 0.6), rotation=(0.0, 0.0), shear=0.0, side=0.6)(volume, rng=1)
     areas = sample.mask.sum(axis=(1, 2))
     assert len(set(areas[areas > 0].tolist())) > 2
 
@@ -166,9 +179,7 @@ def test_volumes_are_not_done_slice_by_slice():
 def test_shapes_are_taken_in_physical_space(seed):
     """A sphere, in voxels three times as deep as wide, reaches over a third as many of them."""
     volume = phantom("smooth", (40, 120, 120))
-    mask = EllipseMask(box=(0.3, 0.3), side_offset=0.3, side_scale=0.0)(
-        volume, rng=seed, spacing=(3, 1, 1)
-    ).mask
+    mask = EllipseMask(box=(0.3, 0.3), side=0.3)(volume, rng=seed, spacing=(3, 1, 1)).mask
     sides = [
         np.ptp(np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))) + 1
         for axis in range(3)
@@ -179,9 +190,7 @@ def test_shapes_are_taken_in_physical_space(seed):
 
 def test_a_turn_by_a_right_angle_is_one_in_physical_space():
     volume = phantom("smooth", (24, 72))
-    flat = EllipseMask(
-        box=(0.2, 0.6), side_offset=0.2, side_scale=0.0, shear=0.0, rotation=(90.0, 90.0)
-    )
+    flat = EllipseMask(box=(0.2, 0.6), side=0.2, shear=0.0, rotation=(90.0, 90.0))
     sides = [
         [
             np.ptp(np.flatnonzero(flat(volume, rng=1, spacing=s).mask.any(axis=1 - axis))) + 1
@@ -249,7 +258,9 @@ def test_a_value_range_between_whole_numbers():
     """Found by check_anomaly: a bound of 254.75 was cast to 254, one of 0.25 to 0."""
     image = phantom("checkerboard", (8, 8))
     for seed in range(20):
-        sample = SmoothIntensityChange(least_step=255)(image, rng=seed, value_range=(0.25, 254.75))
+        sample = SmoothIntensityChange(step=synthmed.Gamma(3, 30, offset=255))(
+            image, rng=seed, value_range=(0.25, 254.75)
+        )
         changed = sample.image[sample.image != image]
         assert changed.min() >= 1 and changed.max() <= 254
     with pytest.raises(ValueError, match="two whole numbers"):
@@ -327,8 +338,8 @@ def test_bad_input_is_named(bad, error, message):
         (lambda: EllipseMask(rotation=np.array([-9, 9])), lambda: EllipseMask(rotation=(-9, 9))),
         (lambda: EllipseMask(roi_overlap=np.array(1)), lambda: EllipseMask(roi_overlap=1)),
         (
-            lambda: GaussianIntensityChange(sigmas=[np.float32(4), 7]),
-            lambda: GaussianIntensityChange(sigmas=(4.0, 7)),
+            lambda: GaussianIntensityChange(sigma=[np.float32(4), 7]),
+            lambda: GaussianIntensityChange(sigma=(4.0, 7)),
         ),
         (lambda: CutPaste(order=np.uint8(3)), lambda: CutPaste(order=3)),
         (lambda: CutPaste(blend=np.str_("mixed")), lambda: CutPaste(blend="mixed")),
@@ -401,9 +412,9 @@ def test_what_is_no_whole_number_is_refused_whatever_it_came_in(value):
         (lambda: Sequence(EllipseMask()), TypeError, "Sequence takes anomalies, not masks"),
         (lambda: Repeat(Source(), times=(-1,)), ValueError, "times must be whole numbers"),
         (
-            lambda: GaussianIntensityChange(sigmas=()),
+            lambda: GaussianIntensityChange(sigma=()),
             ValueError,
-            "sigmas must be a tuple of numbers",
+            "sigma must be a pair of ordered numbers",
         ),
         (
             lambda: synthmed.preset("papers"),

@@ -77,3 +77,35 @@ def test_every_file_that_pydicom_decodes_is_read(path):
         affine[:3, :3], affine[:3, 3] = turn, reference.GetOrigin()
         expected = FLIP @ affine[:, [1, 0, 2, 3]]  # SimpleITK counts columns first
         np.testing.assert_allclose(image.affine[:, [0, 1, 3]], expected[:, [0, 1, 3]], atol=1e-5)
+
+
+def test_what_simpleitk_reads_otherwise():
+    for name in ("6154", "6247", "6278"):
+        path = DATA / "dicomdirtests" / "77654033" / f"CR{int(name) % 3 + 1}"
+        path = next(DATA.rglob(name))
+        image, stored = read_image(path), pydicom.dcmread(path).pixel_array
+        low, high = image.value_range
+        assert (low, high) == (1600 - 1400, 1600 + 1400 - 1)
+        np.testing.assert_allclose(image.array, low + high - (stored * 0.684 + 200), rtol=1e-15)
+    for bits in (16, 32):
+        image = read_image(DATA / f"SC_rgb_rle_{bits}bit.dcm").array
+        assert image[5, 50].tolist() == [2**bits - 1, 0, 0]  # the bars begin with red
+    for name in ("liver_1frame.dcm", "liver_expb_1frame.dcm"):
+        image = read_image(DATA / name).array
+        np.testing.assert_array_equal(np.unique(image), [0, 1])
+        np.testing.assert_array_equal(image, pydicom.dcmread(DATA / name).pixel_array)
+
+
+@pytest.mark.parametrize("name", ["rtdose", "rtdose_expb", "rtdose_rle"])
+def test_a_dose_is_a_volume_in_its_units(name):
+    dataset = pydicom.dcmread(DATA / f"{name}.dcm")
+    image = read_image(DATA / f"{name}.dcm")
+    np.testing.assert_array_equal(image.array, dataset.pixel_array * float(dataset.DoseGridScaling))
+    offsets = np.array(dataset.GridFrameOffsetVector, float)
+    x, y, z = map(float, dataset.ImagePositionPatient)
+    for i, offset in enumerate(offsets):
+        np.testing.assert_allclose(image.affine @ [i, 0, 0, 1], [-x, -y, z + offset, 1])
+    assert image.spacing == (offsets[1], *map(float, dataset.PixelSpacing))
+    one = read_image(DATA / f"{name}.dcm", frame=2)
+    np.testing.assert_array_equal(one.array, image.array[2])
+    np.testing.assert_allclose(one.affine[:, 3], image.affine @ [2, 0, 0, 1])

@@ -205,7 +205,7 @@ def test_sequences_share_the_lesion_with_a_contrast_each():
 def test_the_texture_has_its_strength():
     flat = np.full((224, 224), 0.5)
     flat[0, 0] = 1
-    mask = EllipseMask(box=(0.5, 0.6), side_offset=0.5, side_scale=0.0)
+    mask = EllipseMask(box=(0.5, 0.6), side=0.5)
     deviations = [
         Lesion(mask, contrast=0.0, texture=0.05, edge=0.0, opacity=1.0)(flat, rng=s, **UNIT)
         for s in SEEDS

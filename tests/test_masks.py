@@ -1,6 +1,9 @@
 """What docs/method.md states of the shapes, over many draws."""
 
+import os
+
 import numpy as np
+import PIL.Image
 import pytest
 import scipy
 
@@ -20,7 +23,7 @@ from synthmed import (
     UnionMask,
 )
 from synthmed.kernels import edge_ratio
-from synthmed.testing import phantom
+from synthmed.testing import check_anomaly, phantom
 
 IMAGE = phantom("smooth", (224, 224))
 
@@ -220,7 +223,9 @@ def test_a_volume_that_is_small_all_round_is_too_small():
 
 def test_a_mask_over_the_whole_image_is_drawn_again():
     image = phantom("smooth", (64, 64))
-    wide = RectangleMask(box=(0.5, 1.0), side_scale=0.3, shear=0.0, rotation=(0, 0))
+    wide = RectangleMask(
+        box=(0.5, 1.0), side=synthmed.Gamma(2.0, 0.3, offset=0.03), shear=0.0, rotation=(0, 0)
+    )
     for seed in range(150):  # one in thirty was such
         assert not wide(image, rng=seed).mask.all()
         assert not CutPaste(wide)(image, rng=seed).mask.all()
@@ -228,3 +233,75 @@ def test_a_mask_over_the_whole_image_is_drawn_again():
     for generator in (whole, CutPaste(whole), UnionMask(whole, EllipseMask())):
         with pytest.raises(NothingToSee, match="accepted none"):
             generator(image, rng=0)
+
+
+@pytest.mark.parametrize("shape", [(96, 80), (20, 48, 44)])
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+@pytest.mark.parametrize("seed", range(5))
+def test_scattered_shapes_keep_their_gap(shape, spacing, seed):
+    scattered = synthmed.ScatterMask(synthmed.EllipseMask(box=(0.1, 0.2)), count=3, gap=0.08)
+    steps = (spacing,) + (1.0,) * (len(shape) - 1)
+    mask = scattered(phantom("smooth", shape), rng=seed, spacing=steps).mask
+    labels, found = scipy.ndimage.label(mask)
+    gap = 0.08 * np.median(np.multiply(shape, steps))
+    assert found == 3
+    for one in range(1, 4):
+        distance = scipy.ndimage.distance_transform_edt(labels != one, sampling=steps)
+        assert distance[mask & (labels != one)].min() > gap
+
+
+def test_too_many_shapes_are_refused():
+    crowded = synthmed.ScatterMask(synthmed.EllipseMask(box=(0.4, 0.5)), count=9)
+    with pytest.raises(synthmed.NothingToSee, match=r"found room for \d of 9 shapes"):
+        crowded(phantom("smooth", (40, 40)), rng=0)
+
+
+@pytest.fixture
+def lesions(tmp_path):
+    """Two masks of files: an L of 3 : 1 pixels, and a disc."""
+    corner = np.zeros((60, 60), np.uint8)
+    corner[10:30, 20:24] = corner[26:30, 20:40] = 255
+    disc = np.uint8(np.hypot(*np.mgrid[-30:30, -30:30]) < 9) * 255
+    for name, mask in (("corner", corner), ("disc", disc)):
+        PIL.Image.fromarray(mask).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_a_mask_of_a_file_is_its_shape(lesions):
+    exact = synthmed.FileMask(str(lesions), scale=1.0, rotation=0.0, mirror=False)
+    twice = synthmed.FileMask(str(lesions), scale=1.0, rotation=(-180, 180))
+    names = set()
+    for seed in range(12):
+        sample = exact(phantom("smooth", (60, 60)), rng=seed)
+        name = sample.record["parameters"]["shape"]["file"]
+        names.add(name)
+        expected = np.asarray(PIL.Image.open(lesions / name)) > 0
+        cut = [m[scipy.ndimage.find_objects(m)[0]] for m in (sample.mask * 1, expected * 1)]
+        np.testing.assert_array_equal(*cut)
+        sample = twice(phantom("smooth", (120, 120)), rng=seed)
+        area = 4 * np.count_nonzero(
+            np.asarray(PIL.Image.open(lesions / sample.record["parameters"]["shape"]["file"]))
+        )
+        assert abs(np.count_nonzero(sample.mask) / area - 1) < 0.05
+    assert names == {"corner.png", "disc.png"}
+
+
+def test_a_mask_of_a_file_keeps_the_contract(lesions):
+    check_anomaly(synthmed.FileMask(str(lesions)), examples=30, dimensions=2)
+
+
+def test_a_changed_or_missing_file_is_named(lesions, tmp_path_factory):
+    image = phantom("smooth", (60, 60))
+    generator = synthmed.FileMask(str(lesions))
+    record = generator(image, rng=1).record
+    np.testing.assert_array_equal(synthmed.replay(record, image).mask, generator(image, rng=1).mask)
+    path = lesions / record["parameters"]["shape"]["file"]
+    other = np.uint8(np.eye(60) * 255)
+    PIL.Image.fromarray(other).save(path)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(ValueError, match="is not the mask that was drawn: its digest differs"):
+        synthmed.replay(record, image)
+    with pytest.raises(ValueError, match="must have the image's 3 spatial axes, got 2"):
+        generator(phantom("smooth", (20, 60, 60)), rng=1)
+    with pytest.raises(ValueError, match="holds no image"):
+        synthmed.FileMask(str(tmp_path_factory.mktemp("empty")))(image, rng=1)

@@ -138,7 +138,8 @@ class Anomaly(Generator):
             label = self.soft_label(parameters, scene.patch(box), after.patch(box))
             soft = np.zeros(scene.shape, np.float32)
             soft[box] = np.where(mask[box], np.clip(label, 0, 1), 0)
-        return Outcome(after, mask, (type(self).__name__,), region.roi_overlap, soft)
+        name = type(self).__name__
+        return Outcome(after, mask, (name,), region.roi_overlap, soft=soft)
 
 
 @dataclass(frozen=True, repr=False)

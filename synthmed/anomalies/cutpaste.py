@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
 from synthmed.anomalies.donors import draw_donor, drawn_donor
+from synthmed.distributions import Gamma, Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Box, Region, Scene
@@ -33,11 +34,14 @@ class CutPaste(Anomaly):
     blend : {"poisson", "mixed", "direct"}
         Poisson image editing with the patch's gradients; with the larger of the patch's and the
         image's gradients at each pair of pixels; or the patch's values as they are.
-    rotation : (float, float)
-        Bounds of the patch's rotation in degrees (in 3-D, one angle for each pair of axes).
-    scale : float
-        The patch is scaled by ``s = 1 + Exp(scale)`` or by ``1 / s``, either with probability one
-        half.
+    rotation : Number
+        Of the patch, in degrees (in 3-D, one angle for each pair of axes).
+    scale : Number
+        A factor `s` by which the patch is scaled; by default 1 plus an exponential number of mean
+        0.1.
+    inverse : bool
+        Scale by `s`, then at least 1, or by ``1 / s``, either with probability one half; otherwise
+        by `s` alone.
     source_share : float
         Largest sides of the part of the donor that is read, as a fraction of the donor's; `s` is
         limited by it.
@@ -46,10 +50,16 @@ class CutPaste(Anomaly):
     label : {"mask", "changed"}
         The mask that is returned: the shape drawn, or the pixels that visibly changed, each
         connected component closed with a 3 x 3 square and its holes filled.
+    logistic : (float, float), optional
+        Steepness `k` and middle `m` of the label with ``soft=True``: where something changed, ``1 /
+        (1 + exp(-k (d - m)))`` of the mean change `d` over the channels, on a scale of 0 to 255 for
+        the value range (NSA). By default the label is the visible change.
 
     References
     ----------
-    Zhang et al., "MediCLIP", MICCAI 2024, section 2.2; Perez et al., "Poisson image editing", 2003.
+    Zhang et al., "MediCLIP", MICCAI 2024, section 2.2; Perez et al., "Poisson image editing", 2003;
+    H. M. Schlueter et al., "Natural synthetic anomalies for self-supervised anomaly detection and
+    localization" (NSA), ECCV 2022.
 
     Examples
     --------
@@ -67,21 +77,30 @@ class CutPaste(Anomaly):
 
     mask: Generator = PerlinMask()
     blend: Literal["poisson", "mixed", "direct"] = "poisson"
-    rotation: tuple[float, float] = (-45.0, 45.0)
-    scale: float = 0.1
+    rotation: Number = (-45.0, 45.0)
+    scale: Number = Gamma(1.0, 0.1, offset=1.0)
+    inverse: bool = True
     source_share: float = 0.8
     order: int = 1
     label: Literal["mask", "changed"] = "mask"
+    logistic: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
         validation.choice(self, "blend", ("poisson", "mixed", "direct"))
-        validation.interval(self, "rotation", -180, 180)
-        validation.number(self, "scale", 0)
+        require_number(self, "rotation", -180, 180)
+        validation.choice(self, "inverse", (False, True))
+        require_number(self, "scale", 1 if self.inverse else 1e-3)
         validation.number(self, "source_share", 0, 1)
         validation.choice(self, "order", range(6))
         validation.choice(self, "label", ("mask", "changed"))
+        if self.logistic is not None:
+            validation.numbers(self, "logistic", 0)
+            if len(self.logistic) != 2:
+                raise ValueError(
+                    f"CutPaste: logistic must be a pair (steepness, middle), got {self.logistic!r}"
+                )
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
         """Draw the donor, the patch's rotation and scale, and the middle of the part that is
@@ -89,12 +108,13 @@ class CutPaste(Anomaly):
         """
         drawn, donor = draw_donor(rng, scene)
         n = len(scene.shape)
-        angles = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        angles = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(n, 2))])
         thin = scene.thin_axis
         if thin is not None and scene.shape[thin] <= _FLAT and region.inside.shape[thin] == 1:
             angles = scene.levelled(angles)
-        s = 1 + rng.exponential(self.scale)
-        s = s if rng.random() < 0.5 else 1 / s
+        s = draw_number(rng, self.scale)
+        if self.inverse:
+            s = s if rng.random() < 0.5 else 1 / s
         turn = kernels.rotation_matrix(angles, scene.spacing) / s
         reach = np.abs(turn) @ [(b - 1) / 2 for b in region.inside.shape]
         shrink = min(
@@ -135,6 +155,17 @@ class CutPaste(Anomaly):
             seen = (np.abs(np.clip(values, 0, 1) - before) >= 1 / 255).any(axis=-1)
             inside = _closed(inside & seen)
         return np.where(region.inside[..., None], values, before), inside
+
+    def soft_label(
+        self, parameters: Parameters, before: NDArray[np.float64], after: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The visible change, or NSA's function of it."""
+        change = np.abs(after - before)
+        if self.logistic is None:
+            return change.max(axis=-1)
+        steepness, middle = self.logistic
+        seen = change.max(axis=-1) >= (1 - 1e-9) / 255  # changes of one grey level among them
+        return seen * scipy.special.expit(steepness * (255 * change.mean(axis=-1) - middle))
 
     def _patch(
         self,

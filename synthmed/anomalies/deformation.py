@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
+from synthmed.distributions import Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import EllipseMask, RectangleMask
 from synthmed.scene import Region, Scene
@@ -18,21 +19,21 @@ from synthmed.scene import Region, Scene
 @dataclass(frozen=True, repr=False)
 class _Radial(Anomaly):
     mask: Generator = EllipseMask() | RectangleMask()
-    exponent: tuple[float, float] = (0.5, 2.0)
+    exponent: Number = (0.5, 2.0)
     order: int = 1
 
     is_sink: ClassVar[bool]
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        validation.interval(self, "exponent", 0)
+        require_number(self, "exponent", 0)
         validation.choice(self, "order", range(6))
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
         """Draw the centre from the mask's pixels, and the strength."""
         pixels = np.flatnonzero(region.inside)
         centre = np.unravel_index(pixels[rng.integers(len(pixels))], region.inside.shape)
-        alpha = 2 ** rng.uniform(*self.exponent)
+        alpha = 2 ** draw_number(rng, self.exponent)
         return {
             "centre": [int(c + k) for c, k in zip(region.corner, centre, strict=True)],
             "alpha": float(alpha),
@@ -74,8 +75,8 @@ class Source(_Radial):
     ----------
     mask : Mask
         Where it happens.
-    exponent : (float, float)
-        Bounds of ``u`` in ``alpha = 2**u``, drawn uniformly.
+    exponent : Number
+        ``u`` in ``alpha = 2**u``.
     order : int
         Order of the spline by which values are read: 1 linear, 3 cubic.
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
 from synthmed.anomalies.profiles import edge_distance
+from synthmed.distributions import Choice, Gamma, Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
 from synthmed.masks import PerlinMask
 from synthmed.scene import Region, Scene
@@ -29,12 +30,12 @@ class GaussianIntensityChange(Anomaly):
     ----------
     mask : Mask
         Where it happens.
-    sigmas : tuple of float
-        Standard deviations of the texture's blur to draw from, in pixels at an image side of 224.
-    gamma : (float, float)
-        Bounds of the absolute value of gamma; either sign with probability one half.
-    softness : (float, float)
-        Bounds of the standard deviation of the mask's blur, in pixels at an image side of 224.
+    sigma : Number
+        Standard deviation of the texture's blur, in pixels at an image side of 224.
+    gamma : Number
+        The absolute value of gamma; either sign with probability one half.
+    softness : Number
+        Standard deviation of the mask's blur, in pixels at an image side of 224.
     texture : {"box", "image"}
         Over what the texture is made and stretched: the mask's box, or the whole image.
 
@@ -57,30 +58,32 @@ class GaussianIntensityChange(Anomaly):
     """
 
     mask: Generator = PerlinMask(box=(0.3, 0.8))
-    sigmas: tuple[float, ...] = (4.0, 7.0)
-    gamma: tuple[float, float] = (0.4, 0.6)
-    softness: tuple[float, float] = (1.0, 4.0)
+    sigma: Number = Choice((4.0, 7.0))
+    gamma: Number = (0.4, 0.6)
+    softness: Number = (1.0, 4.0)
     texture: Literal["box", "image"] = "box"
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        validation.numbers(self, "sigmas", 0)
-        validation.interval(self, "gamma", 0)
-        validation.interval(self, "softness", 0)
+        for name in ("sigma", "gamma", "softness"):
+            require_number(self, name, 0)
         validation.choice(self, "texture", ("box", "image"))
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
         """Draw the seed of the texture, the blurs and gamma."""
-        sigma = self.sigmas[int(rng.integers(len(self.sigmas)))]
-        low, high = self.gamma
-        # The bound nearer to 0 is left out below 0 and kept above it.
-        gamma = rng.uniform(low, high) if rng.random() < 0.5 else rng.uniform(-high, -low)
+        sigma = draw_number(rng, self.sigma)
+        if rng.random() < 0.5:
+            gamma = draw_number(rng, self.gamma)
+        elif isinstance(self.gamma, tuple):  # the bound nearer to 0 is left out below 0
+            gamma = rng.uniform(-self.gamma[1], -self.gamma[0])
+        else:
+            gamma = -draw_number(rng, self.gamma)
         return {
             "seed": int(rng.integers(2**53)),
-            "sigma": float(sigma),
+            "sigma": sigma,
             "gamma": float(gamma),
-            "softness": float(rng.uniform(*self.softness)),
+            "softness": draw_number(rng, self.softness),
         }
 
     def change(
@@ -107,12 +110,11 @@ class SmoothIntensityChange(Anomaly):
     ----------
     mask : Mask
         Where it happens.
-    least_step, step_shape, step_scale : float
-        The step is least_step + Gamma(step_shape, step_scale) on a scale of 0 to 255 for the value
-        range, of either sign with probability one half.
-    least_width, width_shape, width_scale : float
-        The ramp's width is least_width + Gamma(width_shape, width_scale), a fraction of the image's
-        side, and at most the largest distance to the edge.
+    step : Number
+        On a scale of 0 to 255 for the value range, of either sign with probability one half.
+    width : Number
+        Of the ramp, as a fraction of the image's side, and at most the largest distance to the
+        edge.
 
     References
     ----------
@@ -133,31 +135,19 @@ class SmoothIntensityChange(Anomaly):
     """
 
     mask: Generator = PerlinMask(box=(0.3, 0.8))
-    least_step: float = 15.0
-    step_shape: float = 3.0
-    step_scale: float = 30.0
-    least_width: float = 0.02
-    width_shape: float = 3.0
-    width_scale: float = 0.01
+    step: Number = Gamma(3.0, 30.0, offset=15.0)
+    width: Number = Gamma(3.0, 0.01, offset=0.02)
 
     def __post_init__(self) -> None:
         """Check the parameters."""
         super().__post_init__()
-        for name in (
-            "least_step",
-            "step_shape",
-            "step_scale",
-            "least_width",
-            "width_shape",
-            "width_scale",
-        ):
-            validation.number(self, name, 0)
+        require_number(self, "step", 0)
+        require_number(self, "width", 0)
 
     def draw(self, rng: np.random.Generator, scene: Scene, region: Region) -> Parameters:
         """Draw the step and the ramp's width."""
-        step = self.least_step + rng.gamma(self.step_shape, self.step_scale)
-        width = self.least_width + rng.gamma(self.width_shape, self.width_scale)
-        return {"step": float(step if rng.random() < 0.5 else -step), "width": float(width)}
+        step, width = draw_number(rng, self.step), draw_number(rng, self.width)
+        return {"step": step if rng.random() < 0.5 else -step, "width": width}
 
     def change(
         self, parameters: Parameters, scene: Scene, region: Region

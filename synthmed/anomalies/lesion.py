@@ -8,12 +8,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed import validation
+from synthmed import kernels, validation
 from synthmed.anomalies.base import Anomaly
-from synthmed.anomalies.profiles import erf_edge, grainy_noise, mean_inside
+from synthmed.anomalies.profiles import erf_edge, mean_inside
 from synthmed.distributions import Number, draw_number, require_number
 from synthmed.generator import Generator, Parameters
-from synthmed.masks import LesionMask
+from synthmed.masks import BlobMask, LesionMask, StrokeMask
 from synthmed.scene import Region, Scene
 
 
@@ -105,17 +105,63 @@ class Lesion(Anomaly):
             factors = np.array(self.channel_factors)
             if len(factors) != scene.image.shape[-1]:
                 raise ValueError(
-                    f"Lesion: channel_factors must hold one number for each of the image's "
-                    f"{scene.image.shape[-1]} channels, got {self.channel_factors!r}"
+                    f"{type(self).__name__}: channel_factors must hold one number for each of "
+                    f"the image's {scene.image.shape[-1]} channels, got {self.channel_factors!r}"
                 )
         values = scene.patch(region.box)
         weight = erf_edge(region, scene, parameters["edge"])[..., None]
-        texture = parameters["texture"] * grainy_noise(
-            region.inside.shape, scene, parameters["seed"], parameters["grain"]
+        texture = parameters["texture"] * kernels.standard_noise(
+            region.inside.shape, parameters["seed"], scene.pixels(parameters["grain"])
         )
         step = parameters["opacity"] * (mean_inside(values, region.inside) - values)
         step += parameters["contrast"] * factors + texture[..., None]
         return values + weight * step, region.inside
+
+
+@dataclass(frozen=True, repr=False)
+class Haemorrhage(Lesion):
+    """Blobs of blood: a `Lesion` of several ragged pools, with little of the tissue's own texture
+    left.
+
+    Darker by default, as on fundus photographs and on T2* images; on CT acute blood is
+    ``polarity="brighter"``. Parameters as of `Lesion`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import Haemorrhage
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = Haemorrhage()(scan, rng=7)
+    >>> bool((sample.image == scan)[~sample.mask].all()), sample.record["anomalies"]
+    (True, ['Haemorrhage'])
+    """
+
+    mask: Generator = BlobMask()
+    polarity: Literal["either", "brighter", "darker"] = "darker"
+    opacity: Number = (0.6, 0.95)
+    edge: Number = (0.5, 2.0)
+
+
+@dataclass(frozen=True, repr=False)
+class ThinStructure(Lesion):
+    """A line that does not belong there: a `Lesion` along a stroke.
+
+    A crack or a wire as it is; a scar, or a band of fibrosis, with a wider
+    ``mask=StrokeMask(width=(5, 12))``. Parameters as of `Lesion`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from synthmed import ThinStructure
+    >>> scan = np.random.default_rng(0).random((64, 64))
+    >>> sample = ThinStructure()(scan, rng=7)
+    >>> bool((sample.image == scan)[~sample.mask].all()), sample.record["anomalies"]
+    (True, ['ThinStructure'])
+    """
+
+    mask: Generator = StrokeMask()
+    contrast: Number = (0.15, 0.45)
+    edge: Number = (0.2, 0.8)
 
 
 @dataclass(frozen=True, repr=False)
@@ -182,7 +228,9 @@ class Cavity(Anomaly):
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Fill the hole."""
         weight = erf_edge(region, scene, parameters["edge"])
-        noise = grainy_noise(region.inside.shape, scene, parameters["seed"], parameters["grain"])
+        noise = kernels.standard_noise(
+            region.inside.shape, parameters["seed"], scene.pixels(parameters["grain"])
+        )
         fluid = weight * (parameters["level"] + parameters["texture"] * noise)
         values = scene.patch(region.box)
         return values * (1 - weight)[..., None] + fluid[..., None], region.inside

@@ -1,14 +1,11 @@
-"""What several anomalies are made of: how far the mask's edge is, and noise of a given grain."""
+"""What several anomalies are made of: how far the mask's edge is, its mean."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import scipy
 from numpy.typing import NDArray
 
-from synthmed import kernels
 from synthmed.scene import Region, Scene
 
 
@@ -38,25 +35,6 @@ def erf_edge(region: Region, scene: Scene, width: float) -> NDArray[np.float64]:
     if sigma == 0:
         return (distance > 0).astype(np.float64)
     return scipy.special.erf(distance / (np.sqrt(2) * sigma))
-
-
-def grainy_noise(
-    shape: Sequence[int], scene: Scene, seed: int, grain: float
-) -> NDArray[np.float32]:
-    """Noise of mean 0 and standard deviation 1 over a box: white, then blurred.
-
-    Parameters
-    ----------
-    shape : sequence of int
-    seed : int
-        Determines it.
-    grain : float
-        Standard deviation of the blur, in pixels at an image side of 224.
-    """
-    noise = kernels.gaussian_blur(kernels.sign_noise(shape, seed), scene.pixels(grain))
-    noise -= noise.mean()
-    deviation = noise.std()
-    return noise / deviation if deviation > 1e-6 else np.zeros_like(noise)
 
 
 def mean_inside(values: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:

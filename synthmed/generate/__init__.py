@@ -4,6 +4,7 @@ A plan says what every sample is; any engine that calls `write_items` for every 
 gives the same files.
 """
 
+from synthmed.generate.gallery import draw_gallery
 from synthmed.generate.plan import Plan, make_plan, read_plan
 from synthmed.generate.preview import draw_recipe
 from synthmed.generate.producer import Item, Producer, write_items
@@ -19,6 +20,7 @@ __all__ = [
     "Refused",
     "Settings",
     "Summary",
+    "draw_gallery",
     "draw_recipe",
     "generate",
     "make_plan",

@@ -4,25 +4,22 @@ interest.
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_file
 from synthmed.foreground import foreground
 from synthmed.generate.settings import Settings
-from synthmed.io import Image, Input, Unreadable, find_image, grey, read_mask, resize, suffixes
+from synthmed.io import Image, Input, Unreadable, find_region, grey, read_region, resize
 
 Form = tuple[int, int | None, str]
 """Number of axes, channel axis and dtype of an array."""
 
-_ORIENTATION = 0x0112  # the tag, of EXIF and TIFF alike
 _CACHE_BYTES = 256 * 2**20
 
 
@@ -87,15 +84,7 @@ def roi_digest(source: Input, settings: Settings) -> str | None:
 def _region_from_file(source: Input, image: Image, settings: Settings) -> NDArray[np.bool_]:
     """The region drawn on an image as it was read, at the size that the settings ask for."""
     path = _roi_file(source, settings.roi)
-    roi = read_mask(path, level=settings.mask_level)
-    turn = _orientation(source.path)
-    if turn in _TURNS and roi.ndim == 2 and _orientation(path) is None:
-        roi = _TURNS[turn](roi)
-    if roi.shape != image.spatial_shape:
-        raise Unreadable(
-            f"{path}: the region of interest has shape {roi.shape}, its image "
-            f"{image.spatial_shape}; it must be drawn on the image as it is stored"
-        )
+    roi = read_region(path, image, source.path, level=settings.mask_level)
     if settings.size != "native":
         roi = resize(Image(roi.astype(np.float32)), int(settings.size)).array >= 0.5
     if not roi.any():
@@ -103,38 +92,10 @@ def _region_from_file(source: Input, image: Image, settings: Settings) -> NDArra
     return roi
 
 
-# From the stored frame to the upright one, by the value of the orientation tag (TIFF 6.0, EXIF).
-_TURNS: dict[int | None, Callable[[NDArray[np.bool_]], NDArray[np.bool_]]] = {
-    2: lambda a: a[:, ::-1],
-    3: lambda a: a[::-1, ::-1],
-    4: lambda a: a[::-1],
-    5: lambda a: a.T,
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: a[::-1, ::-1].T,
-    8: lambda a: np.rot90(a, 1),
-}
-
-
-def _orientation(path: Path) -> int | None:
-    """The value of a file's orientation tag; None if it has none."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the reader speaks of what is wrong
-            with PIL.Image.open(path) as image:
-                return image.getexif().get(_ORIENTATION)
-    except PIL.UnidentifiedImageError:
-        return None
-    except PIL.Image.DecompressionBombError:
-        raise Unreadable(f"{path}: is too large for its orientation to be looked up") from None
-
-
 def _roi_file(source: Input, folder: str) -> Path:
-    name = source.name
-    ends = [suffix for suffix in suffixes() if name.lower().endswith(suffix)]
-    end = max(ends, key=len, default=Path(name).suffix)
-    stem = name[: len(name) - len(end)]
-    path = find_image(Path(folder), stem)
+    path = find_region(folder, source.name)
     if path is None:
+        stem = PurePosixPath(source.name).with_suffix("")
         raise Unreadable(f"{source.path}: no region of interest {stem}.png, .tif, ... in {folder}")
     return path
 

@@ -2,17 +2,20 @@
 
 from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
+from synthmed.io.file_mask import FileMask
 from synthmed.io.files import remove_temporary, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
+from synthmed.io.region import find_region, read_region
 from synthmed.io.series import Series, find_series
 from synthmed.io.value_range import ValueRange, require_value_range, value_range_of
 
 __all__ = [
     "LUMA",
+    "FileMask",
     "Image",
     "ImageWarning",
     "Input",
@@ -28,10 +31,12 @@ __all__ = [
     "find_image",
     "find_images",
     "find_inputs",
+    "find_region",
     "find_series",
     "grey",
     "read_image",
     "read_mask",
+    "read_region",
     "remove_temporary",
     "require_mask_level",
     "require_value_range",

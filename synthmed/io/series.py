@@ -11,7 +11,8 @@ from typing import Literal
 
 from synthmed.io.image import Image, ImageWarning, Unreadable
 from synthmed.io.readers.dicom import DICOM, read_planes
-from synthmed.io.readers.dicom_planes import Plane, has_pixels, load, planes_of, series_key
+from synthmed.io.readers.dicom_elements import has_pixels, load, modality_of, series_key
+from synthmed.io.readers.dicom_planes import Plane, planes_of
 
 _HEAD = 132
 _NAMED = 8  # series, in a message
@@ -154,7 +155,7 @@ def _scan(folder: Path) -> list[tuple[Series, list[Plane]]]:
             try:
                 dataset = load(path, pixels=False)
                 number = _number(dataset.get("SeriesNumber"))
-                modality = str(dataset.get("Modality") or "")
+                modality = modality_of(dataset)
                 key = series_key(dataset)
                 if has_pixels(dataset):
                     planes = planes_of(dataset, path)

@@ -8,7 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "gaussian": ["gaussian_blur"],
+        "gaussian": ["gaussian_blur", "standard_noise"],
         "interpolation": ["affine_coordinates", "interpolate"],
         "noise": ["gradient_noise", "sign_noise", "unit_gradients"],
         "poisson": ["poisson_blend"],

@@ -10,6 +10,7 @@ import scipy
 from numpy.typing import NDArray
 
 from synthmed.kernels.compiled import compiled
+from synthmed.kernels.noise import sign_noise
 
 _LONG = 60  # taps of half a filter, beyond which the cosine transform is faster
 
@@ -51,6 +52,35 @@ def gaussian_blur(
         _across(out.reshape(count, -1), taps, filtered.reshape(-1, count))
         out = filtered
     return out
+
+
+def standard_noise(shape: Sequence[int], seed: int, sigma: Sequence[float]) -> NDArray[np.float32]:
+    """Noise of mean 0 and standard deviation 1 over a box: the sign of white noise, blurred.
+
+    Parameters
+    ----------
+    shape : sequence of 2 or 3 ints
+    seed : int
+        Determines it.
+    sigma : sequence of float
+        Standard deviation of the blur along each axis, in pixels.
+
+    Returns
+    -------
+    ndarray of float32, shape `shape`
+        All 0 where the blur leaves no differences.
+
+    Examples
+    --------
+    >>> from synthmed.kernels import standard_noise
+    >>> noise = standard_noise((64, 64), 7, (2.0, 2.0))
+    >>> noise.shape, abs(float(noise.mean())) < 1e-5, round(float(noise.std()), 3)
+    ((64, 64), True, 1.0)
+    """
+    noise = gaussian_blur(sign_noise(shape, seed), sigma)
+    noise -= noise.mean()
+    deviation = noise.std()
+    return noise / deviation if deviation > 1e-6 else np.zeros_like(noise)
 
 
 @compiled

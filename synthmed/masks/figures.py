@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed import kernels, validation
+from synthmed.distributions import Gamma, Number, draw_number, require_number
 from synthmed.generator import Parameters
 from synthmed.masks.base import Mask, Shape, is_level, side_bounds
 from synthmed.scene import Figure, Scene
@@ -21,11 +22,10 @@ from synthmed.scene import Figure, Scene
 @dataclass(frozen=True, repr=False)
 class _FigureMask(Mask):
     box: tuple[float, float] = (0.2, 0.6)
-    side_offset: float = 0.03
-    side_shape: float = 2.0
-    side_scale: float = 0.1
+    side: Number = Gamma(2.0, 0.1, offset=0.03)
+    regular: bool = False
     shear: float = 0.2
-    rotation: tuple[float, float] = (-90.0, 90.0)
+    rotation: Number = (-90.0, 90.0)
     roi_overlap: float = 0.5
 
     is_box: ClassVar[bool]
@@ -33,11 +33,10 @@ class _FigureMask(Mask):
     def __post_init__(self) -> None:
         super().__post_init__()
         validation.interval(self, "box", 0, 1)
-        validation.number(self, "side_offset", 0)
-        validation.number(self, "side_shape", 0)
-        validation.number(self, "side_scale", 0)
+        require_number(self, "side", 0)
+        validation.choice(self, "regular", (False, True))
         validation.number(self, "shear", 0)
-        validation.interval(self, "rotation", -180, 180)
+        require_number(self, "rotation", -180, 180)
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw a figure that fits the bounds: the map from the unit ball or cube to offsets in
@@ -45,7 +44,8 @@ class _FigureMask(Mask):
         """
         n = len(scene.shape)
         bounds = side_bounds(self.box, scene, type(self).__name__)
-        fractions = self.side_offset + rng.gamma(self.side_shape, self.side_scale, size=n)
+        fractions = [draw_number(rng, self.side) for _ in range(1 if self.regular else n)]
+        fractions *= n if self.regular else 1
         sides = [
             min(max(f * k, low), high)
             for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)
@@ -53,7 +53,7 @@ class _FigureMask(Mask):
         spacing = np.array(scene.spacing)
         shear = np.where(np.eye(n, dtype=bool), 1.0, rng.normal(0, self.shear, size=(n, n)))
         shear = shear * spacing / spacing[:, None]
-        turns = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        turns = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(n, 2))])
         if is_level(bounds, scene):
             turns = scene.levelled(turns)
             thin = np.arange(n) == scene.thin_axis
@@ -91,13 +91,14 @@ class EllipseMask(_FigureMask):
     ----------
     box : (float, float)
         Bounds of the sides as fractions of the image's.
-    side_offset, side_shape, side_scale : float
-        Each side is drawn on its own as offset + Gamma(shape, scale), a fraction of the image's
-        side, and clipped to `box`.
+    side : Number
+        Each side is drawn on its own, a fraction of the image's side, and clipped to `box`.
+    regular : bool
+        One draw for all sides, which are then equal fractions of the image's.
     shear : float
         Standard deviation of the off-diagonal factors of the shear.
-    rotation : (float, float)
-        Bounds of the rotation in degrees (in 3-D, one angle for each pair of axes). A figure that
+    rotation : Number
+        In degrees (in 3-D, one angle for each pair of axes). A figure that
         shear and rotation made outgrow `box` is shrunk.
     roi_overlap : float
         Least share of the mask that lies in the region of interest.

@@ -40,8 +40,8 @@ class LesionMask(Mask):
         ellipse.
     cells : int
         Waves of the deformation across the shape; more give more lobes.
-    rotation : (float, float)
-        Bounds of the rotation in degrees (in 3-D, one angle for each pair of axes).
+    rotation : Number
+        In degrees (in 3-D, one angle for each pair of axes).
     roi_overlap : float
         Least share of the mask that lies in the region of interest.
 
@@ -64,7 +64,7 @@ class LesionMask(Mask):
     elongation: Number = (1.0, 1.8)
     deformation: Number = (0.1, 0.4)
     cells: int = 3
-    rotation: tuple[float, float] = (-90.0, 90.0)
+    rotation: Number = (-90.0, 90.0)
     roi_overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ class LesionMask(Mask):
         require_number(self, "elongation", 1)
         require_number(self, "deformation", 0, 1)
         validation.whole(self, "cells", 1)
-        validation.interval(self, "rotation", -180, 180)
+        require_number(self, "rotation", -180, 180)
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw the axes of an ellipse of the size drawn, its rotation and its deformation."""
@@ -89,7 +89,7 @@ class LesionMask(Mask):
         longest = math.log(draw_number(rng, self.elongation))
         exponents = np.array([0.5, -0.5, *rng.uniform(-0.5, 0.5, size=n - 2)])
         axes = size * np.exp(longest * (exponents - exponents.mean()))
-        turns = rng.uniform(*self.rotation, size=math.comb(n, 2))
+        turns = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(n, 2))])
         if not scene.tilts:
             turns = scene.levelled(turns)
         return {

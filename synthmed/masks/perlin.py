@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthmed import kernels, validation
+from synthmed.distributions import Number, draw_number, require_number
 from synthmed.generator import Parameters
 from synthmed.masks.base import Mask, Shape, is_level, side_bounds
 from synthmed.scene import Scene
@@ -27,8 +28,8 @@ class PerlinMask(Mask):
         The mask is where the noise, scaled to [-1, 1], exceeds it.
     least_cover : float
         Share of the box that the mask covers at least; the shape is drawn again until it does.
-    rotation : (float, float)
-        Bounds of the lattice's rotation about the box's centre, in degrees (in 3-D, one angle for
+    rotation : Number
+        Of the lattice about the box's centre, in degrees (in 3-D, one angle for
         each pair of axes). What is turned in from outside the box does not belong to the mask.
     roi_overlap : float
         Least share of the mask that lies in the region of interest.
@@ -51,7 +52,7 @@ class PerlinMask(Mask):
     cells: int = 1
     threshold: float = 0.3
     least_cover: float = 0.2
-    rotation: tuple[float, float] = (-90.0, 90.0)
+    rotation: Number = (-90.0, 90.0)
     roi_overlap: float = 0.5
 
     def __post_init__(self) -> None:
@@ -61,13 +62,13 @@ class PerlinMask(Mask):
         validation.whole(self, "cells", 1)
         validation.number(self, "threshold", -1, 1)
         validation.number(self, "least_cover", 0, 1)
-        validation.interval(self, "rotation", -180, 180)
+        require_number(self, "rotation", -180, 180)
 
     def draw(self, rng: np.random.Generator, scene: Scene) -> Parameters:
         """Draw the box, the seed of the lattice's gradients and the rotation."""
         bounds = side_bounds(self.box, scene, "PerlinMask")
         sides = [int(rng.integers(low, high + 1)) for low, high in bounds]
-        turns = rng.uniform(*self.rotation, size=math.comb(len(sides), 2))
+        turns = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(len(sides), 2))])
         if is_level(bounds, scene):
             turns = scene.levelled(turns)
         return {"box": sides, "seed": int(rng.integers(2**53)), "rotation": turns.tolist()}

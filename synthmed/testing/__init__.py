@@ -19,6 +19,7 @@ except ImportError as _error:
 
 from synthmed.testing import invariants, strategies
 from synthmed.testing.checks import Report, check_anomaly, check_augmentation
+from synthmed.testing.detectors import ScoreShift, check_detector
 from synthmed.testing.phantoms import phantom, phantom_mask
 from synthmed.testing.trial import DoesNotApply, Fault, Result, Trial
 
@@ -27,9 +28,11 @@ __all__ = [
     "Fault",
     "Report",
     "Result",
+    "ScoreShift",
     "Trial",
     "check_anomaly",
     "check_augmentation",
+    "check_detector",
     "invariants",
     "phantom",
     "phantom_mask",

@@ -11,10 +11,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone import timm_towers, transformers_towers
+from synthmed_clip.backbone import open_clip_towers, timm_towers, transformers_towers
 from synthmed_clip.backbone.architecture import read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
-from synthmed_clip.backbone.open_clip_internals import load, towers
+from synthmed_clip.backbone.open_clip_internals import towers
 from synthmed_clip.backbone.open_clip_internals.state_dicts import weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.shared import once
@@ -52,6 +52,8 @@ class Backbone:
         The visual tower.
     intermediates : callable
         Its layers' maps; see `Tower`.
+    class_and_patches : callable
+        Its last layer's tokens; see `Tower.last_tokens`.
     text : TextTower or None
         None where the model has none: see `require_text`.
     image_size : int
@@ -83,6 +85,7 @@ class Backbone:
     model_digest: str
     visual: nn.Module
     intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    class_and_patches: Callable[[Tensor], tuple[Tensor | None, Tensor]]
     text: TextTower | None
     image_size: int
     depth: int
@@ -231,7 +234,7 @@ class Backbone:
         TypeError, ValueError
             As `features`.
         """
-        return towers.last_tokens(self.visual, self.normalise(pixels))
+        return self.class_and_patches(self.normalise(pixels))
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """Bring pixels, as `features` takes them, to what the visual tower takes.
@@ -340,7 +343,9 @@ def load_backbone(
     elif found.library == "transformers":
         tower = transformers_towers.build(found.config, state, str(path), image_size)
     else:
-        tower = load.build(found, name, weights, state, str(path), image_size, random_text)
+        tower = open_clip_towers.build(
+            found, name, weights, state, str(path), image_size, random_text
+        )
     tower.model.eval().requires_grad_(False)
     visual, size = tower.visual, tower.image_size
     digest = weights_digest(visual)
@@ -360,6 +365,7 @@ def load_backbone(
         model_digest=model_digest,
         visual=visual,
         intermediates=tower.intermediates,
+        class_and_patches=tower.last_tokens,
         text=None if tower.take_text is None else tower.take_text(),
         image_size=size,
         depth=len(maps),

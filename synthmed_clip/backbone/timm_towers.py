@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
-from synthmed_clip.backbone.tower import Tower, inner, require_whole_patches
+from synthmed_clip.backbone.tower import State, Tower, inner, require_whole_patches
 
 PREFIX = "timm/"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -115,6 +115,7 @@ def build(
         model=net,
         visual=net,
         intermediates=partial(_intermediates, net),
+        last_tokens=partial(_last_tokens, net),
         image_size=image_size or own["input_size"][-1],
         mean=torch.tensor(own["mean"], dtype=torch.float32),
         std=torch.tensor(own["std"], dtype=torch.float32),
@@ -136,6 +137,17 @@ def _intermediates(net: nn.Module, normalised: Tensor, indices: list[int] | None
         output_fmt="NCHW",
         intermediates_only=True,
     )
+
+
+def _last_tokens(net: nn.Module, normalised: Tensor) -> tuple[Tensor | None, Tensor]:
+    forward = inner(net).forward_intermediates
+    prefixed = getattr(net, "cls_token", None) is not None
+    if not prefixed or "return_prefix_tokens" not in inspect.signature(forward).parameters:
+        return None, _intermediates(net, normalised, None)[-1].flatten(2).transpose(1, 2)
+    patches, prefix = forward(
+        normalised, indices=1, norm=True, intermediates_only=True, return_prefix_tokens=True
+    )[0]
+    return prefix[:, 0], patches.flatten(2).transpose(1, 2)
 
 
 def _first_problem(message: str) -> str:

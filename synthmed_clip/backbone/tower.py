@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from synthmed_clip.backbone.text import TextTower
 
+State = dict[str, Tensor]
+
 
 @dataclass(frozen=True, eq=False)
 class Tower:
@@ -24,6 +26,9 @@ class Tower:
     intermediates : callable
         From normalised images `(B, 3, S, S)` and the indices of some layers, ascending from 0 (None
         means all), to their maps `(B, channels, h, w)`, before any final norm.
+    last_tokens : callable
+        From normalised images to the last layer's class token `(B, C)`, None where there is none,
+        and patch tokens `(B, L, C)`; see `Backbone.last_tokens`.
     image_size : int
         Side of the squares that it takes, S.
     mean, std : Tensor
@@ -37,6 +42,7 @@ class Tower:
     model: nn.Module
     visual: nn.Module
     intermediates: Callable[[Tensor, list[int] | None], list[Tensor]]
+    last_tokens: Callable[[Tensor], tuple[Tensor | None, Tensor]]
     image_size: int
     mean: Tensor
     std: Tensor

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
-from synthmed_clip.backbone.tower import Tower, require_whole_patches
+from synthmed_clip.backbone.tower import State, Tower, require_whole_patches
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -128,6 +127,7 @@ def build(
         model=net,
         visual=net,
         intermediates=partial(_intermediates, net, patch, options),
+        last_tokens=partial(_last_tokens, net, patch, options),
         image_size=size,
         mean=torch.tensor(images["mean"], dtype=torch.float32),
         std=torch.tensor(images["std"], dtype=torch.float32),
@@ -177,6 +177,17 @@ def _intermediates(
         state[:, -side * side :].transpose(1, 2).reshape(len(state), -1, side, side)
         for state in chosen
     ]
+
+
+def _last_tokens(
+    net: nn.Module, patch: int | None, options: dict[str, Any], normalised: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    found = net(normalised, **options).last_hidden_state
+    if patch is None:
+        maps = _intermediates(net, patch, options, normalised, None)
+        return None, maps[-1].flatten(2).transpose(1, 2)
+    side = int(normalised.shape[-1]) // patch
+    return found[:, 0], found[:, -side * side :]
 
 
 @contextmanager

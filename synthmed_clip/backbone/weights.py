@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from synthmed_clip.backbone import hub
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State
+from synthmed_clip.backbone.tower import State
 
 
 def find_weights(name: str, weights: str | Path, names: tuple[str, ...] = hub.WEIGHTS) -> Path:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Loading, MaskLevel, ValueRange
+from synthmed_clip.cli.options import Loading, MaskLevel, Roi, ValueRange
 from synthmed_clip.data.layouts import Item, read_dataset
+from synthmed_clip.data.regions import regions_in
 from synthmed_clip.files import check_outputs, write_text
 from synthmed_clip.methods import Scores
 
@@ -42,8 +43,11 @@ class Evaluate:
     """
     loading: tyro.conf.OmitArgPrefixes[Loading] = field(default_factory=Loading)
     mask_level: MaskLevel = None
-    """Which levels of masks are inside, where they have others than 0 and one more: numbers, or any
-    but 0."""
+    """Which levels of masks and regions are inside, where they have others than 0 and one more:
+    numbers, or any but 0."""
+    roi: Roi = None
+    """A folder with a region of interest an image, under the image's path from the data set's
+    folder, or auto for the foreground: what lies outside is ignored."""
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
@@ -65,7 +69,15 @@ class Evaluate:
         if len(set(sizes)) > 1:
             raise ValueError(f"maps of {sizes[0]} and {sizes[1]} pixels a side cannot be compared")
         images = [item.image for item in items]
-        scores = detector.score(images, batch_size=self.batch_size)
+        roi: list[Path] | Roi = self.roi
+        if isinstance(roi, Path):
+            roi = regions_in(roi, [dataset.relative(image) for image in images])
+
+        def scored(by: Detector) -> Scores:
+            level, size = self.mask_level, self.batch_size
+            return by.score(images, roi=roi, mask_level=level, batch_size=size)
+
+        scores = scored(detector)
         found = evaluate_scores(scores, items, detector.threshold)
         print(found)
         if self.output is not None:
@@ -80,7 +92,7 @@ class Evaluate:
 
             write_report(self.report, detector, dataset, found, scores)
         if other is not None:
-            theirs = other.score(images, batch_size=self.batch_size)
+            theirs = scored(other)
             print("\n".join([f"against {self.against}:", *_compared(scores, theirs, items)]))
         return 0
 

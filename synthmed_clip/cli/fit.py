@@ -11,7 +11,7 @@ import tyro
 
 import synthmed_clip
 from synthmed import io
-from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, ValueRange
+from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, Roi, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
 from synthmed_clip.files import check_outputs, write_csv
@@ -51,8 +51,11 @@ class Fit:
     """Labelled images, apart from the test images, to choose the epoch by; without them it is the
     last."""
     mask_level: MaskLevel = None
-    """Which levels of their masks are inside, where these have others than 0 and one more: numbers,
-    or any but 0."""
+    """Which levels of masks and regions are inside, where these have others than 0 and one more:
+    numbers, or any but 0."""
+    roi: Roi = None
+    """A folder with a region of interest an image, of its name, or auto for the foreground: where
+    anomalies are drawn, and what the threshold is of. Give it to predict, too."""
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window, dtype, or percentile A B
     of all normal images; by default 0 to 255 of 8-bit images, the window of DICOM, else the
@@ -93,6 +96,8 @@ class Fit:
             start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
+            roi=self.roi,
+            mask_level=self.mask_level,
             value_range=self.value_range,
             workers=self.workers,
             progress=self.progress,

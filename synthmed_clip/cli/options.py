@@ -22,6 +22,7 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 MaskLevel = tuple[int, ...] | Literal["any"] | None
 
 ValueRange = io.ValueRange | None
+Roi = Literal["auto"] | Path | None
 
 values = ConstructorRegistry()
 """How fields of methods are written: a recipe as a preset or a file, a method as its name."""

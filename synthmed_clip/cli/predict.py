@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from synthmed import io
-from synthmed_clip.cli.options import Loading, Output, ValueRange
-from synthmed_clip.data.images import eight_bit
+from synthmed_clip.cli.options import Loading, MaskLevel, Output, Roi, ValueRange
+from synthmed_clip.data.images import eight_bit, read_plane
+from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
 from synthmed_clip.files import check_outputs, write_csv, write_text
 
@@ -49,6 +50,12 @@ class Predict:
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
+    roi: Roi = None
+    """A folder with a region of interest an image, under the image's path from IMAGES, or auto for
+    the foreground: scores are of what lies inside."""
+    mask_level: MaskLevel = None
+    """Which levels of regions are inside, where they have others than 0 and one more: numbers, or
+    any but 0."""
     batch_size: int = 16
     progress: bool = True
 
@@ -73,13 +80,18 @@ class Predict:
             total=len(paths), desc="predict", unit="image", disable=None if self.progress else True
         ) as bar:
             for start in range(0, len(paths), _CHUNK):
-                images, faults = _read(root, paths[start : start + _CHUNK], values)
+                images, regions, faults = self._read(root, paths[start : start + _CHUNK], values)
                 unread += faults
                 for fault in faults:
                     tqdm.write(f"synthmed-clip: left out: {fault['reason']}", sys.stderr)
                 predictions = cast(
                     "list[Prediction]",
-                    detector.predict(images.values(), batch_size=self.batch_size, alpha=self.alpha),
+                    detector.predict(
+                        images.values(),
+                        roi=None if self.roi is None else regions,
+                        batch_size=self.batch_size,
+                        alpha=self.alpha,
+                    ),
                 )
                 for (name, image), found in zip(images.items(), predictions, strict=True):
                     rows.append(
@@ -130,19 +142,24 @@ class Predict:
             # The suffix stays: a.png and a.jpg may both be.
             save_picture(picture, self.output / folder / f"{name}.png")
 
-
-def _read(
-    root: Path, paths: Sequence[Path], values: Values
-) -> tuple[dict[str, io.Image], list[dict[str, str]]]:
-    """Read images by name, in 8 bits, and say of the others why they cannot be."""
-    images, faults = {}, []
-    for path in paths:
-        name = path.relative_to(root).as_posix()
-        try:
-            images[name] = eight_bit(path, values)
-        except (OSError, TypeError, ValueError) as error:
-            faults.append({"image": name, "reason": str(error)})
-    return images, faults
+    def _read(
+        self, root: Path, paths: Sequence[Path], values: Values
+    ) -> tuple[dict[str, io.Image], list[NDArray[np.bool_]], list[dict[str, str]]]:
+        """Read images by name, in 8 bits, with their regions, and say of the others why they cannot
+        be.
+        """
+        images, regions, faults = {}, [], []
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            try:
+                if self.roi is not None:
+                    roi = self.roi if self.roi == "auto" else regions_in(Path(self.roi), [name])[0]
+                    regions.append(read_inside(roi, path, read_plane(path), self.mask_level))
+                images[name] = eight_bit(path, values)
+            except (OSError, TypeError, ValueError) as error:
+                del regions[len(images) :]
+                faults.append({"image": name, "reason": str(error)})
+        return images, regions, faults
 
 
 def _images_under(path: Path) -> tuple[Path, list[Path]]:

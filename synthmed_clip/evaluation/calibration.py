@@ -70,23 +70,26 @@ def require_attainable(alpha: float, count: int) -> None:
 
 
 def synthetic_threshold(
-    score: Callable[[Tensor], Tensor],
+    score: Callable[[Tensor, Tensor | None], Tensor],
     support: Tensor,
     recipe: synthmed.Generator,
     entropy: Entropy,
+    inside: Tensor | None = None,
 ) -> float:
     """Return the score that best separates support images from synthetic anomalies on them.
 
     Parameters
     ----------
     score : callable
-        Scores `(B,)` of images `(B, C, S, S)`.
+        Scores `(B,)` of images `(B, C, S, S)`, and of their regions where there are any.
     support : Tensor
         `(k, C, S, S)` float32, whole numbers from 0 to 255.
     recipe : Generator
         Draws four anomalies on each.
     entropy : tuple of int
         The seed.
+    inside : Tensor, optional
+        The images' regions of interest, `(k, S, S)` bool, in which the anomalies are drawn.
 
     Examples
     --------
@@ -94,7 +97,7 @@ def synthetic_threshold(
     >>> from synthmed import PerlinMask, Source
     >>> support = torch.arange(64 * 64.0).reshape(1, 1, 64, 64).mul(7).remainder(256)
     >>> recipe = Source(PerlinMask())
-    >>> threshold = synthetic_threshold(lambda p: -p.mean((1, 2, 3)), support, recipe, (7,))
+    >>> threshold = synthetic_threshold(lambda p, _: -p.mean((1, 2, 3)), support, recipe, (7,))
     >>> -255 < threshold < 0
     True
     """
@@ -104,13 +107,19 @@ def synthetic_threshold(
     from synthmed_clip.training.steps import as_bytes, synthesise
 
     images = as_bytes(support)
+    regions = None if inside is None else inside.numpy()
     pairs = [
-        synthesise(recipe, images, index, entropy, (CALIBRATION, turn))
+        synthesise(recipe, images, index, entropy, (CALIBRATION, turn), regions)
         for turn in range(_ROUNDS)
         for index in range(len(images))
     ]
     pixels = torch.cat([support, to_pixels(np.stack([image for image, _ in pairs]))])
-    scores = torch.cat([score(batch).cpu() for batch in pixels.split(_BATCH)])
+    batches = list(pixels.split(_BATCH))
+    within: list[Tensor | None] = [None] * len(batches)
+    if inside is not None:
+        within = list(inside.repeat(_ROUNDS + 1, 1, 1).split(_BATCH))
+    scored = [score(batch, part).cpu() for batch, part in zip(batches, within, strict=True)]
+    scores = torch.cat(scored)
     abnormal = np.array([False] * len(images) + [bool(mask.any()) for _, mask in pairs])
     return best_threshold(scores.numpy(), abnormal)
 

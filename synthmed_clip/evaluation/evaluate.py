@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.io import MaskLevel
 from synthmed_clip.data.layouts import Item, read_mask
+from synthmed_clip.data.regions import RegionLike
 from synthmed_clip.evaluation.metrics import Interval, image_metrics
 from synthmed_clip.evaluation.pixels import pixel_metrics
 from synthmed_clip.methods.base import Scores
@@ -86,12 +88,25 @@ class Scorer(Protocol):
     def threshold(self) -> float:
         """Scores above it are anomalous."""
 
-    def score(self, images: Sequence[Path], *, batch_size: int) -> Scores:
+    def score(
+        self,
+        images: Sequence[Path],
+        *,
+        roi: RegionLike | None,
+        mask_level: MaskLevel,
+        batch_size: int,
+    ) -> Scores:
         """Score many images."""
 
 
 def evaluate(
-    detector: Scorer, items: Sequence[Item], *, batch_size: int = 16, resamples: int = 1000
+    detector: Scorer,
+    items: Sequence[Item],
+    *,
+    roi: RegionLike | None = None,
+    mask_level: MaskLevel = None,
+    batch_size: int = 16,
+    resamples: int = 1000,
 ) -> Evaluation:
     """Score labelled images and say how well the detector tells them apart.
 
@@ -100,6 +115,8 @@ def evaluate(
     detector : Detector
     items : sequence of Item
         As `read_dataset` lists them; of both kinds.
+    roi, mask_level
+        Regions of interest, as `Detector.predict` takes them.
     batch_size : int
     resamples : int
         Of the bootstrap over images.
@@ -107,7 +124,8 @@ def evaluate(
     Notes
     -----
     Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
-    Abnormal images without a mask take no part in it.
+    Abnormal images without a mask take no part in it. Pixels outside a region of interest do, with
+    their map's lowest value: what is abnormal there is missed.
 
     Examples
     --------
@@ -124,7 +142,8 @@ def evaluate(
     >>> found.image["AUROC"].value, found.specificity
     (1.0, 1.0)
     """
-    found = detector.score([item.image for item in items], batch_size=batch_size)
+    paths = [item.image for item in items]
+    found = detector.score(paths, roi=roi, mask_level=mask_level, batch_size=batch_size)
     return evaluate_scores(found, items, detector.threshold, resamples=resamples)
 
 

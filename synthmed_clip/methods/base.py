@@ -41,6 +41,9 @@ class Scores:
     maps : Tensor
         `(N, S, S)` float32, S the backbone's image size in pixels; S is 0 where a method has no
         maps.
+    pooled : Tensor or None
+        `(N, h, w)` float32: of which values scores are pooled (`Fitted.pool`), where these are not
+        the maps; those of patches, say.
 
     Examples
     --------
@@ -54,6 +57,7 @@ class Scores:
 
     scores: Tensor
     maps: Tensor
+    pooled: Tensor | None = None
 
 
 class Fitted(ABC):
@@ -95,6 +99,55 @@ class Fitted(ABC):
         Scores
             Of the images, in their order.
         """
+
+    def pool(self, values: Tensor) -> Tensor:
+        """Return scores of the values that `score` pools, of any number of places; with it, a score
+        can be of a region of interest alone.
+
+        Parameters
+        ----------
+        values : Tensor
+            `(N, M)`, those of `Scores.pooled`, or of the maps, in any order.
+
+        Returns
+        -------
+        Tensor
+            `(N,)`; over all places, those that `score` gives.
+
+        Raises
+        ------
+        ValueError
+            Where a score is not of places, as by default.
+        """
+        raise ValueError(
+            f"the scores of {type(self).__name__} are of whole images: a region of interest (roi) "
+            f"cannot be told apart in them"
+        )
+
+    def within(self, found: Scores, inside: Tensor) -> Scores:
+        """Let scores be of regions of interest alone; outside, a map has its lowest value.
+
+        Parameters
+        ----------
+        found : Scores
+            Of whole images, as `score` gives them.
+        inside : Tensor
+            `(N, S, S)` bool, none empty.
+
+        Raises
+        ------
+        ValueError
+            Where a score is not of places; see `pool`.
+        """
+        from synthmed_clip.methods.maps import fill_outside, pool_inside
+
+        values = found.maps if found.pooled is None else found.pooled
+        if not values.numel():
+            raise ValueError(
+                f"{type(self).__name__} has no maps: a region of interest (roi) has no place"
+            )
+        scores = pool_inside(values, inside, self.pool)
+        return Scores(scores, fill_outside(found.maps, inside), found.pooled)
 
     @abstractmethod
     def state(self) -> State:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self, cast
 
 import numpy as np
 from annotated_types import Ge, Gt, Interval, MinLen
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed_clip.methods.base import Channels, Depth, Fitted, Method, Scores, State
@@ -55,6 +56,7 @@ class CrossedHeads(Method):
     images : int
         Synthetic images to learn from, at least; each support image is used equally often.
     batch_size : int
+        Of the training.
     lr : float
         Adam's learning rate.
     average : float
@@ -110,10 +112,13 @@ class CrossedHeads(Method):
         backbone: Backbone,
         rng: RNG = None,
         *,
+        inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
     ) -> FittedCrossedHeads:
         """Teach all heads at once; options as in `synthmed_clip.fit`.
+
+        Anomalies are drawn in what is `inside`, `(k, S, S)` bool, where that is given.
 
         Raises
         ------
@@ -137,6 +142,7 @@ class CrossedHeads(Method):
             method.fold_of(len(support), entropy),
             method.batch_size,
             entropy,
+            inside,
         )
         require_anomalies(steps)
         models = method.models(backbone, len(steps.cells), entropy)
@@ -261,9 +267,15 @@ class FittedCrossedHeads(Fitted):
         data = {"method": self.method.to_dict(), "history": self.history.to_dict()}
         return state | data | {"fold_of": list(self.fold_of), "kinds": self.kinds}
 
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest hundredth."""
+        from synthmed_clip.methods.maps import largest_mean
+
+        return largest_mean(values, _POOL)
+
     def _scores(self, small: Tensor) -> Scores:
         """Bring maps of patches to pixels, and pool them."""
-        from synthmed_clip.methods.maps import largest_mean, upsample
+        from synthmed_clip.methods.maps import upsample
 
         maps = upsample(small, self.models[0].backbone.image_size)
-        return Scores(largest_mean(maps.flatten(1), _POOL), maps)
+        return Scores(self.pool(maps.flatten(1)), maps)

@@ -55,6 +55,8 @@ class CrossedSteps(Steps):
         Of each of them.
     batch_size, entropy
         As in `Steps`.
+    inside : ndarray or None
+        Where anomalies are drawn, `(k, S, S)` bool.
 
     Examples
     --------
@@ -75,6 +77,7 @@ class CrossedSteps(Steps):
     fold_of: tuple[int, ...]
     batch_size: int
     entropy: Entropy
+    inside: NDArray[np.bool_] | None = None
 
     @property
     def count(self) -> int:
@@ -94,7 +97,8 @@ class CrossedSteps(Steps):
     def pair(self, epoch: int, index: int) -> Pair:
         turn, source = divmod(index, len(self.images))
         recipe = self.kinds[self.kind(epoch, index)]
-        return synthesise(recipe, self.images, source, self.entropy, (SYNTHETIC, epoch, turn))
+        key = (SYNTHETIC, epoch, turn)
+        return synthesise(recipe, self.images, source, self.entropy, key, self.inside)
 
     def seen(self, step: int) -> list[list[int]]:
         """Return for each head the places in a step's batch of the images that it may see; where
@@ -126,7 +130,12 @@ class CrossedSteps(Steps):
             sources = [index for index, own in enumerate(self.fold_of) if own == fold]
             pairs = [
                 synthesise(
-                    self.kinds[kind], self.images, source, self.entropy, (HELD_OUT, kind, turn)
+                    self.kinds[kind],
+                    self.images,
+                    source,
+                    self.entropy,
+                    (HELD_OUT, kind, turn),
+                    self.inside,
                 )
                 for turn in range(rounds)
                 for source in sources

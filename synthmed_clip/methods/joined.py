@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
 from annotated_types import Interval, MinLen
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed_clip.methods.base import Channels, Fitted, Method, Scores, State
@@ -101,6 +102,7 @@ class Joined(Method):
         rng: RNG = None,
         *,
         fitted: Mapping[Method, Fitted] = MappingProxyType({}),
+        inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
     ) -> FittedJoined:
@@ -112,7 +114,7 @@ class Joined(Method):
             As in `Method.fit`.
         fitted : mapping of Method to Fitted
             Parts that are fitted on this very support already, and need not be again.
-        workers, progress
+        inside, workers, progress
             For the parts that take them.
 
         Raises
@@ -136,24 +138,21 @@ class Joined(Method):
             raise ValueError(f"fitted holds {strangers[0]!r}, which is no part of this join")
         if not isinstance(rng, int | np.integer):  # what would move on, or be drawn anew, stays
             rng = np.random.SeedSequence(draw_entropy(rng))
+        options = {"inside": inside, "workers": workers, "progress": progress}
         members = tuple(
             known.get(part)
             or part.fit(
                 as_channels(support, part.support_channels),
                 backbone,
                 rng,
-                **{
-                    name: value
-                    for name, value in {"workers": workers, "progress": progress}.items()
-                    if part.takes(name)
-                },
+                **{name: value for name, value in options.items() if part.takes(name)},
             )
             for part in method.parts
         )
         normal = [maps for maps, _ in _normal_maps(method.parts, members, support)]
         if any(maps.shape[-1] == 0 for maps in normal):
             raise ValueError(f"a part has no maps on {backbone.name} that could be joined")
-        weights = method.weights or method.weights_by_worth(members, support, backbone, rng)
+        weights = method.weights or method.weights_by_worth(members, support, backbone, rng, inside)
         made = FittedJoined(
             method,
             members,
@@ -162,10 +161,20 @@ class Joined(Method):
             torch.stack([maps.std(correction=0) for maps in normal]).clamp_min(1e-6),
             torch.empty(0),
         )
-        return replace(made, pooled=made.pooled_of(made.sum_of(normal)))
+        total = made.sum_of(normal)
+        values = list(total.flatten(1))
+        if inside is not None:  # scores are then of the regions alone
+            chosen = torch.from_numpy(inside).to(total.device)
+            values = [own[place] for own, place in zip(total, chosen, strict=True)]
+        return replace(made, pooled=torch.cat([made.pooled_of(own[None]) for own in values]))
 
     def weights_by_worth(
-        self, members: Sequence[Fitted], support: Tensor, backbone: Backbone, rng: RNG
+        self,
+        members: Sequence[Fitted],
+        support: Tensor,
+        backbone: Backbone,
+        rng: RNG = None,
+        inside: NDArray[np.bool_] | None = None,
     ) -> tuple[float, ...]:
         """Find the weights where none are given; the method must be resolved."""
         from synthmed_clip.backbone.shared import shared_features
@@ -178,7 +187,7 @@ class Joined(Method):
                 weights.append(1.0)
                 continue
             with shared_features(_layers_of(self.parts)):
-                skill = skill_of(made, others, support, backbone, rng)
+                skill = skill_of(made, others, support, backbone, rng, inside)
             if skill is not None:
                 skill.warn_near_chance()
             weights.append((skill or Skill(0.5, 0.5)).weight)  # not known: as if both did as well
@@ -246,7 +255,7 @@ class FittedJoined(Fitted):
                 maps = [m.score(as_channels(batch, p.scored_channels)).maps for p, m in parts]
             found.append(self.sum_of(maps))
         total = torch.cat(found)
-        return Scores(self._standard(self.pooled_of(total), self.pooled), total)
+        return Scores(self.pool(total.flatten(1)), total)
 
     def score_left_out(self, support: Tensor) -> Scores | None:
         """Score them where every part can leave them out, each by the pooled values of the others.
@@ -260,7 +269,7 @@ class FittedJoined(Fitted):
         if not all(left_out for _, left_out in pairs):
             return None
         total = self.sum_of([maps for maps, _ in pairs])
-        pooled, count = self.pooled_of(total), len(total)
+        pooled, count = self.pooled_of(total.flatten(1)), len(total)
         scores = [
             self._standard(pooled[i, None], pooled[torch.arange(count) != i]) for i in range(count)
         ]
@@ -280,14 +289,17 @@ class FittedJoined(Fitted):
         columns = zip(self.weights, maps, self.means, self.deviations, strict=True)
         return sum(w * (part - mean) / deviation for w, part, mean, deviation in columns)
 
-    def pooled_of(self, total: Tensor) -> Tensor:
-        """Average the largest share of each map, for all shares: `(N, Q)`."""
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest shares, and standardise them on those of the support images."""
+        return self._standard(self.pooled_of(values), self.pooled)
+
+    def pooled_of(self, values: Tensor) -> Tensor:
+        """Average the largest share of values `(N, M)`, for all shares: `(N, Q)`."""
         import torch
 
         from synthmed_clip.methods.maps import largest_mean
 
-        flat = total.flatten(1)
-        return torch.stack([largest_mean(flat, share) for share in self.method.pool], 1)
+        return torch.stack([largest_mean(values, share) for share in self.method.pool], 1)
 
     def _standard(self, pooled: Tensor, normal: Tensor) -> Tensor:
         """Standardise pooled values `(N, Q)` on those of normal images `(k, Q)`, and average them

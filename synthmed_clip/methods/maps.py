@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_avg_pool2d, interpolate
 
 
 def mean_of(maps: Sequence[Tensor]) -> Tensor:
@@ -42,6 +42,44 @@ def blur(maps: Tensor, sigma: float) -> Tensor:
 def largest_mean(values: Tensor, share: float) -> Tensor:
     """Average the largest share of each row of `(B, M)`, one value at least: `(B,)`."""
     return values.topk(max(1, round(share * values.shape[1])), dim=1).values.mean(1)
+
+
+def pool_inside(values: Tensor, inside: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
+    """Pool values `(N, h, w)` of pixels or patches over regions of interest alone: `(N,)`.
+
+    Parameters
+    ----------
+    values : Tensor
+    inside : Tensor
+        `(N, S, S)` bool, none empty, S at least h and w. A patch counts that lies inside by half,
+        or, where none does, the one that lies inside most.
+    pool : callable
+        A method's, `Fitted.pool`.
+
+    Examples
+    --------
+    >>> values = torch.tensor([[[1.0, 2.0], [3.0, 9.0]]])
+    >>> inside = torch.tensor([[[True, True], [True, False]]])
+    >>> pool_inside(values, inside, lambda own: own.amax(1))
+    tensor([3.])
+    """
+    chosen = inside.to(values.device)
+    if values.shape != chosen.shape:
+        height, width = values.shape[1:]
+        share = adaptive_avg_pool2d(chosen.float()[:, None], (height, width))[:, 0]
+        chosen = share >= share.amax((1, 2), keepdim=True).clamp_max(0.5)
+    return torch.cat([pool(own[place][None]) for own, place in zip(values, chosen, strict=True)])
+
+
+def fill_outside(maps: Tensor, inside: Tensor) -> Tensor:
+    """Let maps `(N, H, W)` have their lowest value outside regions `(N, H, W)`.
+
+    Examples
+    --------
+    >>> fill_outside(torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[True, False]]]))
+    tensor([[[1., 1.]]])
+    """
+    return torch.where(inside.to(maps.device), maps, maps.amin((1, 2), keepdim=True))
 
 
 def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -32,12 +32,13 @@ class _Variant:
     pool: float
     pool_over: Literal["patches", "pixels"]
     sigma: float
+    final_norm: bool = False
     between: bool = False
 
 
 VARIANTS: dict[VariantName, _Variant] = {
     "middle-layers": _Variant((0.58, 0.75), "cosine", 1, 0.01, "patches", 0.0, between=True),
-    "anomaly-dino": _Variant((1.0,), "cosine", 8, 0.01, "patches", 4.0),
+    "anomaly-dino": _Variant((1.0,), "cosine", 8, 0.01, "patches", 4.0, final_norm=True),
     "superadd": _Variant(
         (3 / 12, 5 / 12, 8 / 12, 10 / 12), "l2-per-channel", 1, 0.001, "pixels", 4
     ),
@@ -48,20 +49,23 @@ VARIANTS: dict[VariantName, _Variant] = {
 class NearestPatch(Method):
     """Distance of each patch to the nearest one of the support images; nothing is learnt.
 
-    Patch tokens are compared layer by layer, before the tower's final norm; distances are averaged
-    over layers. Maps are bilinear, patches' centres in the middle of their pixels.
+    Patch tokens are compared layer by layer; distances are averaged over layers. Maps are bilinear,
+    patches' centres in the middle of their pixels.
 
     Parameters
     ----------
     variant : {'middle-layers', 'anomaly-dino', 'superadd'}
-        Where the other values come from unless they are given. AnomalyDINO: last layer, cosine, 8
-        rotations, the top 1 % of patches, sigma 4. SuperADD: layers 3, 5, 8, 10 of 12, L2 per
-        channel, the top 0.1 % of pixels, sigma 4. Middle layers, which none of them published: 0.58
-        to 0.75 of the depth, cosine, the top 1 % of patches.
+        Where the other values come from unless they are given. AnomalyDINO: last layer through the
+        final norm, cosine, 8 rotations, the top 1 % of patches, sigma 4. SuperADD: layers 3, 5, 8,
+        10 of 12, L2 per channel, the top 0.1 % of pixels, sigma 4. Middle layers, which neither of
+        them published: 0.58 to 0.75 of the depth, cosine, the top 1 % of patches.
     layers : tuple of int, optional
         Whose patch tokens are compared, from 1.
     depth : (float, float), optional
         In place of layers: those between two shares of the depth.
+    final_norm : bool, optional
+        Whether patch tokens, which must then be the last layer's, pass through the final norm of a
+        tower that has a class token.
     metric : {'cosine', 'l2', 'l2-per-channel'}, optional
         Of the distance: 1 less the cosine, Euclidean, or that over the number of channels.
     rotations : int, optional
@@ -75,7 +79,7 @@ class NearestPatch(Method):
     sigma : float, optional
         Standard deviation of the Gaussian blur of maps, in pixels; 0 for none.
     search : {'exact', 'approximate'}
-        Approximate looks for the nearest patch in the 16 nearest of sqrt(M) clusters of the M
+        Approximate looks for the nearest patch in the 4 nearest of 4 sqrt(M) clusters of the M
         remembered ones (faiss's inverted lists, the extra `search`); for hundreds of images. The
         distance to what it finds is exact, and never smaller than the true one.
     channels : {'grey', 'colour'}
@@ -102,6 +106,7 @@ class NearestPatch(Method):
     variant: VariantName = "middle-layers"
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
     depth: Depth | None = None
+    final_norm: bool | None = None
     metric: Metric | None = None
     rotations: Annotated[int, Ge(1)] | None = None
     pool: Annotated[float, Interval(ge=0, le=1)] | None = None
@@ -118,10 +123,16 @@ class NearestPatch(Method):
         else:
             numbers = {max(1, round(share * backbone.depth)) for share in own.shares}
             default = tuple(sorted(numbers))
-        names = ("metric", "rotations", "pool", "pool_over", "sigma")
+        names = ("final_norm", "metric", "rotations", "pool", "pool_over", "sigma")
         missing = {name: getattr(own, name) for name in names if getattr(self, name) is None}
         layers = layers_of(backbone, self.layers, self.depth, default)
-        return replace(self, layers=layers, **missing)
+        found = replace(self, layers=layers, **missing)
+        if found.final_norm and layers != (backbone.depth,):
+            raise ValueError(
+                f"final_norm is the last layer's, {backbone.depth} of {backbone.name}, not that of "
+                f"{layers}; pass final_norm=False"
+            )
+        return found
 
     def fit(self, support: Tensor, backbone: Backbone, rng: RNG = None) -> FittedNearestPatch:
         """Remember the patches of the support images; ImportError if faiss is needed, and not
@@ -219,7 +230,8 @@ class FittedNearestPatch(Fitted):
 
         from synthmed_clip.methods.patches import tokens_of
 
-        tokens = tokens_of(self.backbone, pixels, self.method.layers or ())
+        layers, final = self.method.layers or (), bool(self.method.final_norm)
+        tokens = tokens_of(self.backbone, pixels, layers, final)
         if self.method.metric == "cosine":
             return [normalize(t, dim=-1) for t in tokens]
         return tokens
@@ -249,11 +261,17 @@ class FittedNearestPatch(Fitted):
             found.append(distance.reshape(queries.shape[:2]))
         return found
 
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest share."""
+        from synthmed_clip.methods.maps import largest_mean
+
+        return largest_mean(values, self.method.pool or 0.0)
+
     def _scores(self, distances: list[list[Tensor]]) -> Scores:
         """Average distances `(B, L)` over layers, bring them to pixels, and pool them."""
         import torch
 
-        from synthmed_clip.methods.maps import blur, largest_mean, upsample
+        from synthmed_clip.methods.maps import blur, upsample
         from synthmed_clip.methods.patches import square_of
 
         layers = [square_of(torch.cat(layer)) for layer in zip(*distances, strict=True)]
@@ -262,5 +280,6 @@ class FittedNearestPatch(Fitted):
         maps = upsample(small, self.backbone.image_size)
         if self.method.sigma:
             maps = blur(maps, self.method.sigma)
-        pooled = small if self.method.pool_over == "patches" else maps
-        return Scores(largest_mean(pooled.flatten(1), self.method.pool or 0.0), maps)
+        pooled = small if self.method.pool_over == "patches" else None
+        values = maps if pooled is None else pooled
+        return Scores(self.pool(values.flatten(1)), maps, pooled)

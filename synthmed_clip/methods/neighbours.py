@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     import faiss
 
 _BLOCK = 2**24  # similarities held at a time
-_PROBES = 16  # lists that a search looks in
-_SAMPLE = 64  # vectors a list that the clusters are found from
+_LISTS = 4  # times the square root of how many vectors there are
+_PROBES = 4  # lists that a search looks in
+_SAMPLE = 40  # vectors a list that the clusters are found from
 
 
 def nearest(queries: Tensor, memory: Tensor, skip: slice | None = None) -> Tensor:
@@ -68,7 +69,7 @@ class Lists:
 
     @classmethod
     def cluster(cls, memory: Tensor) -> Self:
-        """Find sqrt(M) centres, the same for the same memory, by k-means.
+        """Find 4 sqrt(M) centres, at most M / 2, the same for the same memory, by k-means.
 
         Raises
         ------
@@ -77,11 +78,12 @@ class Lists:
         """
         import numpy as np
 
-        vectors, count = np.ascontiguousarray(memory.cpu().numpy()), int(len(memory) ** 0.5)
+        vectors = np.ascontiguousarray(memory.cpu().numpy())
+        count = max(1, min(round(_LISTS * len(vectors) ** 0.5), len(vectors) // 2))
         means = _faiss().Kmeans(
             vectors.shape[1],
             count,
-            niter=10,
+            niter=8,
             seed=1234,
             min_points_per_centroid=1,
             max_points_per_centroid=_SAMPLE,
@@ -101,7 +103,7 @@ class Lists:
         return index
 
     def nearest(self, queries: Tensor, skip: slice | None = None) -> Tensor:
-        """Like `nearest`, but looking in the lists of the 16 nearest centres alone.
+        """Like `nearest`, but looking in the lists of the nearest centres alone.
 
         Where these hold nothing that is not skipped, the search is exact.
         """

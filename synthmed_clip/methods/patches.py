@@ -14,8 +14,11 @@ from synthmed_clip.backbone.model import Backbone
 CHUNK = 16  # images through the backbone at a time
 
 
-def tokens_of(backbone: Backbone, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
-    """Return patch tokens as they are, before any final norm: `(N, L, C)` float32 for each layer.
+def tokens_of(
+    backbone: Backbone, pixels: Tensor, layers: Sequence[int], final_norm: bool = False
+) -> list[Tensor]:
+    """Return patch tokens, `(N, L, C)` float32, for each layer: as they are, or of the last layer
+    through the final norm.
 
     Examples
     --------
@@ -25,10 +28,13 @@ def tokens_of(backbone: Backbone, pixels: Tensor, layers: Sequence[int]) -> list
     [(2, 16, 32), (2, 16, 32)]
     """
     with torch.inference_mode():
-        batches = [
-            [f.flatten(2).transpose(1, 2).float() for f in backbone.features(batch, layers)]
-            for batch in pixels.split(CHUNK)
-        ]
+        batches = []
+        for batch in pixels.split(CHUNK):
+            if final_norm:
+                found = [backbone.last_tokens(batch)[1]]
+            else:
+                found = [f.flatten(2).transpose(1, 2) for f in backbone.features(batch, layers)]
+            batches.append([tokens.float() for tokens in found])
     return [torch.cat(layer) for layer in zip(*batches, strict=True)]
 
 

@@ -137,14 +137,20 @@ class FittedSubspace(Fitted):
             "method": self.method.to_dict(),
         }
 
+    def pool(self, values: Tensor) -> Tensor:
+        """Average the largest share."""
+        from synthmed_clip.methods.maps import largest_mean
+
+        return largest_mean(values, self.method.pool)
+
     def _scores(self, residual: Tensor) -> Scores:
         """Bring residuals `(B, L)` to pixels, blur them, and pool."""
-        from synthmed_clip.methods.maps import blur, largest_mean, upsample
+        from synthmed_clip.methods.maps import blur, upsample
         from synthmed_clip.methods.patches import square_of
 
         maps = upsample(square_of(residual), self.backbone.image_size)
         maps = blur(maps, self.method.sigma)
-        return Scores(largest_mean(maps.flatten(1), self.method.pool), maps)
+        return Scores(self.pool(maps.flatten(1)), maps)
 
 
 def _tokens(pixels: Tensor, method: Subspace, backbone: Backbone) -> Tensor:

@@ -75,6 +75,7 @@ def skill_of(
     support: Tensor,
     backbone: Backbone,
     rng: RNG = None,
+    inside: NDArray[np.bool_] | None = None,
 ) -> Skill | None:
     """Compare heads with other methods, fitted anew on the images that the heads have seen.
 
@@ -88,6 +89,8 @@ def skill_of(
     backbone : Backbone
     rng
         For the others' fits.
+    inside : ndarray, optional
+        Where anomalies are drawn, `(k, S, S)` bool.
 
     Returns
     -------
@@ -100,7 +103,7 @@ def skill_of(
     images = as_channels(support, heads.method.support_channels)
     kinds, weights = kinds_of(heads.method.training_recipe)
     entropy = heads.history.entropy
-    steps = CrossedSteps(kinds, weights, as_bytes(images), heads.fold_of, 1, entropy)
+    steps = CrossedSteps(kinds, weights, as_bytes(images), heads.fold_of, 1, entropy, inside)
     folds = torch.tensor(heads.fold_of)
     drawn = steps.held_out(math.ceil(_IMAGES / (len(images) * len(kinds))))
     size, figures = backbone.image_size, []

@@ -51,6 +51,7 @@ def synthesise(
     index: int,
     entropy: Entropy,
     key: tuple[int, ...],
+    inside: NDArray[np.bool_] | None = None,
 ) -> Pair:
     """Put a fresh anomaly on one support image; every other support image may be a donor.
 
@@ -63,6 +64,8 @@ def synthesise(
         Which of them.
     entropy, key
         Together the seed: the same pair comes out wherever and whenever it is called.
+    inside : ndarray, optional
+        The images' regions of interest, `(k, S, S)` bool, in which anomalies are drawn.
 
     Returns
     -------
@@ -83,10 +86,13 @@ def synthesise(
     ((40, 48), dtype('uint8'), True)
     """
     axis = None if images.ndim == 3 else -1
+    roi = None if inside is None else inside[index]
     for attempt in range(_TRIES):
         try:
             rng = SeedSequence(entropy, spawn_key=(*key, index, attempt))
-            image, mask = recipe(images[index], rng=rng, donors=list(images), channel_axis=axis)
+            image, mask = recipe(
+                images[index], rng=rng, roi=roi, donors=list(images), channel_axis=axis
+            )
             return image, mask
         except synthmed.NothingToSee as error:
             reason = error
@@ -150,6 +156,8 @@ class SyntheticSteps(Steps):
         The support images, `(k, S, S)` or `(k, S, S, 3)` uint8.
     batch_size, entropy
         As in `Steps`.
+    inside : ndarray or None
+        Where anomalies are drawn, `(k, S, S)` bool.
 
     Examples
     --------
@@ -168,13 +176,22 @@ class SyntheticSteps(Steps):
     images: NDArray[np.uint8]
     batch_size: int
     entropy: Entropy
+    inside: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        """Require a region an image."""
+        if self.inside is not None and self.inside.shape != self.images.shape[:3]:
+            expected = self.images.shape[:3]
+            raise ValueError(f"inside must have shape {expected}, not {self.inside.shape}")
 
     @property
     def count(self) -> int:
         return len(self.images)
 
     def pair(self, epoch: int, index: int) -> Pair:
-        return synthesise(self.recipe, self.images, index, self.entropy, (SYNTHETIC, epoch))
+        return synthesise(
+            self.recipe, self.images, index, self.entropy, (SYNTHETIC, epoch), self.inside
+        )
 
 
 def as_bytes(support: Tensor) -> NDArray[np.uint8]:

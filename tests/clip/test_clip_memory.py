@@ -39,10 +39,17 @@ def pixels(normals):
     return to_pixels(squares_of([Image(image) for image in normals], 32, Values()))
 
 
-def tokens_of(backbone, images, layer):
-    """(N, L, C) float64."""
+def tokens_of(backbone, images, layer, norm=False):
+    """(N, L, C) float64, of the small tower."""
     feature = backbone.features(images, (layer,))[0].double().numpy()
-    return feature.reshape(*feature.shape[:2], -1).transpose(0, 2, 1)
+    tokens = feature.reshape(*feature.shape[:2], -1).transpose(0, 2, 1)
+    return layer_norm(tokens, backbone.visual.ln_post) if norm else tokens
+
+
+def layer_norm(x, norm):
+    """As the module has it, by NumPy."""
+    x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + norm.eps)
+    return x * norm.weight.detach().double().numpy() + norm.bias.detach().double().numpy()
 
 
 def brought_to_pixels(small, sigma, size=32):
@@ -95,8 +102,10 @@ def test_nearest_patch_against_scikit_learn_and_scipy(method, backbone, pixels):
     def expected(images, memory):
         per_layer = []
         for layer in own.layers:
-            known = np.concatenate([tokens_of(backbone, m, layer) for m in turned(memory)])
-            per_layer.append(distances(tokens_of(backbone, images, layer), known, own.metric))
+            norm = own.final_norm
+            known = np.concatenate([tokens_of(backbone, m, layer, norm) for m in turned(memory)])
+            queries = tokens_of(backbone, images, layer, norm)
+            per_layer.append(distances(queries, known, own.metric))
         small = np.mean(per_layer, axis=0).reshape(len(images), 4, 4)
         maps = brought_to_pixels(small, own.sigma)
         return top(small if own.pool_over == "patches" else maps, own.pool), maps
@@ -114,21 +123,25 @@ def test_nearest_patch_against_scikit_learn_and_scipy(method, backbone, pixels):
 
 
 def test_the_variants_have_their_papers_constants():
-    twelve = type("Twelve", (), {"depth": 12})  # what `resolved` asks of a ViT-S or ViT-B
+    twelve = type(
+        "Twelve", (), {"depth": 12, "name": "twelve"}
+    )  # what `resolved` asks of a ViT-S or ViT-B
     twelve.checked_layers = staticmethod(tuple)
     twelve.layers_between = staticmethod(
         lambda low, high: tuple(n for n in range(1, 13) if low <= n / 12 <= high)
     )
     known = {
-        "middle-layers": ((7, 8, 9), "cosine", 1, 0.01, "patches", 0.0),
-        "anomaly-dino": ((12,), "cosine", 8, 0.01, "patches", 4.0),
-        "superadd": ((3, 5, 8, 10), "l2-per-channel", 1, 0.001, "pixels", 4.0),
+        "middle-layers": ((7, 8, 9), "cosine", 1, 0.01, "patches", 0.0, False),
+        "anomaly-dino": ((12,), "cosine", 8, 0.01, "patches", 4.0, True),
+        "superadd": ((3, 5, 8, 10), "l2-per-channel", 1, 0.001, "pixels", 4.0, False),
     }
     assert set(known) == set(VARIANTS)
     for variant, values in known.items():
         m = NearestPatch(variant).resolved(twelve)
-        found = (m.layers, m.metric, m.rotations, m.pool, m.pool_over, m.sigma)
+        found = (m.layers, m.metric, m.rotations, m.pool, m.pool_over, m.sigma, m.final_norm)
         assert found == values and m.resolved(twelve) == m
+    with pytest.raises(ValueError, match="final_norm is the last layer's, 12 of twelve, not that"):
+        NearestPatch("anomaly-dino", layers=(8,)).resolved(twelve)
     given = NearestPatch("superadd", layers=(2,), pool=0.0, sigma=0, rotations=1).resolved(twelve)
     assert (given.layers, given.pool, given.sigma, given.metric) == ((2,), 0, 0, "l2-per-channel")
 
@@ -284,9 +297,7 @@ def test_global_neighbour_on_every_kind_of_tower(name, configs, tmp_path):
                 visual(backbone.normalise(pixels))
             handle.remove()
             norm = visual.ln_post if trunk is None else trunk.norm
-            x = caught[0].double().numpy()
-            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + norm.eps)
-            x = x * norm.weight.double().numpy() + norm.bias.double().numpy()
+            x = layer_norm(caught[0].double().numpy(), norm)
             mean = (x[:, 0] + x[:, 1:].mean(1)) / 2
         return mean / np.linalg.norm(mean, axis=1, keepdims=True)
 
@@ -343,10 +354,11 @@ class TestApproximateSearch:
     def _needs_faiss(self):
         pytest.importorskip("faiss", reason="approximate search needs the extra `search`")
 
-    def test_where_every_list_is_searched_it_is_exact(self, backbone, pixels):
+    def test_where_every_list_is_searched_it_is_exact(self, backbone, pixels, monkeypatch):
+        monkeypatch.setattr(neighbours, "_PROBES", 1000)
         exact = NearestPatch(layers=(2, 3), rotations=2).fit(pixels[:4], backbone)
         method = replace(exact.method, search="approximate")
-        found = method.fit(pixels[:4], backbone)  # 11 lists of 128 patches, 16 searched
+        found = method.fit(pixels[:4], backbone)
         assert torch.equal(found.score(pixels).maps, exact.score(pixels).maps)
         left_out = (f.score_left_out(pixels[:4]).maps for f in (found, exact))
         assert torch.equal(*left_out)
@@ -362,7 +374,7 @@ class TestApproximateSearch:
             for n in (9000, 500)
         )
         lists = neighbours.Lists.cluster(memory)
-        assert lists.centres.shape == (94, 16)
+        assert lists.centres.shape == (379, 16)
         skip = slice(1000, 2000)
         for left_out in (None, skip):
             exact = neighbours.nearest(queries, memory, left_out)

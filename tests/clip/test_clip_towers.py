@@ -134,6 +134,13 @@ def test_features_of_timms_towers_are_timms(name, size, tmp_path):
     found = backbone.features(pixels, range(1 + stem, backbone.depth + 1))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    token, patches = backbone.last_tokens(pixels)
+    if name == "test_vit":
+        with torch.no_grad():
+            tokens = net.forward_features(given)
+        torch.testing.assert_close(torch.cat([token[:, None], patches], 1), tokens)
+    elif not hasattr(net, "blocks"):
+        assert token is None and torch.equal(patches, found[-1].flatten(2).transpose(1, 2))
     assert backbone.channels[stem:] == tuple(feature.shape[1] for feature in expected)
 
 
@@ -173,6 +180,14 @@ def test_features_of_transformers_models_are_theirs(kind, size, tmp_path):
     found = backbone.features(pixels, range(1, backbone.depth + 1))
     for ours, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    token, patches = backbone.last_tokens(pixels)
+    if token is None:
+        assert torch.equal(patches, found[-1].flatten(2).transpose(1, 2))
+        return
+    with torch.no_grad():
+        tokens = net(given, **options).last_hidden_state
+    torch.testing.assert_close(token, tokens[:, 0])
+    torch.testing.assert_close(patches, tokens[:, prefix:])
 
 
 @pytest.mark.parametrize(

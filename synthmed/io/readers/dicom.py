@@ -11,9 +11,10 @@ import numpy as np
 
 from synthmed.io.image import Image, Unreadable
 from synthmed.io.readers.base import Reader
+from synthmed.io.readers.dicom_elements import load
 from synthmed.io.readers.dicom_geometry import order_planes, plane_affine
 from synthmed.io.readers.dicom_pixels import decode
-from synthmed.io.readers.dicom_planes import Plane, load, planes_of
+from synthmed.io.readers.dicom_planes import Plane, planes_of
 from synthmed.io.readers.linear import Linear, apply_linear, common_dtype
 
 _MARK = b"DICM"

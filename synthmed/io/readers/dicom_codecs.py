@@ -6,6 +6,7 @@ every machine, where pydicom takes whichever decoder happens to be installed.
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import imagecodecs
@@ -25,6 +26,8 @@ _JPEG = (uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit, uid.JPEGLossless, uid.JPEG
 _JPEG_LS = (uid.JPEGLSLossless, uid.JPEGLSNearLossless)
 _JPEG_2000 = (uid.JPEG2000Lossless, uid.JPEG2000)
 _HTJ2K = (uid.HTJ2KLossless, uid.HTJ2KLosslessRPCL, uid.HTJ2K)
+_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its start, and its size behind
+_STARTS_OF_FRAME = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}  # of JPEG, and of JPEG-LS
 
 # By these names pydicom asks a decoder what it can do.
 DECODER_DEPENDENCIES = {u: (_NAME,) for u in (*_JPEG, *_JPEG_LS, *_JPEG_2000, *_HTJ2K)}
@@ -46,7 +49,8 @@ def decoder_of(syntax: uid.UID) -> tuple[Decoder, str]:
     try:
         decoder = get_decoder(syntax)
     except NotImplementedError:
-        raise Unreadable(f"is in the transfer syntax {syntax.name}, which is not read") from None
+        named = "of its own" if syntax.is_private or syntax.name == syntax else syntax.name
+        raise Unreadable(f"is in a transfer syntax that is not read: {named}") from None
     if not syntax.is_encapsulated:
         return decoder, ""
     if syntax == uid.RLELossless:
@@ -58,13 +62,14 @@ def decoder_of(syntax: uid.UID) -> tuple[Decoder, str]:
 
 def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
     """Decode one frame, for pydicom."""
-    array = _decoded(source, runner)
     shape = (runner.rows, runner.columns, runner.samples_per_pixel)
-    if array.shape != (shape if shape[2] > 1 else shape[:2]):
+    held = _size(source, runner.transfer_syntax)
+    if held != shape:  # before memory is asked for
         raise Unreadable(
             f"is damaged: it declares {' x '.join(map(str, shape))} samples, and its compressed "
-            f"data have {' x '.join(map(str, array.shape))}"
+            f"data {' x '.join(map(str, held))}"
         )
+    array = _decoded(source, runner)
     # What the decoder has done, so that pydicom does the rest.
     runner.set_option("bits_allocated", 8 * array.dtype.itemsize)
     if shape[2] > 1:
@@ -73,6 +78,27 @@ def decode_frame(source: bytes, runner: DecodeRunner) -> bytes:
     if runner.transfer_syntax in (*_JPEG_2000, *_HTJ2K) and in_colour:
         runner.set_option("photometric_interpretation", "RGB")
     return np.ascontiguousarray(array).tobytes()
+
+
+def _size(source: bytes, syntax: uid.UID) -> tuple[int, int, int]:
+    """Rows, columns and samples a pixel, as the compressed data declare them."""
+    try:
+        if syntax in (*_JPEG_2000, *_HTJ2K):
+            start = source.index(_CODESTREAM) + 8
+            right, bottom, left, top = struct.unpack_from(">4I", source, start)
+            (samples,) = struct.unpack_from(">H", source, start + 32)
+            return bottom - top, right - left, samples
+        position = 2
+        while (marker := source[position + 1]) not in _STARTS_OF_FRAME:
+            if source[position] != 0xFF:
+                break
+            fill = marker == 0xFF
+            position += 1 if fill else 2 + int.from_bytes(source[position + 2 : position + 4])
+        else:
+            return struct.unpack_from(">HHB", source, position + 5)
+    except (IndexError, ValueError, struct.error):
+        pass
+    raise Unreadable("is damaged: its compressed data do not say what size they have")
 
 
 def _decoded(source: bytes, runner: DecodeRunner) -> NDArray:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.io.image import Unreadable
-from synthmed.io.readers.dicom_planes import Plane, load
+from synthmed.io.readers.dicom_elements import load
+from synthmed.io.readers.dicom_planes import Plane
 from synthmed.io.readers.limits import require_room
 from synthmed.io.readers.samples import drop_alpha, look_up, narrow_palette
 
@@ -66,7 +67,11 @@ def _of_file(dataset: FileDataset, planes: Sequence[Plane]) -> Iterator[NDArray]
     )
     table = _palette(dataset) if planes[0].photometric == "palette" else None
     packed = syntax.is_encapsulated and plugin != "pydicom"
-    for plane, (array, properties) in zip(planes, frames, strict=True):
+    for plane in planes:
+        try:
+            array, properties = next(frames)
+        except RuntimeError as error:  # pydicom's, around the decoder's own
+            raise Unreadable(str(error).rsplit(f"{plugin}: ", 1)[-1].strip()) from None
         if plane.photometric == "colour":
             if properties["photometric_interpretation"] != "RGB":
                 raise Unreadable(

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.io.image import Unreadable
+from synthmed.io.readers.dicom_elements import (
+    declared,
+    has_pixels,
+    hiding_content,
+    modality_of,
+    numbers,
+    whole,
+)
 from synthmed.io.readers.linear import Linear
-from synthmed.io.readers.medical import needing_medical
 
 if TYPE_CHECKING:
-    from pydicom import Dataset, FileDataset
+    from pydicom import Dataset
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_OTHERS = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK")
 _SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
-# The sequence that holds an element in a file that describes its frames one by one.
-_SEQUENCES = {
-    "ImagePositionPatient": "PlanePositionSequence",
-    "ImageOrientationPatient": "PlaneOrientationSequence",
-    "PixelSpacing": "PixelMeasuresSequence",
-    "SliceThickness": "PixelMeasuresSequence",
-    "RescaleSlope": "PixelValueTransformationSequence",
-    "RescaleIntercept": "PixelValueTransformationSequence",
-    "WindowCenter": "FrameVOILUTSequence",
-    "WindowWidth": "FrameVOILUTSequence",
-    "VOILUTFunction": "FrameVOILUTSequence",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,43 +77,6 @@ class Plane:
         return self.position is not None and self.orientation is not None
 
 
-def load(path: Path, *, pixels: bool = True) -> FileDataset:
-    """Read the data elements of a file.
-
-    Raises
-    ------
-    Unreadable
-        If it is no DICOM, or damaged. No message repeats the content of an element.
-    """
-    with needing_medical():
-        import pydicom
-    try:
-        dataset = pydicom.dcmread(path, stop_before_pixels=not pixels)
-    except pydicom.errors.InvalidDicomError:
-        raise Unreadable(
-            "has no mark of DICOM and no file meta information: its transfer syntax is not known"
-        ) from None
-    except OSError:
-        raise
-    except Exception as error:  # of pydicom; what it says may name the patient
-        raise Unreadable(
-            f"cannot be decoded: its data elements are damaged ({type(error).__name__})"
-        ) from None
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        raise Unreadable("does not declare its transfer syntax")
-    return dataset
-
-
-def series_key(dataset: Dataset) -> str:
-    """Twelve hexadecimal digits that stand for the series: of the hash of its UID."""
-    return hashlib.sha256(str(dataset.get("SeriesInstanceUID", "")).encode()).hexdigest()[:12]
-
-
-def has_pixels(dataset: Dataset) -> bool:
-    """Whether the data elements describe an image."""
-    return all(name in dataset for name in ("Rows", "Columns", "BitsAllocated"))
-
-
 def planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     """Return the planes of a file, in the order of its frames.
 
@@ -129,12 +85,16 @@ def planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     Unreadable
         If it holds no image, or one of a meaning that is not defined.
     """
+    with hiding_content():
+        return _planes_of(dataset, path)
+
+
+def _planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     if not has_pixels(dataset):
-        modality = dataset.get("Modality") or "without a modality"
-        raise Unreadable(f"holds no image (DICOM, {modality})")
-    shape = (_whole(dataset, "Rows"), _whole(dataset, "Columns"))
+        raise Unreadable(f"holds no image (DICOM, {modality_of(dataset) or 'without a modality'})")
+    shape = (whole(dataset, "Rows"), whole(dataset, "Columns"))
     photometric = _photometric(dataset)
-    count = _whole(dataset, "NumberOfFrames", 1)
+    count = whole(dataset, "NumberOfFrames", 1)
     if min(*shape, count) < 1:
         raise Unreadable(f"has no pixels: {count} frames of {shape[0]} x {shape[1]}")
     is_grey = photometric in ("grey", "inverted")
@@ -142,14 +102,14 @@ def planes_of(dataset: Dataset, path: Path) -> list[Plane]:
     bits = _bits(dataset)
     planes = []
     for i in range(count):
-        position = _numbers(dataset, i, "ImagePositionPatient", 3)
+        position = numbers(dataset, i, "ImagePositionPatient", 3)
         orientation = _orientation(dataset, i)
         if "PerFrameFunctionalGroupsSequence" not in dataset and count > 1:
             if offsets is None or position is None or orientation is None:
                 position = None  # that of the first frame, or of all together
             else:
                 position = position + offsets[i] * np.cross(*orientation)
-        thickness = _numbers(dataset, i, "SliceThickness", 1)
+        thickness = numbers(dataset, i, "SliceThickness", 1)
         planes.append(
             Plane(
                 path=path,
@@ -170,13 +130,12 @@ def planes_of(dataset: Dataset, path: Path) -> list[Plane]:
 
 def _photometric(dataset: Dataset) -> Literal["grey", "inverted", "palette", "colour"]:
     declared = str(dataset.get("PhotometricInterpretation", "")).strip()
-    samples = _whole(dataset, "SamplesPerPixel", 1)
+    samples = whole(dataset, "SamplesPerPixel", 1)
     expected = 3 if declared in _COLOUR else 1
     if declared not in (*_GREY, *_COLOUR, "PALETTE COLOR"):
         known = ", ".join((*_GREY, "PALETTE COLOR", *_COLOUR))
-        raise Unreadable(
-            f"has the photometric interpretation {declared or 'of no name'}; read are {known}"
-        )
+        named = declared if declared in _OTHERS else "that is not defined"
+        raise Unreadable(f"has a photometric interpretation {named}; read are {known}")
     if samples != expected:
         raise Unreadable(f"has {samples} samples a pixel, {declared} has {expected}")
     if declared in _COLOUR:
@@ -187,9 +146,9 @@ def _photometric(dataset: Dataset) -> Literal["grey", "inverted", "palette", "co
 
 
 def _bits(dataset: Dataset) -> int:
-    allocated = _whole(dataset, "BitsAllocated")
-    stored = _whole(dataset, "BitsStored", allocated)
-    high = _whole(dataset, "HighBit", stored - 1)
+    allocated = whole(dataset, "BitsAllocated")
+    stored = whole(dataset, "BitsStored", allocated)
+    high = whole(dataset, "HighBit", stored - 1)
     if not 0 < stored <= allocated or not stored <= high + 1 <= allocated:
         raise Unreadable(
             f"declares {stored} bits up to the bit {high} of {allocated}, which is not possible"
@@ -199,35 +158,35 @@ def _bits(dataset: Dataset) -> int:
 
 def _line(dataset: Dataset, frame: int, bits: int) -> Linear | None:
     """From stored values, or those of the modality table, to modality values."""
-    slope = _numbers(dataset, frame, "RescaleSlope", 1)
-    intercept = _numbers(dataset, frame, "RescaleIntercept", 1)
+    slope = numbers(dataset, frame, "RescaleSlope", 1)
+    intercept = numbers(dataset, frame, "RescaleIntercept", 1)
     scale = 1.0 if slope is None else float(slope[0])
     if dataset.get("Modality") == "RTDOSE" and "DoseGridScaling" in dataset:
-        scaling = _numbers(dataset, frame, "DoseGridScaling", 1)
+        scaling = numbers(dataset, frame, "DoseGridScaling", 1)
         scale *= 1.0 if scaling is None else float(scaling[0])
     if scale == 0:
         raise Unreadable("is damaged: its rescale slope is 0")
     offset = 0.0 if intercept is None else float(intercept[0])
     table = dataset.get("ModalityLUTSequence")
     if table:
-        depth = _numbers(table[0], 0, "LUTDescriptor", 3)
+        depth = numbers(table[0], 0, "LUTDescriptor", 3)
         if depth is None or depth[2] not in (8, 16):
             raise Unreadable("has a modality table of neither 8 nor 16 bits")
         return Linear(1.0, 0.0, (0, 2 ** int(depth[2]) - 1))
     if "PixelRepresentation" not in dataset:  # floating point
         return None if (scale, offset) == (1, 0) else Linear(scale, offset, None)
-    if _whole(dataset, "PixelRepresentation") == 1:
+    if whole(dataset, "PixelRepresentation") == 1:
         return Linear(scale, offset, (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1))
     return Linear(scale, offset, (0, 2**bits - 1))
 
 
 def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     """Ends of the first window (PS3.3, C.11.2.1.2); none of a sigmoid, which has no ends."""
-    centre = _numbers(dataset, frame, "WindowCenter")
-    width = _numbers(dataset, frame, "WindowWidth")
+    centre = numbers(dataset, frame, "WindowCenter")
+    width = numbers(dataset, frame, "WindowWidth")
     if centre is None or width is None:
         return None
-    function = _declared(dataset, frame, "VOILUTFunction") or "LINEAR"
+    function = declared(dataset, frame, "VOILUTFunction") or "LINEAR"
     if function == "LINEAR":
         half, middle = (float(width[0]) - 1) / 2, float(centre[0]) - 0.5
     elif function == "LINEAR_EXACT":
@@ -238,7 +197,7 @@ def _window(dataset: Dataset, frame: int) -> tuple[float, float] | None:
 
 
 def _orientation(dataset: Dataset, frame: int) -> NDArray[np.float64] | None:
-    cosines = _numbers(dataset, frame, "ImageOrientationPatient", 6)
+    cosines = numbers(dataset, frame, "ImageOrientationPatient", 6)
     if cosines is None:
         return None
     cosines = cosines.reshape(2, 3)
@@ -249,7 +208,7 @@ def _orientation(dataset: Dataset, frame: int) -> NDArray[np.float64] | None:
 
 def _spacing(dataset: Dataset, frame: int) -> tuple[float, float] | None:
     for name in _SPACINGS:
-        spacing = _numbers(dataset, frame, name, 2)
+        spacing = numbers(dataset, frame, name, 2)
         if spacing is not None:
             if min(spacing) <= 0:
                 raise Unreadable(f"is damaged: its {name} is not positive")
@@ -259,7 +218,7 @@ def _spacing(dataset: Dataset, frame: int) -> tuple[float, float] | None:
 
 def _offsets(dataset: Dataset, count: int) -> NDArray[np.float64] | None:
     """Along the normal, of the planes of a dose (PS3.3, C.8.8.3.2)."""
-    offsets = _numbers(dataset, 0, "GridFrameOffsetVector")
+    offsets = numbers(dataset, 0, "GridFrameOffsetVector")
     if offsets is None or count == 1:
         return None
     if len(offsets) != count:
@@ -267,48 +226,3 @@ def _offsets(dataset: Dataset, count: int) -> NDArray[np.float64] | None:
     if offsets[0] != 0:
         raise Unreadable("has offsets of frames that do not begin at its position")
     return offsets
-
-
-def _declared(dataset: Dataset, frame: int, name: str) -> Any:
-    """The value of an element: for the frame, for all frames, or for the file."""
-    sequence = _SEQUENCES.get(name)
-    if sequence is not None:
-        groups = dataset.get("PerFrameFunctionalGroupsSequence")
-        if groups and frame >= len(groups):
-            raise Unreadable(f"is damaged: it describes {len(groups)} frames and declares more")
-        of_frame = groups[frame] if groups else None
-        of_all = next(iter(dataset.get("SharedFunctionalGroupsSequence") or ()), None)
-        for group in (of_frame, of_all):
-            items = group.get(sequence) if group is not None else None
-            if items and items[0].get(name) is not None:
-                return items[0].get(name)
-    return dataset.get(name)
-
-
-def _numbers(
-    dataset: Dataset, frame: int, name: str, count: int | None = None
-) -> NDArray[np.float64] | None:
-    """Numbers of an element; None where it is absent or empty."""
-    value = _declared(dataset, frame, name)
-    if value is None or (isinstance(value, str | Sequence) and not len(value)):
-        return None
-    try:
-        numbers = np.atleast_1d(np.array(value, np.float64))
-    except (TypeError, ValueError):
-        raise Unreadable(f"is damaged: its {name} is not a number") from None
-    if not np.isfinite(numbers).all() or (count is not None and len(numbers) != count):
-        raise Unreadable(f"is damaged: its {name} is not {count or 'some'} finite numbers")
-    return numbers
-
-
-def _whole(dataset: Dataset, name: str, default: int | None = None) -> int:
-    value = dataset.get(name)
-    if (value is None or value == "") and default is not None:
-        return default
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not number.is_integer():
-        raise Unreadable(f"is damaged: its {name} is not a whole number")
-    return int(number)

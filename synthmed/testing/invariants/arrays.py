@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 
 from synthmed.compose import OneOf
+from synthmed.distractors import Distractor
 from synthmed.generator import Generator
-from synthmed.masks import Mask
+from synthmed.masks import Mask, ScatterMask
 from synthmed.sample import NothingToSee
 from synthmed.testing import differences
 from synthmed.testing.invariants.base import invariant
-from synthmed.testing.trial import DoesNotApply, Fault, Trial, copy_as_it_lies, direct_members
+from synthmed.testing.trial import (
+    DoesNotApply,
+    Fault,
+    Trial,
+    copy_as_it_lies,
+    direct_members,
+    members,
+)
 
 
 @invariant
@@ -128,6 +136,11 @@ def unchanged_outside_mask(trial: Trial) -> str | None:
     >>> trial = Trial(CutPaste(), phantom("smooth", (24, 40)), seed=7)
     >>> invariants.unchanged_outside_mask(trial)
     """
+    function = trial.function
+    if isinstance(function, Generator) and any(
+        isinstance(m, Distractor) for m in members(function)
+    ):
+        raise DoesNotApply("a distractor changes the image and labels nothing")
     before, after, mask = _comparable(trial)
     changed = differences.unequal(before, after) & ~mask
     if changed.any():
@@ -221,7 +234,7 @@ def _least_roi_overlap(generator: Generator) -> float:
     """The least share that a mask of the generator's asks for; of a mask made of masks, its own."""
     if isinstance(generator, Mask):
         return generator.roi_overlap
-    if generator.is_mask and not isinstance(generator, OneOf):
+    if generator.is_mask and not isinstance(generator, OneOf | ScatterMask):
         return Mask.roi_overlap
     return min(map(_least_roi_overlap, direct_members(generator)), default=1.0)
 

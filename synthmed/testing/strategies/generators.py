@@ -15,6 +15,7 @@ from synthmed.anomalies import (
 )
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
+from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.generator import Generator
 from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
 from synthmed.presets import PRESETS, preset
@@ -52,7 +53,7 @@ def mask_generators(depth: int = 1) -> SearchStrategy[Generator]:
             shear=st.sampled_from([0.2, 0.0, 0.5]),
             rotation=turn,
             roi_overlap=overlap,
-            side_scale=st.sampled_from([0.1, 0.3]),
+            side=st.sampled_from([Gamma(2.0, 0.1, offset=0.03), Gamma(2.0, 0.3), (0.1, 0.7)]),
         )
         for figure in (EllipseMask, RectangleMask)
     ]
@@ -89,18 +90,24 @@ def anomalies(mask: SearchStrategy[Generator] | None = None) -> SearchStrategy[G
         blend=st.sampled_from(["direct", "poisson", "mixed"]),
         order=order,
         rotation=st.sampled_from([(-45.0, 45.0), (0.0, 0.0)]),
-        scale=st.sampled_from([0.1, 0.0, 1.0]),
+        scale=st.sampled_from([Gamma(1.0, 0.1, offset=1.0), 1.0, (1.0, 3.0)]),
         source_share=st.sampled_from([0.8, 1.0, 0.3]),
         label=st.sampled_from(["mask", "changed"]),
     )
     textured = st.builds(
         GaussianIntensityChange,
         mask,
-        sigmas=st.sampled_from([(4.0, 7.0), (0.0,)]),
+        sigma=st.sampled_from([Choice((4.0, 7.0)), 0.0, (1.0, 3.0)]),
         gamma=st.sampled_from([(0.4, 0.6), (0.0, 1.0)]),
         texture=st.sampled_from(["box", "image"]),
     )
-    smooth = st.builds(SmoothIntensityChange, mask, least_step=st.sampled_from([15.0, 0.0, 255.0]))
+    smooth = st.builds(
+        SmoothIntensityChange,
+        mask,
+        step=st.sampled_from(
+            [Gamma(3.0, 30.0, offset=15.0), 255.0, Normal(40.0, 20.0, (0.0, 90.0))]
+        ),
+    )
     radial = [
         st.builds(r, mask, exponent=st.sampled_from([(0.5, 2.0), (0.0, 1.0)]), order=order)
         for r in (Source, Sink)

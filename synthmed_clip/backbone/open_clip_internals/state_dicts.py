@@ -15,9 +15,7 @@ from open_clip.model import (
 from torch import Tensor, nn
 
 from synthmed_clip.backbone.open_clip_internals.towers import timm_settings
-from synthmed_clip.backbone.tower import inner
-
-State = dict[str, Tensor]
+from synthmed_clip.backbone.tower import State, inner
 
 _POSITION_IDS = ".embeddings.position_ids"  # transformers stored them once; they are no weight
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import numpy as np
 from annotated_types import Ge, Gt, Interval, MinLen
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed.digests import digest_array
@@ -174,10 +176,13 @@ class MediCLIP(Method, name="mediclip"):
         validation: Labelled | None = None,
         checkpoint: str | Path | None = None,
         callback: Callable[[Epoch], object] | None = None,
+        inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
     ) -> FittedMediCLIP:
         """Learn from synthetic anomalies on the support images; options as in `synthmed_clip.fit`.
+
+        Anomalies are drawn in what is `inside`, `(k, S, S)` bool, where that is given.
 
         Raises
         ------
@@ -206,11 +211,14 @@ class MediCLIP(Method, name="mediclip"):
                 "start": history.start,
                 "validation": history.validation,
             }
+            if inside is not None:
+                identity["inside"] = digest_array(inside)
             # More epochs may be asked for than before; and with rng=None the checkpoint's goes on.
             free = {"epochs"} | ({"entropy"} if rng is None else set())
             saving = Checkpoint.open(checkpoint, identity, entropy, free)
             history = replace(history, entropy=saving.entropy)
-        steps = SyntheticSteps(method.training_recipe, images, method.batch_size, history.entropy)
+        recipe, batch = method.training_recipe, method.batch_size
+        steps = SyntheticSteps(recipe, images, batch, history.entropy, inside)
         require_anomalies(steps)
         model = method.model(backbone, seed_of(history.entropy, INITIAL))
         if start is not None:
@@ -305,6 +313,12 @@ class FittedMediCLIP(Fitted):
     def score(self, pixels: Tensor) -> Scores:
         """Map images, and score them by the largest values; see `MediCLIP`."""
         return Scores(*self.model.scores_of(self.model.features(pixels), self.method.score))
+
+    def pool(self, values: Tensor) -> Tensor:
+        """Take the largest, or the mean of the largest hundredth."""
+        from synthmed_clip.methods.mediclip.model import pool
+
+        return pool(values, self.method.score)
 
     def state(self) -> State:
         """Return the head's tensors, the class features, and method and history as data."""

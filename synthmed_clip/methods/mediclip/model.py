@@ -123,15 +123,15 @@ class Model:
         with torch.inference_mode():
             if kind == "max":
                 maps = self.maps_of(features)
-                return maps.amax((1, 2)), maps
-            maps = evidence_map(
-                self.head,
-                features,
-                self.classes,
-                size=self.backbone.image_size,
-                temperature=self.temperature,
-            )
-            return largest_mean(maps.flatten(1), _SHARE), maps
+            else:
+                maps = evidence_map(
+                    self.head,
+                    features,
+                    self.classes,
+                    size=self.backbone.image_size,
+                    temperature=self.temperature,
+                )
+            return pool(maps.flatten(1), kind), maps
 
     def scorer(self, batches: Sequence[Tensor], kind: ScoreKind) -> Callable[[Head], Tensor]:
         """Return what scores images `(N,)` with other heads; they pass the backbone once, now."""
@@ -142,3 +142,8 @@ class Model:
             return torch.cat([model.scores_of(part, kind)[0].cpu() for part in kept])
 
         return score
+
+
+def pool(values: Tensor, kind: ScoreKind) -> Tensor:
+    """Return scores `(B,)` of the pixels of maps, `(B, M)`; see `Model.scores_of`."""
+    return values.amax(1) if kind == "max" else largest_mean(values, _SHARE)

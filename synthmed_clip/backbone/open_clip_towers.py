@@ -1,4 +1,4 @@
-"""An open_clip model, whole or its visual tower alone, as a backbone needs it."""
+"""Models of open_clip's, whole or the visual tower alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from synthmed_clip.backbone.architecture import Architecture, normalisation
 from synthmed_clip.backbone.hub import resolve_in_cache
 from synthmed_clip.backbone.open_clip_internals import towers
-from synthmed_clip.backbone.open_clip_internals.state_dicts import State, load_into
-from synthmed_clip.backbone.tower import Tower, require_whole_patches
+from synthmed_clip.backbone.open_clip_internals.state_dicts import load_into
+from synthmed_clip.backbone.tower import State, Tower, require_whole_patches
 
 
 def build(
@@ -43,6 +43,7 @@ def build(
         model=net,
         visual=visual,
         intermediates=partial(towers.intermediates, visual),
+        last_tokens=partial(towers.last_tokens, visual),
         image_size=towers.set_image_size(visual, image_size),
         mean=mean,
         std=std,
