@@ -6,6 +6,7 @@ score and a map of anomalies for any image. Torch is loaded when something needs
 
 import lazy_loader as _lazy
 
+from synthmed_clip.calibrate import calibrate
 from synthmed_clip.fit import fit, import_release, pretrain
 from synthmed_clip.methods import (
     CrossedHeads,
@@ -46,6 +47,7 @@ __all__ = [
     "Scores",
     "Subspace",
     "ZeroShot",
+    "calibrate",
     "fit",
     "import_release",
     "load_backbone",

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from math import isfinite
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,11 +29,15 @@ from synthmed_clip.data.regions import (
     read_inside,
     square_inside,
 )
+from synthmed_clip.data.slices import Axis, Slices, read_volume, require_axis
 from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
+from synthmed_clip.evaluation.map_scale import MapScale
+from synthmed_clip.evaluation.operating_point import Calibration
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 FORMAT = "synthmed-clip detector 4"
+NormalSource = Literal["left-out", "out-of-fold", "calibration"]
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,12 @@ class Prediction:
         Whether the score is above the detector's threshold; or, where an alpha was given, whether
         the p-value is at most that.
     p_value : float or None
-        How rarely a normal image would score as high, by the detector's support images, each left
-        out of what judges it: at least 1 / (k + 1). None where the method cannot leave them out.
+        How rarely a normal image would score as high, by k normal images that what judges them
+        has not seen: at least 1 / (k + 1). None where there are none; see `Detector`.
+    p_value_is_heuristic : bool
+        False where the p-value keeps its level: a normal image that is exchangeable with those k
+        has one of at most alpha with a probability of at most alpha. True where nothing shows
+        that; see `Detector`.
 
     Examples
     --------
@@ -69,6 +78,17 @@ class Prediction:
     anomaly_map: NDArray[np.float32] | None = field(repr=False)
     is_anomalous: bool
     p_value: float | None = None
+    p_value_is_heuristic: bool = False
+
+    @property
+    def peak(self) -> tuple[int, ...] | None:
+        """Where the map is largest: column and row (x, y), from 0, in pixels of the image as it is
+        stored; of a volume, its array indices.
+        """
+        if self.anomaly_map is None:
+            return None
+        at = np.unravel_index(int(self.anomaly_map.argmax()), self.anomaly_map.shape)
+        return tuple(map(int, at if len(at) > 2 else at[::-1]))
 
 
 @dataclass(frozen=True)
@@ -82,10 +102,16 @@ class Provenance:
         them; empty for one that was imported.
     precision : str
         In which it was fitted, 'float32' or 'bfloat16'.
+    folds : int or None
+        Of the refits that judged the support images, where there were any.
+    calibration : Calibration or None
+        How the threshold was set from further images, where it was.
     """
 
     support: tuple[str, ...]
     precision: str
+    folds: int | None = None
+    calibration: Calibration | None = None
 
 
 Shape = tuple[int, int]
@@ -117,12 +143,20 @@ class Detector:
     threshold : float
         Scores above it are anomalous. See `synthmed_clip.fit` for where it comes from.
     provenance : Provenance
-    map_range : (float, float)
-        What the colours of a heat map span: for maps that are no probabilities, from the support
-        images' lowest value to twice as far as their highest.
+    map_scale : MapScale
+        What the colours of a heat map span.
     normal_scores : tuple of float
-        Of the support images, each left out of what judges it; empty where the method cannot leave
-        them out.
+        Of the normal images that p-values are against; empty where there are none.
+    normal_source : {'left-out', 'out-of-fold', 'calibration'} or None
+        Which those are. 'calibration': further images (`calibrate`); p-values keep their level.
+        'left-out': the support images, each left out of what judges it; they keep it where leaving
+        out can only raise a score (`Fitted.left_out_is_conservative`), and are heuristic elsewhere.
+        'out-of-fold': the support images, judged by refits on the other folds, which have seen
+        fewer images than the detector: heuristic.
+    values : Values
+        How stored values become the 0 to 255 that the method sees, fixed by the support images.
+    axis : int, "axial", "coronal", "sagittal" or None
+        Along which it sees volumes, of which it was fitted; None for images.
     """
 
     method: Method
@@ -130,9 +164,11 @@ class Detector:
     backbone: Backbone
     threshold: float
     provenance: Provenance
-    map_range: tuple[float, float] = (0.0, 1.0)
+    map_scale: MapScale = MapScale()
     normal_scores: tuple[float, ...] = ()
+    normal_source: NormalSource | None = None
     values: Values = Values()
+    axis: Axis | None = None
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -141,10 +177,17 @@ class Detector:
             f"{self.backbone.image_size} px, threshold {self.threshold:.4f})"
         )
 
+    @property
+    def p_values_are_heuristic(self) -> bool:
+        """Whether nothing shows that its p-values keep their level."""
+        proven = self.fitted.left_out_is_conservative and self.normal_source == "left-out"
+        return bool(self.normal_scores) and self.normal_source != "calibration" and not proven
+
     def predict(
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
+        axis: Axis | None = None,
         roi: RegionLike | None = None,
         mask_level: MaskLevel = None,
         value_range: ValueRange | None = None,
@@ -159,6 +202,11 @@ class Detector:
         images : path, array, or iterable of them
             One or many, of any size, grey or RGB: see `synthmed_clip.data.images.collect` for what
             counts as one.
+        axis : int or {"axial", "coronal", "sagittal"}, optional
+            That images are volumes (arrays, files, folders of DICOM slices), seen slice by slice as
+            in `synthmed_clip.fit`; by default as the support. A map has the volume's own shape and
+            orientation, a score is that of the most abnormal slice. Of a detector that was fitted
+            on images a volume has no p-value, and its threshold is that of a single slice.
         roi : "auto", folder, paths or arrays, optional
             A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
             is of what lies inside; outside, a map has its lowest value.
@@ -201,16 +249,27 @@ class Detector:
         >>> detector.predict(255 - scans[0], alpha=0.2).p_value in (0.2, 0.4, 0.6, 0.8, 1.0)
         True
         """
-        items, single = collect(images, channel_axis)
+        axis = self.axis if axis is None else require_axis(axis)
+        items, single = collect(images, channel_axis, volumes=axis is not None)
         if alpha is not None:
+            if axis is not None and self.axis is None:
+                raise ValueError(f"alpha={alpha} needs p-values of volumes: fit with axis={axis!r}")
             if not self.normal_scores:
                 raise ValueError(
                     f"alpha={alpha} needs p-values; this {self.method.name} has none, since no "
-                    f"support image could be left out of what judges it: decide by a threshold"
+                    f"support image could be left out of what judges it: fit it with folds, "
+                    f"calibrate it on further normal images, or decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
         predictions = []
         values = self.values_for(value_range)
+        if axis is not None:
+            if roi is not None:
+                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+            for item in items:
+                slices = read_volume(item, axis)
+                predictions.append(self._predict_volume(slices, values, batch_size, alpha))
+            return predictions[0] if single else predictions
         regions = collect_regions(roi, items, single)
         for batch in self._batches(items, regions, values, mask_level, batch_size):
             scores, maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
@@ -222,8 +281,29 @@ class Detector:
                     full[~inside] = full.min()
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
-                predictions.append(Prediction(score, full, flagged, p))
+                heuristic = self.p_values_are_heuristic
+                predictions.append(Prediction(score, full, flagged, p, heuristic))
         return predictions[0] if single else predictions
+
+    def _predict_volume(
+        self, slices: Slices, values: Values, batch_size: int, alpha: float | None
+    ) -> Prediction:
+        """Score a volume slice by slice; a batch of slices is held at a time, and the map."""
+        anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
+        view, scores, maps = slices.view(anomaly_map), [], 0
+        items: list[Path | io.Image] = [slices[number] for number in range(len(slices))]
+        for batch in self._batches(items, None, values, None, batch_size):
+            for small, shape in zip(batch.whole.maps.cpu().numpy(), batch.shapes, strict=True):
+                if small.size:
+                    view[maps] = resize_map(small, shape)
+                    maps += 1
+            scores += batch.scored.scores.tolist()
+        score, full = max(scores), anomaly_map if maps else None
+        known = self.axis is not None and self.normal_scores
+        p = p_value(score, self.normal_scores) if known else None
+        flagged = score > self.threshold if alpha is None or p is None else p <= alpha
+        heuristic = p is not None and self.p_values_are_heuristic
+        return Prediction(score, full, flagged, p, heuristic)
 
     def score(
         self,
@@ -245,7 +325,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)` float32.
+            `(N,)` and `(N, S, S)` float32; of volumes no maps, S is 0.
 
         Examples
         --------
@@ -253,9 +333,15 @@ class Detector:
         >>> fit(scans, NearestPatch(), backbone=backbone).score(scans).maps.shape
         torch.Size([4, 32, 32])
         """
-        items, single = collect(images, channel_axis)
-        regions = collect_regions(roi, items, single)
+        items, single = collect(images, channel_axis, volumes=self.axis is not None)
         size, values = self.backbone.image_size, self.values_for(value_range)
+        if self.axis is not None:
+            if roi is not None:
+                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+            volumes = (read_volume(item, self.axis) for item in items)
+            each = [self._predict_volume(v, values, batch_size, None).score for v in volumes]
+            return Scores(torch.tensor(each), torch.empty(len(each), 0, 0))
+        regions = collect_regions(roi, items, single)
         batches = self._batches(items, regions, values, mask_level, batch_size)
         found = [batch.scored for batch in batches]
         return Scores(
@@ -346,9 +432,11 @@ class Detector:
             "backbone": backbone | scale,
             "threshold": self.threshold,
             "provenance": asdict(self.provenance),
-            "map_range": self.map_range,
+            "map_scale": asdict(self.map_scale),
             "normal_scores": self.normal_scores,
+            "normal_source": self.normal_source,
             "values": asdict(self.values),
+            "axis": self.axis,
         }
         write_safetensors(path, tensors, data)
 
@@ -402,14 +490,14 @@ class Detector:
             saved, state = data["backbone"], {**data["state"], **tensors}
             digest, size = saved["digest"], saved["image_size"]
             scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
-            provenance = Provenance(
-                tuple(data["provenance"]["support"]), data["provenance"]["precision"]
-            )
-            normal = tuple(float(score) for score in data["normal_scores"])
-            low, high = (float(end) for end in data["map_range"])
+            provenance = _provenance(data["provenance"])
             values = Values.from_dict(data["values"])
-            if not all(isfinite(number) for number in (threshold, low, high, *normal)):
-                raise ValueError(f"threshold {threshold}, normal scores {normal}")
+            axis = None if data["axis"] is None else require_axis(data["axis"])
+            normal, source = tuple(map(float, data["normal_scores"])), data["normal_source"]
+            known: tuple[str | None, ...] = get_args(NormalSource) if normal else (None,)
+            if not all(map(isfinite, (threshold, *normal))) or source not in known:
+                raise ValueError(f"threshold {threshold}, normal scores {normal} ({source})")
+            map_scale = MapScale.from_dict(data["map_scale"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         given = backbone
@@ -445,10 +533,27 @@ class Detector:
             fitted = type(method).restore(state, backbone)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
+        return cls(
+            method,
+            fitted,
+            backbone,
+            threshold,
+            provenance,
+            map_scale,
+            normal,
+            source,
+            values,
+            axis,
+        )
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")
+
+
+def _provenance(data: dict[str, Any]) -> Provenance:
+    found = data["calibration"]
+    calibration = None if found is None else Calibration.from_dict(found)
+    return Provenance(tuple(data["support"]), data["precision"], data["folds"], calibration)
 
 
 def _damaged(path: str | Path, error: Exception) -> ValueError:

@@ -1,4 +1,6 @@
-"""The command line: synthmed-clip fit | predict | evaluate | protocol | prepare | duplicates."""
+"""The command line: synthmed-clip fit | calibrate | predict | evaluate | protocol | prepare |
+duplicates.
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,7 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> Command:
+    from synthmed_clip.cli.calibrate import Calibrate
     from synthmed_clip.cli.duplicates import Duplicates
     from synthmed_clip.cli.evaluate import Evaluate
     from synthmed_clip.cli.fit import Fit
@@ -54,6 +57,7 @@ def _parse(arguments: list[str]) -> Command:
         return tyro.extras.subcommand_cli_from_dict(
             {
                 "fit": Fit,
+                "calibrate": Calibrate,
                 "predict": Predict,
                 "evaluate": Evaluate,
                 "protocol": RunProtocol,

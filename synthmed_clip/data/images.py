@@ -27,7 +27,10 @@ _EXACT = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "RGB")  # Pillo
 
 
 def collect(
-    images: ImageLike | Iterable[ImageLike], channel_axis: int | None = None
+    images: ImageLike | Iterable[ImageLike],
+    channel_axis: int | None = None,
+    *,
+    volumes: bool = False,
 ) -> tuple[list[Path | io.Image], bool]:
     """List what was passed, and tell whether it was a single image.
 
@@ -40,6 +43,9 @@ def collect(
     channel_axis : int, optional
         The axis of channels of bare arrays and tensors with more than two axes. Without it none
         has channels.
+    volumes : bool
+        Whether a folder of DICOM slices is one volume, wherever it is named, and the folders of a
+        folder are looked at for such.
 
     Returns
     -------
@@ -68,8 +74,11 @@ def collect(
     """
     if isinstance(images, (str, Path)):
         path = Path(images)
+        if volumes and _is_series(path):
+            return [path], True
         if path.is_dir():
-            return list(image_files(path)), False
+            series = [p for p in sorted(path.iterdir()) if volumes and _is_series(p)]
+            return [*image_files(path, at_least=0 if series else 1), *series], False
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
@@ -86,7 +95,7 @@ def collect(
         if found is not None:
             out.append(found)
         elif isinstance(item, (str, Path)):
-            part, single = collect(item)
+            part, single = collect(item, volumes=volumes)
             if not single:
                 raise ValueError(f"a list must hold single images; {item} is a folder")
             out += part
@@ -127,8 +136,15 @@ def _of_pillow(picture: PIL.Image.Image) -> io.Image:
     return io.Image(np.asarray(picture), channel_axis=-1 if picture.mode == "RGB" else None)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name; at least one.
+def _is_series(path: Path) -> bool:
+    """Whether a path is a folder whose DICOM files are the slices of volumes."""
+    if not path.is_dir() or path.name.startswith("."):
+        return False
+    return any(series.kind == "volume" for series in io.find_series(path))
+
+
+def image_files(folder: Path, at_least: int = 1) -> list[Path]:
+    """Return the image files directly in a folder, sorted by name; at least one, or so many.
 
     Raises
     ------
@@ -145,7 +161,7 @@ def image_files(folder: Path) -> list[Path]:
     ['a.png', 'b.png']
     """
     found = io.find_images(folder, recursive=False)
-    if not found:
+    if len(found) < at_least:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
         raise FileNotFoundError(
             f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
@@ -195,7 +211,8 @@ def read_plane(item: Path | io.Image) -> io.Image:
     if len(image.spatial_shape) != 2:
         raise ValueError(
             f"{name_of(item)}: expected an image, not a volume of shape {image.array.shape}; an "
-            f"array in colour needs channel_axis=, several images are a list"
+            f"array in colour needs channel_axis=, several images are a list, and slices of "
+            f"volumes need axis="
         )
     if image.channel_axis is None:
         return image

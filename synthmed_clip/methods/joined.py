@@ -233,8 +233,6 @@ class FittedJoined(Fitted):
     deviations: Tensor
     pooled: Tensor
 
-    map_range = (0.0, 10.0)
-
     @property
     def history(self) -> History | None:  # type: ignore[override]
         """That of the first part that learnt."""

@@ -196,6 +196,11 @@ class FittedNearestPatch(Fitted):
     memory: tuple[Tensor, ...]
     lists: tuple[Lists, ...] | None = None
 
+    @property
+    def left_out_is_conservative(self) -> bool:  # type: ignore[override]
+        """With more to compare with no distance grows, if every one is looked at."""
+        return self.method.search == "exact"
+
     def score(self, pixels: Tensor) -> Scores:
         """Compare every patch with all remembered ones."""
         from synthmed_clip.methods.patches import CHUNK

@@ -139,7 +139,7 @@ class FittedPatchCore(Fitted):
         """Compare each image with the coreset less what is its own; None where nothing is left.
 
         The coreset is not chosen anew: where the image's features stood for others', these are
-        missing, too, and its score is somewhat higher for it.
+        missing, too, and its distances are, if anything, larger for it.
         """
         import torch
 

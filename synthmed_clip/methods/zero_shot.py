@@ -100,7 +100,8 @@ class FittedZeroShot(Fitted):
     backbone: Backbone
     classes: Tensor
 
-    map_range = (0.0, 1.0)
+    maps_are_probabilities = True
+    left_out_is_conservative = True  # nothing is learnt from them
 
     def score(self, pixels: Tensor) -> Scores:
         """Compare images, and their patches, with the two texts; in [0, 1]."""

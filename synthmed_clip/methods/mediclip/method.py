@@ -306,9 +306,9 @@ class FittedMediCLIP(Fitted):
     history: History | None = None
 
     @property
-    def map_range(self) -> tuple[float, float] | None:  # type: ignore[override]
-        """That of probabilities; of evidence none is known beforehand."""
-        return (0.0, 1.0) if self.method.score == "max" else None
+    def maps_are_probabilities(self) -> bool:  # type: ignore[override]
+        """Those of the paper are; evidence is unbounded."""
+        return self.method.score == "max"
 
     def score(self, pixels: Tensor) -> Scores:
         """Map images, and score them by the largest values; see `MediCLIP`."""
