@@ -27,7 +27,7 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "backbone.model": ["Backbone", "load_backbone"],
-        "detector": ["Detector", "Prediction"],
+        "detector": ["Detector", "Failure", "Prediction"],
     },
 )
 
@@ -36,6 +36,7 @@ __all__ = [
     "CrossedHeads",
     "Detector",
     "Epoch",
+    "Failure",
     "Fitted",
     "GlobalNeighbour",
     "Joined",
