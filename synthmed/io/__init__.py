@@ -2,6 +2,7 @@
 
 from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
+from synthmed.io.extremes import dwarfed_by_extremes
 from synthmed.io.file_mask import FileMask
 from synthmed.io.files import remove_temporary, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
@@ -27,6 +28,7 @@ __all__ = [
     "ValueRange",
     "add_reader",
     "count_others",
+    "dwarfed_by_extremes",
     "encode",
     "find_image",
     "find_images",

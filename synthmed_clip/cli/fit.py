@@ -67,6 +67,9 @@ class Fit:
     percentiles 0.5 and 99.5. The detector keeps it."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
+    folds: int | None = None
+    """Judge the normal images by as many further fits, each on all but one part of them: p-values
+    (heuristic) and a threshold for a method that cannot leave images out."""
     progress: bool = True
     method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
         default_factory=MediCLIP
@@ -101,6 +104,7 @@ class Fit:
             start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
+            folds=self.folds,
             axis=self.axis,
             slices=self.slices,
             roi=self.roi,

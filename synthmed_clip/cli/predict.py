@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import tyro
@@ -20,17 +20,20 @@ from synthmed_clip.cli.predict_volumes import predict_volumes
 from synthmed_clip.data.images import collect, eight_bit, read_plane
 from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
+from synthmed_clip.evaluation.calibration import threshold_of
+from synthmed_clip.evaluation.map_scale import MapScale
 from synthmed_clip.files import check_outputs, write_csv, write_text
 
 if TYPE_CHECKING:
-    from synthmed_clip.detector import Prediction
+    from synthmed_clip.detector import Detector, Prediction
 
+MapKind = Literal["overlay", "heatmap", "float", "png16"]
 _CHUNK = 32  # images that are held at full size, with their maps, at a time
 
 
 @dataclass
 class Predict:
-    """Score images; write scores.csv, scores.json, heat maps and overlays.
+    """Score images; write scores.csv, scores.json, and maps.
 
     A file that cannot be read is reported with its reason, and listed in scores.json; the others
     are scored all the same, and the exit status is 1.
@@ -48,6 +51,10 @@ class Predict:
     scores of the support images; 0.05 needs 19 of them. By default the threshold decides."""
     threshold: float | None = None
     """Flag scores above this, in place of the detector's own threshold."""
+    maps: tuple[MapKind, ...] = ("overlay", "heatmap")
+    """What to write of maps, if anything: overlays/ (the image, the map's colours, a contour at the
+    decision, a cross at the peak, a legend), heatmaps/ (colours alone), maps/ as float (32-bit
+    TIFF) or png16 (16-bit PNG; scores.json says what its levels mean)."""
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
@@ -90,6 +97,7 @@ class Predict:
                 alpha=self.alpha,
                 batch_size=self.batch_size,
             )
+        level = self._level(detector)
         values = detector.values_for(self.value_range)
         detector = replace(detector, values=Values())  # for images that are of 8 bits by then
         rows: list[dict[str, str | float | None]] = []
@@ -112,16 +120,19 @@ class Predict:
                     ),
                 )
                 for (name, image), found in zip(images.items(), predictions, strict=True):
+                    x, y = found.peak or (None, None)
                     rows.append(
                         {
                             "image": name,
                             "score": found.score,
                             "p_value": found.p_value,
                             "is_anomalous": found.is_anomalous,
+                            "peak_x": x,
+                            "peak_y": y,
                         }
                     )
                     if found.anomaly_map is not None:
-                        self._draw(name, image, found.anomaly_map, detector.map_range)
+                        self._draw(name, image, found, detector.map_scale, level)
                 bar.update(len(images) + len(faults))
         if not rows:
             raise ValueError(f"none of the {len(paths)} images in {self.images} can be read")
@@ -130,6 +141,12 @@ class Predict:
             "model": str(self.model),
             "threshold": detector.threshold,
             "alpha": self.alpha,
+            "p_values": {
+                "against": len(detector.normal_scores),
+                "source": detector.normal_source,
+                "heuristic": detector.p_values_are_heuristic,
+            },
+            "maps": _coding(detector.map_scale, level),
             "images": rows,
             "left_out": unread,
         }
@@ -140,25 +157,44 @@ class Predict:
         if self.alpha is not None:
             rule = f"with a p-value of at most {self.alpha:g}"
         print(f"{self.output}: {len(rows)} images, {flagged} {rule}{left}")
+        if detector.p_values_are_heuristic:
+            print(
+                f"p-values are heuristic: nothing shows that those against the "
+                f"{detector.normal_source} scores of {detector.method.name} keep their level; "
+                f"calibrate on further normal images for that"
+            )
         return 1 if unread else 0
+
+    def _level(self, detector: Detector) -> float | None:
+        """Where a map's contour lies: at what corresponds to the threshold, or to alpha."""
+        threshold = detector.threshold
+        if self.alpha is not None and detector.normal_scores:
+            threshold = threshold_of(self.alpha, detector.normal_scores)
+        return detector.map_scale.level_of(threshold)
 
     def _draw(
         self,
         name: str,
         image: io.Image,
-        anomaly_map: NDArray[np.float32],
-        span: tuple[float, float],
+        found: Prediction,
+        scale: MapScale,
+        level: float | None,
     ) -> None:
         from synthmed_clip.report.heatmaps import heat_map, overlay, save_picture
+        from synthmed_clip.report.raw_maps import save_float, save_png16
 
-        luma = io.grey(image).array
-        pictures = {
-            "heatmaps": heat_map(anomaly_map, span),
-            "overlays": overlay(luma, anomaly_map, span),
-        }
-        for folder, picture in pictures.items():
-            # The suffix stays: a.png and a.jpg may both be.
-            save_picture(picture, self.output / folder / f"{name}.png")
+        assert found.anomaly_map is not None
+        # The suffix stays: a.png and a.jpg may both be.
+        if "overlay" in self.maps:
+            picture = overlay(io.grey(image).array, found.anomaly_map, scale, level, found.peak)
+            save_picture(picture, self.output / "overlays" / f"{name}.png")
+        if "heatmap" in self.maps:
+            picture = heat_map(found.anomaly_map, scale.span)
+            save_picture(picture, self.output / "heatmaps" / f"{name}.png")
+        if "float" in self.maps:
+            save_float(found.anomaly_map, self.output / "maps" / f"{name}.tif")
+        if "png16" in self.maps:
+            save_png16(found.anomaly_map, scale, self.output / "maps" / f"{name}.png")
 
     def _read(
         self, root: Path, paths: Sequence[Path], values: Values
@@ -193,3 +229,16 @@ def _images_under(path: Path, volumes: bool) -> tuple[Path, list[Path]]:
     if not found:
         raise FileNotFoundError(f"no image in {path}")
     return path, found
+
+
+def _coding(scale: MapScale, level: float | None) -> dict[str, Any]:
+    """What the numbers and colours of maps mean."""
+    from synthmed_clip.report.raw_maps import png16_coding
+
+    zero, step = png16_coding(scale)
+    return {
+        "unit": scale.unit,
+        "colours": {"lowest": scale.low, "highest": scale.high},
+        "contour": level,
+        "png16": {"zero": zero, "step": step},
+    }
