@@ -247,13 +247,14 @@ class FittedCrossedHeads(Fitted):
         """Return each head's map of patches, `(H, N, h, w)` float32."""
         import torch
 
+        from synthmed_clip.backbone.pixels import in_batches
         from synthmed_clip.methods.crossed_steps import evidence_of
         from synthmed_clip.methods.patches import CHUNK
 
         with torch.inference_mode():
             backbone, layers = self.models[0].backbone, self.models[0].layers
             batches = []
-            for batch in pixels.split(CHUNK):
+            for batch in in_batches(pixels, CHUNK):
                 features = backbone.features(batch, layers)
                 batches.append(torch.stack([evidence_of(m, features) for m in self.models]))
             return torch.cat(batches, 1)
