@@ -32,7 +32,7 @@ from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
-FORMAT = "synthmed-clip detector 4"
+FORMAT = "synthmed-clip detector 5"
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,25 @@ class Detector:
     map_range: tuple[float, float] = (0.0, 1.0)
     normal_scores: tuple[float, ...] = ()
     values: Values = Values()
+
+    def __post_init__(self) -> None:
+        """Refuse a decision rule that decides nothing.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite, or the map's range is empty.
+        """
+        low, high = self.map_range
+        for name, numbers in (
+            ("threshold", [self.threshold]),
+            ("map_range", [low, high]),
+            ("normal_scores", self.normal_scores),
+        ):
+            if not all(map(isfinite, numbers)):
+                raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
+        if not low < high:
+            raise ValueError(f"map_range must rise, not {self.map_range}")
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -378,8 +397,8 @@ class Detector:
         ------
         ValueError
             If the file is no detector or is damaged, its method is of a module that was not
-            imported, or the backbone's weights or normalisation are not those that it was fitted
-            on.
+            imported, or the backbone's architecture, weights or normalisation are not those that
+            it was fitted on.
 
         Examples
         --------
@@ -400,7 +419,9 @@ class Detector:
         try:
             method, threshold = Method.from_dict(data["method"]), float(data["threshold"])
             saved, state = data["backbone"], {**data["state"], **tensors}
-            digest, size = saved["digest"], saved["image_size"]
+            digest, size, built = saved["digest"], saved["image_size"], saved["architecture"]
+            if not isinstance(built, dict):
+                raise TypeError(f"architecture {built!r}")
             scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
             provenance = Provenance(
                 tuple(data["provenance"]["support"]), data["provenance"]["precision"]
@@ -408,8 +429,6 @@ class Detector:
             normal = tuple(float(score) for score in data["normal_scores"])
             low, high = (float(end) for end in data["map_range"])
             values = Values.from_dict(data["values"])
-            if not all(isfinite(number) for number in (threshold, low, high, *normal)):
-                raise ValueError(f"threshold {threshold}, normal scores {normal}")
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         given = backbone
@@ -429,6 +448,11 @@ class Detector:
                 f"SHA-256 {digest[:16]}..., not {backbone.name} {backbone.weights} with "
                 f"{backbone.digest[:16]}..."
             )
+        if backbone.architecture != built:
+            raise ValueError(
+                f"{path} was fitted on another architecture than that of {backbone.name}: "
+                f"{_first_difference(built, backbone.architecture)}"
+            )
         if backbone.image_size != size:
             raise ValueError(
                 f"{path} was fitted at {size} pixels; the backbone takes {backbone.image_size}"
@@ -443,12 +467,18 @@ class Detector:
             )
         try:
             fitted = type(method).restore(state, backbone)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            span = (low, high)
+            return cls(method, fitted, backbone, threshold, provenance, span, normal, values)
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(method, fitted, backbone, threshold, provenance, (low, high), normal, values)
 
 
-_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")
+_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "architecture", "digest")
+
+
+def _first_difference(before: dict, now: dict) -> str:
+    key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+    return f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
 
 
 def _damaged(path: str | Path, error: Exception) -> ValueError:

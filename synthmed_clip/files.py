@@ -11,6 +11,34 @@ from pathlib import Path
 from synthmed.io import write_atomically
 
 
+def require_file(path: str | Path, what: str) -> None:
+    """See that a file is there.
+
+    Parameters
+    ----------
+    path : str or Path
+    what : str
+        What the file should be, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If it is a folder.
+
+    Examples
+    --------
+    >>> require_file("missing.safetensors", "detector")
+    Traceback (most recent call last):
+    FileNotFoundError: no file at missing.safetensors
+    """
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; the {what} itself is needed")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}")
+
+
 def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
     """Refuse files to be written that would replace what is read, or could not be written: before
     hours of work.
