@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,8 +16,9 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 import synthmed.generate as generation
+from synthmed.generate.preview import MARK
 from synthmed.generate.settings import Channels, LayoutName, Size
-from synthmed.io import write_atomically
+from synthmed.io import find_inputs, require_own, write_atomically
 from synthmed.presets import read_recipe
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -129,10 +131,13 @@ class Preview:
     """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
     or any but 0.
     """
+    force: bool = False
+    """Replace a file of this name that is no contact sheet."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
+        _check_sheet(out, self.force, source)
         settings = generation.Settings(
             recipe=read_recipe(self.recipe),
             per_image=20,
@@ -143,8 +148,6 @@ class Preview:
             mask_level=self.mask_level,
         )
         plan = generation.make_plan(source, settings)
-        if out.resolve() in {i.path.resolve() for i in plan.inputs}:
-            raise generation.Refused(f"{out} is one of the inputs; choose another file")
         write_atomically(out, generation.draw_recipe(generation.Producer(plan)))
         print(f"wrote {out}")
         _print_skipped({e.name: e.problem or "" for e in plan.skipped})
@@ -169,6 +172,8 @@ class Gallery:
     """Make images grey, or keep their channels."""
     roi: Literal["none", "auto"] = "auto"
     """Where anomalies may lie: anywhere, or in the foreground."""
+    force: bool = False
+    """Replace a file of this name that is no contact sheet."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
@@ -177,8 +182,7 @@ class Gallery:
         )
         if self.per_source < 1:
             raise ValueError(f"per-source must be at least 1, got {self.per_source}")
-        if self.out.suffix.lower() != ".png":
-            raise ValueError(f"OUT must be a PNG file, got {self.out}")
+        _check_sheet(self.out, self.force, self.source)
         sheet, skipped = generation.draw_gallery(self.source, settings, per_source=self.per_source)
         write_atomically(self.out, sheet)
         print(f"wrote {self.out}")
@@ -222,6 +226,17 @@ def _source_and_out(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
     if len(paths) < 2:
         raise ValueError(f"expected SOURCE and OUT, got only {' '.join(paths) or 'nothing'}")
     return paths[:-1], Path(paths[-1])
+
+
+def _check_sheet(out: Path, force: bool, source: Sequence[str]) -> None:
+    """Refuse, before any work, what cannot become a contact sheet."""
+    if out.suffix.lower() != ".png" or out.is_dir():
+        raise ValueError(f"OUT must be a PNG file, got {out}")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"OUT {out} cannot be written: no folder {out.parent}")
+    if out.resolve() in {found.path.resolve() for found in find_inputs(source)}:
+        raise ValueError(f"OUT {out} is one of the inputs; name another file")
+    require_own(out, MARK, force=force)
 
 
 def _size(text: str) -> Size:

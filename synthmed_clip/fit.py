@@ -11,7 +11,7 @@ import numpy as np
 import synthmed
 from synthmed.digests import digest_array
 from synthmed.io import Image, MaskLevel, ValueRange
-from synthmed_clip.files import check_outputs
+from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.seeds import RNG, draw_entropy
@@ -159,7 +159,8 @@ def fit(
     running = {"workers": workers, "progress": progress}
     options |= {name: value for name, value in running.items() if method.takes(name)}
     if checkpoint is not None:
-        check_outputs([Path(checkpoint)], [] if isinstance(backbone, Backbone) else [weights])
+        inputs = [] if isinstance(backbone, Backbone) else [weights]
+        check_outputs([(Path(checkpoint), Kind.CHECKPOINT)], inputs, force=True)
     items, single = collect(images, channel_axis)
     regions = collect_regions(roi, items, single)
     if len(items) < method.least_support:

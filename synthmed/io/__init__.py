@@ -3,7 +3,7 @@
 from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.file_mask import FileMask
-from synthmed.io.files import remove_temporary, write_atomically
+from synthmed.io.files import remove_temporary, require_own, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
@@ -39,6 +39,7 @@ __all__ = [
     "read_region",
     "remove_temporary",
     "require_mask_level",
+    "require_own",
     "require_value_range",
     "resize",
     "suffix_for",

@@ -14,7 +14,7 @@ from synthmed import io
 from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, Roi, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
-from synthmed_clip.files import check_outputs, write_csv
+from synthmed_clip.files import Kind, check_outputs, write_csv
 from synthmed_clip.methods import MediCLIP, Method
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class Fit:
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
     progress: bool = True
+    force: bool = False
+    """Replace files of these names that fit did not write."""
     method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
         default_factory=MediCLIP
     )
@@ -107,6 +109,7 @@ class Fit:
         if history is not None:
             from synthmed_clip.evaluation.plots import loss_curve
 
+            check_outputs([(log, Kind.LOG), (curve, Kind.PLOT)], force=self.force)
             write_csv(log, [asdict(epoch) for epoch in history.log])
             loss_curve(history.log, curve)
             learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
@@ -146,7 +149,9 @@ class Fit:
                 f"them"
             )
         inputs: list[str | Path | None] = [*read, self.model.weights, self.model.backbone]
-        check_outputs([self.output, log, curve, self.checkpoint], inputs)
+        outputs = [(self.output, Kind.DETECTOR), (self.checkpoint, Kind.CHECKPOINT)]
+        learns = [(log, Kind.LOG), (curve, Kind.PLOT)] if self.method.takes("checkpoint") else []
+        check_outputs([*outputs, *learns], inputs, force=self.force)
         return log, curve
 
 

@@ -19,7 +19,7 @@ from synthmed_clip.cli.options import Loading, MaskLevel, Output, Roi, ValueRang
 from synthmed_clip.data.images import eight_bit, read_plane
 from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
-from synthmed_clip.files import check_outputs, write_csv, write_text
+from synthmed_clip.files import Kind, check_outputs, write_csv, write_text
 
 if TYPE_CHECKING:
     from synthmed_clip.detector import Prediction
@@ -66,7 +66,9 @@ class Predict:
             raise ValueError(
                 f"{self.output} lies in {self.images}: its heat maps would be scored the next time"
             )
-        check_outputs([self.output / "scores.csv", self.output / "scores.json"])
+        table, report = (self.output / f"scores.{kind}" for kind in ("csv", "json"))
+        outputs = [(table, Kind.SCORES), (report, Kind.PREDICTIONS)]
+        check_outputs(outputs, [self.model], force=self.force)
         if self.alpha is not None and self.threshold is not None:
             raise ValueError("--alpha and --threshold are two rules; give one")
         detector = self.loading.load(self.model)
