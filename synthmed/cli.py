@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 import time
@@ -18,12 +19,15 @@ from tyro.conf import Positional, arg
 import synthmed.generate as generation
 from synthmed.generate.preview import MARK
 from synthmed.generate.settings import Channels, LayoutName, Size
-from synthmed.io import find_inputs, require_own, write_atomically
+from synthmed.io import ValueRange, find_inputs, require_own, write_atomically
 from synthmed.presets import read_recipe
 
+_SHOWN = 8  # inputs that there are notes on
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _SourceAndOut = Annotated[Positional[tuple[str, ...]], arg(metavar="SOURCE [SOURCE ...] OUT")]
 _MaskLevel = tuple[int, ...] | Literal["any"] | None
+_ValueRange = ValueRange | None
+_Import = Annotated[tuple[str, ...], arg(name="import", metavar="MODULE")]
 _GroupBy = Annotated[str | None, arg(metavar="folder|FILE.csv:COLUMN|REGEX")]
 _Size = Annotated[str, arg(metavar="PIXELS|native")]
 
@@ -60,6 +64,11 @@ class Generate:
     """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
     or any but 0.
     """
+    value_range: _ValueRange = None
+    """The intensities to which anomalies are relative: two numbers, window, dtype, or percentile
+    A B of each image; by default the window that the file declares, else 0 to 255 of 8 bits, else
+    the image's own minimum and maximum.
+    """
     workers: int = os.cpu_count() or 1
     """Processes."""
     layout: LayoutName = "pairs"
@@ -72,12 +81,15 @@ class Generate:
     """Layout mvtec: keep inputs of one patient on one side: by their folder, by a column of a table
     (whose first column names the files), or by a regular expression whose first group is the key.
     """
+    imports: _Import = ()
+    """Modules with generators of one's own that the recipe names."""
     strict: bool = False
     """End at the first input that cannot be used."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
+        _import(self.imports)
         settings = generation.Settings(
             recipe=read_recipe(self.recipe),
             per_image=self.per_image,
@@ -86,6 +98,7 @@ class Generate:
             channels=self.channels,
             roi=self.roi,
             mask_level=self.mask_level,
+            value_range=self.value_range,
             layout=self.layout,
             soft=self.soft,
             train_share=self.train_share,
@@ -131,6 +144,12 @@ class Preview:
     """Which levels of these masks are inside, where they have others than 0 and one more: numbers,
     or any but 0.
     """
+    value_range: _ValueRange = None
+    """The intensities to which anomalies are relative: two numbers, window, dtype, or percentile
+    A B of each image; by default as in generate.
+    """
+    imports: _Import = ()
+    """Modules with generators of one's own that the recipe names."""
     force: bool = False
     """Replace a file of this name that is no contact sheet."""
 
@@ -138,6 +157,7 @@ class Preview:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
         _check_sheet(out, self.force, source)
+        _import(self.imports)
         settings = generation.Settings(
             recipe=read_recipe(self.recipe),
             per_image=20,
@@ -146,10 +166,12 @@ class Preview:
             channels=self.channels,
             roi=self.roi,
             mask_level=self.mask_level,
+            value_range=self.value_range,
         )
         plan = generation.make_plan(source, settings)
         write_atomically(out, generation.draw_recipe(generation.Producer(plan)))
         print(f"wrote {out}")
+        _print_notes({e.name: e.notes for e in plan.examined if e.notes})
         _print_skipped({e.name: e.problem or "" for e in plan.skipped})
         return 1 if plan.skipped else 0
 
@@ -202,11 +224,14 @@ class Replay:
     """Every sample."""
     source: tuple[str, ...] = ()
     """Where the inputs are now, if not where they were."""
+    imports: _Import = ()
+    """Modules with generators of one's own that the run used."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
         if (self.index is None) == (not self.all):
             raise ValueError("give either --index or --all")
+        _import(self.imports)
         started, count, different = time.monotonic(), 0, 0
         for found in tqdm(
             generation.verify(self.manifest, self.index, self.source), unit=" samples", disable=None
@@ -239,6 +264,14 @@ def _check_sheet(out: Path, force: bool, source: Sequence[str]) -> None:
     require_own(out, MARK, force=force)
 
 
+def _import(modules: tuple[str, ...]) -> None:
+    """Import modules, from the folder in which one is too."""
+    if modules and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in modules:
+        importlib.import_module(name)
+
+
 def _size(text: str) -> Size:
     if text == "native":
         return "native"
@@ -258,6 +291,7 @@ def _print_summary(summary: generation.Summary) -> None:
     if summary.others:
         kinds = ", ".join(f"{n} {kind}" for kind, n in summary.others.most_common())
         print(f"not taken for images: {kinds}")
+    _print_notes(summary.notes)
     _print_skipped(summary.skipped)
     for name, count in summary.rejected.items():
         print(f"rejected {count} samples of {name}: {summary.reasons[name]}", file=sys.stderr)
@@ -266,6 +300,13 @@ def _print_summary(summary: generation.Summary) -> None:
 def _print_skipped(skipped: dict[str, str]) -> None:
     for name, reason in skipped.items():
         print(f"skipped {name}: {reason}", file=sys.stderr)
+
+
+def _print_notes(notes: dict[str, tuple[str, ...]]) -> None:
+    for name, said in list(notes.items())[:_SHOWN]:
+        print(*(f"note on {name}: {text}" for text in said), sep="\n", file=sys.stderr)
+    if len(notes) > _SHOWN:
+        print(f"and notes on {len(notes) - _SHOWN} more inputs", file=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -96,21 +96,11 @@ class Generator(abc.ABC):
     _known: ClassVar[dict[str, type[Generator]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make the class known by its name to `from_dict`."""
+        """Make the class known to `from_dict` by its name, and module if it is not ours."""
         super().__init_subclass__(**kwargs)
-        name = cls.__name__
-        if name in ("Mask", "Anomaly", "Distractor") or name.startswith("_"):
-            return
-        before = Generator._known.get(name)
-        if (
-            before is not None
-            and before.__module__.startswith("synthmed.")
-            and before.__module__ != cls.__module__
-        ):
-            raise TypeError(
-                f"synthmed has a generator named {name!r}; records go by names, choose another"
-            )
-        Generator._known[name] = cls
+        is_base = cls.__name__ in ("Mask", "Anomaly", "Distractor")
+        if not is_base and not cls.__name__.startswith("_"):
+            Generator._known[_type_of(cls)] = cls
 
     @abc.abstractmethod
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Region | Outcome]:
@@ -203,7 +193,11 @@ class Generator(abc.ABC):
         return Sample(image_of(outcome.scene), outcome.label, record)
 
     def to_dict(self) -> dict[str, Any]:
-        """The configuration as JSON data: the type's name and every parameter."""
+        """The configuration as JSON data: the type and every parameter.
+
+        The type of a generator from elsewhere carries its module, ``"my.module:Blot"``, so that two
+        of one name are told apart.
+        """
         return json.loads(self._json)
 
     @functools.cached_property
@@ -211,7 +205,7 @@ class Generator(abc.ABC):
         # Kept as text: each record gets a copy of its own, at the price of parsing it.
         fields = dataclasses.fields(self)  # type: ignore[arg-type]
         return json.dumps(
-            {"type": type(self).__name__} | {f.name: _plain(getattr(self, f.name)) for f in fields}
+            {"type": _type_of(type(self))} | {f.name: _plain(getattr(self, f.name)) for f in fields}
         )
 
     @classmethod
@@ -340,10 +334,12 @@ def _build(data: Any) -> Any:
     cls = Generator._known.get(name) if isinstance(name, str) else None
     if cls is None:
         known = list(Generator._known)
-        raise ValueError(
-            f"unknown generator type {name!r}{_did_you_mean(str(name), known)}; known: "
-            f"{', '.join(known)}"
-        )
+        module, _, _ = str(name).rpartition(":")
+        if module == "__main__":
+            hint = ", of a script or a notebook: move it to a module"
+        else:
+            hint = f"; import {module} first" if module else _did_you_mean(str(name), known)
+        raise ValueError(f"unknown generator type {name!r}{hint}; known: {', '.join(known)}")
     names = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
     for key in data:
         if key != "type" and key not in names:
@@ -352,6 +348,15 @@ def _build(data: Any) -> Any:
                 f"{', '.join(names) or 'none'}"
             )
     return cls._from_fields({k: _build(v) for k, v in data.items() if k != "type"})
+
+
+def _type_of(cls: type) -> str:
+    """The name that stands for a class in data: ours as they are, others with their module."""
+    if cls.__module__.startswith("synthmed."):
+        return cls.__name__
+    # A worker process knows the script that started it by another name.
+    module = "__main__" if cls.__module__ == "__mp_main__" else cls.__module__
+    return f"{module}:{cls.__qualname__}"
 
 
 def _did_you_mean(word: str, known: Sequence[str]) -> str:

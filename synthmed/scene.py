@@ -244,16 +244,30 @@ class Scene:
 
     @cached_property
     def is_constant(self) -> bool:
-        """Whether the image has one value only, or a range too small to tell its ends apart."""
-        return not self._half_span > 0 or bool(self.image.min() == self.image.max())
+        """Whether the image has one value only within the value range, or a range too small to tell
+        its ends apart.
+        """
+        if not self._half_span > 0:
+            return True
+        low, high = self._clipped_halves(np.array([self.image.min(), self.image.max()]))
+        return bool(low == high)
 
     def patch(self, box: Box) -> NDArray[np.float64]:
-        """Values within a box, channels last, with the value range scaled to [0, 1]."""
+        """Values within a box, channels last, clipped to the value range and this scaled to
+        [0, 1].
+        """
         return self.normalised(self.image[box])
 
     def normalised(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Values with the value range scaled to [0, 1]."""
-        return (values * np.float64(0.5) - self.low * 0.5) / self._half_span
+        """Values clipped to the value range, and this scaled to [0, 1]."""
+        return (self._clipped_halves(values) - self.low * 0.5) / self._half_span
+
+    def _clipped_halves(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """Half of each value as it is seen, clipped to the value range; the range's ends may be too
+        far apart for a double.
+        """
+        halves = np.multiply(values, 0.5, dtype=np.float64)
+        return np.clip(halves, self.low * 0.5, self.high * 0.5, out=halves)
 
     def donor(self, index: int) -> NDArray[Any]:
         """A donor image, channels last, checked against the image."""
@@ -307,22 +321,20 @@ class Scene:
     def _is_visible(self, before: NDArray[Any], after: NDArray[Any]) -> bool:
         with np.errstate(over="ignore"):
             return bool(
-                np.abs(after * np.float64(0.5) - before * np.float64(0.5)).max()
+                np.abs(self._clipped_halves(after) - self._clipped_halves(before)).max()
                 >= self._half_span / 255
             )
 
     def _in_range(self, values: NDArray[np.float64]) -> NDArray[Any]:
         with np.errstate(over="ignore"):
             raw = (self.low * 0.5 + values * self._half_span) * 2
-        least, most = self.low, self.high
         if self.image.dtype.kind in "iu":
             raw = np.rint(raw)
-            least, most = math.ceil(least), math.floor(most)  # bounds need not be whole
-        # The nearest doubles within the range: a 64-bit bound need not be one.
-        low, high = float(least), float(most)
-        low = low if low >= least else float(np.nextafter(low, np.inf))
-        high = high if high <= most else float(np.nextafter(high, -np.inf))
-        return np.clip(raw, low, high).astype(self.image.dtype)
+        return np.clip(raw, *self._ends).astype(self.image.dtype)
+
+    @cached_property
+    def _ends(self) -> tuple[float, float]:
+        return _ends_within(self.low, self.high, self.image.dtype)
 
 
 def channels_last(image: ArrayLike, channel_axis: int | None, name: str) -> NDArray[Any]:
@@ -367,11 +379,31 @@ def _value_range(value_range: tuple[float, float], dtype: np.dtype[Any]) -> tupl
             f"value_range must be a pair (low, high) of finite numbers, low < high, got "
             f"{value_range!r}"
         )
-    if dtype.kind in "iu" and not (np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max):
+    if dtype.kind in "iu":
+        fits = np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
+    else:
+        with np.errstate(over="ignore"):
+            fits = bool(np.isfinite(np.array([low, high]).astype(dtype)).all())
+    if not fits:
         raise ValueError(f"value_range {value_range!r} does not fit the image's dtype {dtype}")
-    if dtype.kind in "iu" and not math.ceil(low) < math.floor(high):
+    least, most = _ends_within(low, high, dtype)
+    if not least < most:
+        values = "whole numbers" if dtype.kind in "iu" else "values"
         raise ValueError(
-            f"value_range {value_range!r} must hold at least two whole numbers for the image's "
-            f"dtype {dtype}"
+            f"value_range {value_range!r} must hold at least two {values} for the image's dtype "
+            f"{dtype}"
         )
     return low, high
+
+
+def _ends_within(low: float, high: float, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The outermost values within a range that the dtype and a double hold: what is clipped to
+    them does not leave the range when it is rounded to the dtype.
+    """
+    kind = np.float64 if dtype.kind in "iu" else dtype.type
+    least, most = (math.ceil(low), math.floor(high)) if dtype.kind in "iu" else (low, high)
+    first, last = kind(least), kind(most)
+    # As Python's floats: NumPy would round the bound to the dtype before it compares.
+    first = first if float(first) >= least else np.nextafter(first, kind(np.inf))
+    last = last if float(last) <= most else np.nextafter(last, kind(-np.inf))
+    return float(first), float(last)

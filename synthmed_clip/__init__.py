@@ -6,6 +6,7 @@ score and a map of anomalies for any image. Torch is loaded when something needs
 
 import lazy_loader as _lazy
 
+from synthmed_clip.calibrate import calibrate
 from synthmed_clip.fit import fit, import_release, pretrain
 from synthmed_clip.methods import (
     Fitted,
@@ -25,7 +26,7 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "backbone.model": ["Backbone", "load_backbone"],
-        "detector": ["Detector", "Prediction"],
+        "detector": ["Detector", "Failure", "Prediction"],
     },
 )
 
@@ -33,6 +34,7 @@ __all__ = [
     "Backbone",
     "Detector",
     "Epoch",
+    "Failure",
     "Fitted",
     "GlobalNeighbour",
     "Joined",
@@ -44,6 +46,7 @@ __all__ = [
     "Scores",
     "Subspace",
     "ZeroShot",
+    "calibrate",
     "fit",
     "import_release",
     "load_backbone",

@@ -23,7 +23,8 @@ class Kind(Enum):
     PLOT = b"Software\0synthmed-clip plot"
     SCORES = b"image,score,"
     PREDICTIONS = b'{\n "format": "synthmed-clip predictions '
-    PICTURE = b"Software\0synthmed-clip picture"
+    MAP = b"synthmed-clip map"
+    ONNX = b"synthmed-clip"
     EVALUATION = b'{\n "format": "synthmed-clip evaluation '
     REPORT = b'<meta name="generator" content="synthmed-clip report">'
     RUNS = b"dataset,method,shots,"

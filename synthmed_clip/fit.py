@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 import synthmed
 from synthmed.digests import digest_array
@@ -14,7 +16,7 @@ from synthmed.io import Image, MaskLevel, ValueRange
 from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
-from synthmed_clip.training.seeds import RNG, draw_entropy
+from synthmed_clip.training.seeds import FOLDS, RNG, Entropy, draw_entropy
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +27,9 @@ if TYPE_CHECKING:
     from synthmed_clip.data.images import ImageLike
     from synthmed_clip.data.layouts import Item
     from synthmed_clip.data.regions import Region, RegionLike
+    from synthmed_clip.data.slices import Axis
     from synthmed_clip.data.values import Values
-    from synthmed_clip.detector import Detector
+    from synthmed_clip.detector import Detector, NormalSource, Prediction
     from synthmed_clip.training.selection import Labelled
 
 CLIP = "ViT-L-14-quickgelu"
@@ -45,7 +48,10 @@ def fit(
     validation: Sequence[Item] | None = None,
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
+    folds: int | None = None,
     fitted: Mapping[Method, Fitted] | None = None,
+    axis: Axis | None = None,
+    slices: int = 16,
     roi: RegionLike | None = None,
     mask_level: MaskLevel = None,
     value_range: ValueRange | None = None,
@@ -80,8 +86,21 @@ def fit(
         same result.
     callback : callable, optional
         Likewise: called with an `Epoch` after each.
+    folds : int, optional
+        Judge the support images by as many further fits, each on all but one part of them: their
+        scores give the threshold and (heuristic) p-values to a method that cannot leave images
+        out. Costs as many fits, each on (folds - 1) / folds of the images. In place of a method's
+        own left-out scores, where it has any. With a checkpoint each has one of its own
+        (NAME.fold-1, ...).
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
+    axis : int or {"axial", "coronal", "sagittal"}, optional
+        That images are volumes, seen slice by slice along an array axis or in a plane (by the
+        affine, turned as radiology shows it). A volume's score is that of its most abnormal slice;
+        threshold and p-values are of volumes, each left out with all its slices, by a fit on the
+        others: as many fits as volumes, and each volume scored in full.
+    slices : int
+        How many slices of each volume are support images: the middles of as many equal parts.
     roi : "auto", folder, paths or arrays, optional
         A region of interest an image, of the image's shape as stored: a bool array, a file, a
         folder in which a file has the image's name, or "auto" for `synthmed.foreground`. Anomalies
@@ -106,13 +125,18 @@ def fit(
     Returns
     -------
     Detector
-        Its threshold is the largest score of the support images, each left out of what judges it.
-        For a method that cannot leave them out (MediCLIP; any method that needs another image, of
-        one), it is the score that best separates
+        Its threshold is the largest score of the support images, each left out of what judges it,
+        or out of fold.
+        For a method that cannot leave them out (MediCLIP without folds; any method that needs
+        another image, of one), it is the score that best separates
         (balanced accuracy) the support images from fresh synthetic anomalies on them, four each: it
         has seen no real anomaly, and normal images that were not in the support set score somewhat
-        higher. Treat either as a start, and set your own from validation data. Without any image,
+        higher. Treat either as a start, and set your own by `calibrate`. Without any image,
         which only a method that looks at none takes, it is 0.5.
+
+        Maps that are no probabilities are shown in standard deviations of the same left-out
+        images' pixels; where none could be left out, of the support images in mirror image, which
+        it has not seen as such.
 
     Raises
     ------
@@ -145,7 +169,9 @@ def fit(
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, squares_of, values_in
     from synthmed_clip.data.regions import collect_regions
+    from synthmed_clip.data.slices import require_axis, support_slices
     from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.training.steps import EmptyImage
 
     options = _options(
@@ -158,11 +184,25 @@ def fit(
     )
     running = {"workers": workers, "progress": progress}
     options |= {name: value for name, value in running.items() if method.takes(name)}
+    parts = [] if folds is None else [f".fold-{fold + 1}" for fold in range(folds)]
     if checkpoint is not None:
+        outputs = [(Path(f"{checkpoint}{part}"), Kind.CHECKPOINT) for part in ["", *parts]]
         inputs = [] if isinstance(backbone, Backbone) else [weights]
-        check_outputs([(Path(checkpoint), Kind.CHECKPOINT)], inputs, force=True)
-    items, single = collect(images, channel_axis)
+        check_outputs(outputs, inputs, force=True)  # its opening tells whose it is
+    items, single = collect(images, channel_axis, volumes=axis is not None)
+    if folds is not None:
+        if axis is not None:
+            raise ValueError(
+                "folds are of images; volumes (axis) are left out by fits of their own"
+            )
+        _check_folds(folds, len(items), method)
     regions = collect_regions(roi, items, single)
+    volumes, owners = items, np.arange(len(items))
+    if axis is not None:
+        if regions is not None:
+            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+        axis = require_axis(axis)
+        items, owners = support_slices(volumes, axis, slices)
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
@@ -180,18 +220,38 @@ def fit(
         options["inside"] = inside.numpy()
     try:
         made = method.fit(support, backbone, rng, **options)
-        left_out = made.score_left_out(support) if items else None
+        left_out: Scores | None = None
+        if folds is not None:
+            left_out = _out_of_fold(method, support, backbone, folds, _entropy(made, rng), options)
+        elif items:
+            left_out = made.score_left_out(support)
         if left_out is not None:
             left_out = _within(left_out, inside, made)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
+        if axis is not None and normal:  # slices of one volume are not left out one by one
+            none = Provenance((), backbone.precision)
+            judge = Detector(method, made, backbone, 0.0, none, values=values, axis=axis)
+            normal = _volumes_left_out(judge, support, owners, volumes, rng, running)
         threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
-        item = items[error.index]
+        item = volumes[owners[error.index]]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision)
-    span = made.map_range or _span(left_out or _within(made.score(support), inside, made))
-    return Detector(method, made, backbone, threshold, provenance, span, normal, values)
+    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision, folds)
+    scale = MapScale()
+    if items:
+        shown, places = left_out, inside
+        if shown is None and made.maps_are_probabilities:
+            shown = _within(made.score(support), inside, made)
+        elif shown is None:
+            places = None if inside is None else inside.flip(-1)
+            shown = _within(made.score(support.flip(-1)), places, made)
+        scale = MapScale.of(shown, made.maps_are_probabilities, places)
+    source: NormalSource | None = "left-out" if folds is None else "out-of-fold"
+    source = source if normal else None
+    return Detector(
+        method, made, backbone, threshold, provenance, scale, normal, source, values, axis
+    )
 
 
 def pretrain(
@@ -288,6 +348,7 @@ def import_release(
     """
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.detector import Detector, Provenance
+    from synthmed_clip.evaluation.map_scale import MapScale
     from synthmed_clip.methods.mediclip.release import read_release, restore_release
 
     tensors = read_release(Path(path))
@@ -295,7 +356,64 @@ def import_release(
         backbone = load_backbone(backbone, weights, device=device, precision=precision)
     made = restore_release(tensors, str(path), backbone, layers)
     provenance = Provenance((), backbone.precision)
-    return Detector(made.method, made, backbone, threshold, provenance)
+    # No image tells, but a score is its map's peak: one threshold serves both.
+    scale = MapScale(scores=(0.0, 1.0), peaks=(0.0, 1.0))
+    return Detector(made.method, made, backbone, threshold, provenance, scale)
+
+
+def _check_folds(folds: int, count: int, method: Method) -> None:
+    """Refuse folds that leave a fit without the images that it needs."""
+    if not 2 <= folds <= count:
+        raise ValueError(f"folds must be from 2 to the number of images, {count}, not {folds}")
+    left = count - -(-count // folds)
+    if left < method.least_support:
+        raise ValueError(
+            f"folds={folds} leaves {left} of {count} images to a fit; {method.name} needs at "
+            f"least {method.least_support}"
+        )
+
+
+def _out_of_fold(
+    method: Method,
+    support: Tensor,
+    backbone: Backbone,
+    folds: int,
+    entropy: Entropy,
+    options: Mapping[str, Any],
+) -> Scores:
+    """Score each support image by a fit on the other folds."""
+    import torch
+
+    from synthmed_clip.training.steps import EmptyImage
+
+    order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(FOLDS,)))
+    fold_of = torch.from_numpy(order.permutation(len(support)) % folds)
+    found = []
+    # A callback follows one fit alone, and parts that are fitted have seen every image.
+    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
+    for fold in range(folds):
+        if "checkpoint" in kept:
+            kept["checkpoint"] = Path(f"{options['checkpoint']}.fold-{fold + 1}")
+        seed = np.random.SeedSequence(entropy, spawn_key=(FOLDS, fold))
+        if "inside" in kept:
+            kept["inside"] = options["inside"][(fold_of != fold).numpy()]
+        try:
+            made = method.fit(support[fold_of != fold], backbone, seed, **kept)
+        except EmptyImage as error:  # counted among the images of this fit
+            index = int(torch.nonzero(fold_of != fold)[error.index])
+            raise EmptyImage(index, str(error).partition(": ")[2]) from None
+        found.append(made.score(support[fold_of == fold]))
+    places = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]).argsort()
+    scores = torch.cat([part.scores for part in found])
+    maps = torch.cat([part.maps for part in found])
+    pooled = [part.pooled for part in found if part.pooled is not None]
+    places = places.to(scores.device)
+    every = torch.cat(pooled)[places] if pooled else None
+    return Scores(scores[places], maps[places], every)
+
+
+def _entropy(fitted: Fitted, rng: RNG) -> Entropy:
+    return draw_entropy(rng) if fitted.history is None else fitted.history.entropy
 
 
 def _inside(
@@ -314,6 +432,29 @@ def _inside(
     return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
 
 
+def _volumes_left_out(
+    judge: Detector,
+    support: Tensor,
+    owners: NDArray[np.int64],
+    volumes: Sequence[Path | Image],
+    rng: RNG,
+    options: Mapping[str, Any],
+) -> tuple[float, ...]:
+    """Score each volume, all its slices, by a fit on the others; none where there is one alone."""
+    import torch
+
+    method, scores = judge.method, []
+    kept = {name: value for name, value in options.items() if method.takes(name)}
+    for number, volume in enumerate(volumes):
+        others = support[torch.from_numpy(owners != number)]
+        if len(others) < max(1, method.least_support):
+            return ()
+        fitted = method.fit(others, judge.backbone, rng, **kept)
+        found = replace(judge, fitted=fitted).predict([volume])
+        scores.append(cast("list[Prediction]", found)[0].score)
+    return tuple(scores)
+
+
 def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:
     """Let scores be of the regions alone, where there are regions."""
     return found if inside is None else fitted.within(found, inside)
@@ -327,21 +468,12 @@ def _threshold(
 
     if not len(support):
         return 0.5
-    history, recipe = fitted.history, method.training_recipe or synthmed.preset("paper")
-    entropy = draw_entropy(rng) if history is None else history.entropy
+    recipe = method.training_recipe or synthmed.preset("paper")
 
     def score(pixels: Tensor, within: Tensor | None) -> Tensor:
         return _within(fitted.score(pixels), within, fitted).scores
 
-    return synthetic_threshold(score, support, recipe, entropy, inside)
-
-
-def _span(normal: Scores) -> tuple[float, float]:
-    """From the lowest value of normal images' maps to twice as far as their highest."""
-    if not normal.maps.numel():
-        return 0.0, 1.0
-    low, high = float(normal.maps.min()), float(normal.maps.max())
-    return low, low + max(2 * (high - low), 1e-6)
+    return synthetic_threshold(score, support, recipe, _entropy(fitted, rng), inside)
 
 
 def _options(method: Method, **given: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from synthmed.distractors import (
     Speckle,
 )
 from synthmed.generate.plan import make_plan
-from synthmed.generate.preview import Example, draw
+from synthmed.generate.preview import Example, draw, examples_of
 from synthmed.generate.producer import Producer
 from synthmed.generate.settings import Settings
 from synthmed.generator import Generator
@@ -82,5 +82,5 @@ def draw_gallery(
                     where = producer.plan.inputs[producer.source_of(index)].name
                     skipped[f"{name} on {where}"] = str(reason)
                     continue
-                examples.append(Example(name, image, sample.image, sample.mask > 0))
+                examples += examples_of(name, image, sample.image, sample.mask > 0)
     return draw(examples), skipped

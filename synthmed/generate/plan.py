@@ -33,6 +33,7 @@ class Examined:
     form: Form | None = None
     problem: str | None = None
     group: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,9 @@ class Plan:
             del settings["train_share"]
         if not self.settings.soft:
             del settings["soft"]
-        if self.settings.group_by is None:
-            del settings["group_by"]
+        for name in ("group_by", "value_range"):
+            if settings[name] is None:
+                del settings[name]
         return {
             "synthmed": __version__,
             "source": list(self.source),
@@ -169,7 +171,13 @@ def examine(source: Input, settings: Settings) -> Examined:
     """Prepare an input once, to see whether it can be used and what it is."""
     try:
         prepared = prepare(source, settings)
-        return Examined(source.name, source.digest(), roi_digest(source, settings), prepared.form)
+        return Examined(
+            source.name,
+            source.digest(),
+            roi_digest(source, settings),
+            prepared.form,
+            notes=prepared.notes,
+        )
     except Exception as error:  # whatever is wrong with one input ends no run
         kind = "" if isinstance(error, Unreadable) else f"{type(error).__name__}: "
         # Without the folder: the reason is the same wherever the input lies.

@@ -6,16 +6,28 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.digests import digest_file
-from synthmed.foreground import foreground
+from synthmed.foreground import foreground, ground_of
 from synthmed.generate.settings import Settings
-from synthmed.io import Image, Input, Unreadable, find_region, grey, read_region, resize
+from synthmed.io import (
+    Image,
+    Input,
+    Unreadable,
+    ValueRange,
+    dwarfed_by_extremes,
+    find_region,
+    grey,
+    read_region,
+    resize,
+    value_range_of,
+)
+from synthmed.scene import Scene
 
 Form = tuple[int, int | None, str]
 """Number of axes, channel axis and dtype of an array."""
@@ -25,10 +37,13 @@ _CACHE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An image ready for a generator, and its region of interest."""
+    """An image ready for a generator, its region of interest, and what people should know of
+    it.
+    """
 
     image: Image
     roi: NDArray[np.bool_] | None
+    notes: tuple[str, ...] = ()
 
     @property
     def form(self) -> Form:
@@ -47,6 +62,8 @@ def prepare(source: Input, settings: Settings) -> Prepared:
     Unreadable
         If it cannot be used: unreadable, not finite, constant, a volume that is to be resized, or
         without its region of interest.
+    TypeError, ValueError
+        If a generator would refuse it, or the rule for the value range gives none for it.
     """
     image = source.read()
     array = image.array
@@ -67,11 +84,47 @@ def prepare(source: Input, settings: Settings) -> Prepared:
         image = resize(image, int(settings.size))
     if image.array.min() == image.array.max():
         raise Unreadable(f"{source.path}: the image is constant, there is nothing to see on it")
-    if settings.roi == "auto":
-        return Prepared(image, foreground(image.array, channel_axis=image.channel_axis))
+    image = replace(image, value_range=_value_range(image, settings.value_range))
+    scene = Scene.of(
+        image.array,
+        value_range=image.value_range,
+        channel_axis=image.channel_axis,
+        spacing=image.spacing,
+    )
+    ends = scene.low, scene.high
+    if scene.is_constant:
+        raise Unreadable(
+            f"{source.path}: all values lie on one side of the value range {ends[0]:g} to "
+            f"{ends[1]:g}, there is nothing to see"
+        )
+    said = dwarfed_by_extremes(image, ends)
+    notes: tuple[str, ...] = () if said is None else (said,)
     if settings.roi == "none":
-        return Prepared(image, None)
-    return Prepared(image, _region_from_file(source, as_stored, settings))
+        return Prepared(image, None, notes)
+    if settings.roi == "auto":
+        seen = np.clip(image.array, *ends)
+        if ground_of(seen, channel_axis=image.channel_axis) == "unclear":
+            notes += (
+                "the ground is neither evenly dark nor evenly white, so that the foreground may be "
+                "anything: look at it, or give --roi FOLDER or --roi none",
+            )
+        return Prepared(image, foreground(seen, channel_axis=image.channel_axis), notes)
+    return Prepared(image, _region_from_file(source, as_stored, settings), notes)
+
+
+def _value_range(image: Image, rule: ValueRange | None) -> tuple[float, float] | None:
+    """The range by a rule; of a window, which is in decimals and may begin below zero, the part
+    that the dtype reaches.
+    """
+    if rule not in (None, "window"):
+        return value_range_of([image], rule)
+    if rule is None and image.value_range is None:
+        return None
+    low, high = value_range_of([image], "window")
+    if image.array.dtype.kind in "iu":
+        limits = np.iinfo(image.array.dtype)
+        low, high = max(low, limits.min), min(high, limits.max)
+    return low, high
 
 
 def roi_digest(source: Input, settings: Settings) -> str | None:

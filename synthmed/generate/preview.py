@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,82 @@ from synthmed.io import Image, read_image
 PER_KIND = 4
 _SOFTWARE = "synthmed contact sheet"
 MARK = b"Software\0" + _SOFTWARE.encode()  # by which the command knows its own files
+_LOOKED_AT = 2**20  # values
 _TILE, _GAP, _MARGIN, _HEAD = 192, 6, 24, 40
 _PAPER, _INK, _FAINT, _LINE = (250, 250, 248), (24, 28, 32), (120, 124, 130), (255, 196, 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One row's content: what there was, what was made of it, where."""
+    """One strip of the sheet: what there was, what was made of it, where; as tiles. Of a volume
+    the plane across an axis.
+    """
 
     kind: str
-    original: Image
-    result: NDArray[Any]
-    mask: NDArray[np.bool_]
+    tiles: tuple[PIL.Image.Image, ...]
+    across: int | None = None
+
+
+def examples_of(
+    kind: str, original: Image, result: NDArray[Any], mask: NDArray[np.bool_]
+) -> list[Example]:
+    """An image as one example; a volume as three, the planes across each axis that show most of
+    the mask.
+    """
+    limits = _limits(original)
+    shown = (
+        original,
+        replace(original, array=result),
+        Image(mask, spacing=original.spacing, affine=original.affine),
+    )
+    return [
+        Example(kind, _tiles([cut_plane(image, axis, mask) for image in shown], limits), axis)
+        for axis in ((None,) if mask.ndim == 2 else (0, 1, 2))
+    ]
+
+
+def cut_plane(
+    image: Image, axis: int | None, mask: NDArray[np.bool_]
+) -> tuple[NDArray[Any], tuple[float, float]]:
+    """The plane of a volume across an axis that shows most of a mask, or an image as it is.
+
+    With an affine the plane is turned as radiologists look at it: up is superior, or anterior in a
+    transverse plane; left is the patient's right, or anterior in a sagittal plane.
+
+    Returns
+    -------
+    plane : ndarray, shape (H, W) or (H, W, channels)
+    spacing : (float, float)
+        Height and width of its pixels.
+    """
+    array = image.array
+    if image.channel_axis is not None:
+        array = np.moveaxis(array, image.channel_axis, -1)
+    spacing = image.spacing or (1.0,) * mask.ndim
+    if axis is None:
+        return array, (spacing[0], spacing[1])
+    others = [k for k in range(3) if k != axis]
+    seen = mask.sum(axis=tuple(others))
+    plane = np.take(array, int(np.argmax(seen)) if mask.any() else mask.shape[axis] // 2, axis)
+    flips: tuple[int, ...] = ()
+    if image.affine is not None:
+        directions = image.affine[:3, :3]
+        world = np.argmax(np.abs(directions), axis=0)  # right, anterior or superior
+        if world[others[0]] < world[others[1]]:
+            others, plane = others[::-1], plane.swapaxes(0, 1)
+        flips = tuple(k for k in range(2) if directions[world[others[k]], others[k]] > 0)
+    return np.flip(plane, flips), (spacing[others[0]], spacing[others[1]])
+
+
+def _limits(image: Image) -> tuple[float, float]:
+    """One scale for all tiles of an image: what the eye sees is what changed."""
+    if image.value_range is not None:
+        return image.value_range
+    if image.array.dtype == np.uint8:
+        return 0, 255
+    values = image.array.reshape(-1)[:: max(image.array.size // _LOOKED_AT, 1)]
+    low, high = np.quantile(values, (0.005, 0.995))
+    return float(low), float(high)
 
 
 def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]]) -> bytes:
@@ -52,12 +116,15 @@ def draw_dataset(producer: Producer, out: Path, lines: Iterable[dict[str, Any]])
     for kind, chosen in sorted(picked.items()):
         for line in chosen:
             mask = line["files"].get("mask")
-            result = read_image(out / line["files"]["image"]).array
             original = producer.cache[producer.source_of(line["index"])].image
+            made = read_image(out / line["files"]["image"])
+            result = made.array
+            if made.channel_axis is not None and original.channel_axis is not None:
+                result = np.moveaxis(result, made.channel_axis, original.channel_axis)
             inside = np.zeros(original.spatial_shape, bool)
             if mask:  # a soft label is outlined where it is above 0
                 inside = read_image(out / mask).array > 0
-            examples.append(Example(kind, original, result, inside))
+            examples += examples_of(kind, original, result, inside)
     return draw(examples)
 
 
@@ -82,10 +149,14 @@ def draw_recipe(producer: Producer) -> bytes:
         except Exception as error:  # as in a run, one sample ends nothing
             reasons.append(f"{producer.plan.inputs[producer.source_of(index)].name}: {error}")
             continue
-        of_kind = found.setdefault(kind_of(sample.record), [])
-        if len(of_kind) < PER_KIND:
+        is_volume = sample.mask.ndim == 3
+        if is_volume and step >= per_image:
+            break
+        kind = kind_of(sample.record)
+        of_kind = found.setdefault(kind, [])
+        if len(of_kind) < PER_KIND * (3 if is_volume else 1):
             original = producer.cache[producer.source_of(index)].image
-            of_kind.append(Example(kind_of(sample.record), original, sample.image, sample.mask > 0))
+            of_kind += examples_of(kind, original, sample.image, sample.mask > 0)
     if not found:
         raise ValueError(f"no sample could be drawn: {reasons[0]}")
     return draw([e for _, examples in sorted(found.items()) for e in examples])
@@ -97,7 +168,8 @@ def draw(examples: Sequence[Example]) -> bytes:
     Parameters
     ----------
     examples : sequence of Example
-        In the order in which they are shown; those of one kind one after the other, two to a row.
+        In the order in which they are shown; those of one kind one after the other, two to a row,
+        three where they are planes of volumes.
 
     Returns
     -------
@@ -106,7 +178,7 @@ def draw(examples: Sequence[Example]) -> bytes:
     kinds: dict[str, list[Example]] = {}
     for example in examples:
         kinds.setdefault(example.kind, []).append(example)
-    columns = 2
+    columns = 3 if any(e.across is not None for e in examples) else 2
     group = 3 * _TILE + 2 * _GAP
     rows = sum(-(-len(e) // columns) for e in kinds.values())
     width = 2 * _MARGIN + columns * group + (columns - 1) * _MARGIN
@@ -125,7 +197,7 @@ def draw(examples: Sequence[Example]) -> bytes:
         y += _HEAD
         for first in range(0, len(shown), columns):
             for c, example in enumerate(shown[first : first + columns]):
-                for i, tile in enumerate(_tiles(example)):
+                for i, tile in enumerate(example.tiles):
                     sheet.paste(tile, (_MARGIN + c * (group + _MARGIN) + i * (_TILE + _GAP), y))
             y += _TILE + _GAP
     buffer = io.BytesIO()
@@ -135,44 +207,39 @@ def draw(examples: Sequence[Example]) -> bytes:
     return buffer.getvalue()
 
 
-def _tiles(example: Example) -> list[PIL.Image.Image]:
-    original, result, mask = example.original.array, example.result, example.mask
-    if mask.ndim == 3:  # of a volume the slice that shows most of the mask
-        k = int(np.argmax(mask.sum(axis=(1, 2)))) if mask.any() else len(mask) // 2
-        original, result, mask = original[k], result[k], mask[k]
-    # One scale for both: what the eye sees is what changed.
-    low, high = (0, 255) if original.dtype == np.uint8 else np.quantile(original, (0.005, 0.995))
-    plain, changed = _tile(original, low, high), _tile(result, low, high)
-    outlined = changed.copy()
-    shape = (
-        np.array(
-            PIL.Image.fromarray(mask.astype(np.uint8) * 255).resize(
-                _fit(mask.shape), PIL.Image.Resampling.BILINEAR
-            )
-        )
-        > 127
-    )
-    edge = scipy.ndimage.binary_dilation(shape, iterations=1) & ~scipy.ndimage.binary_erosion(
-        shape, iterations=1
-    )
-    pixels = np.array(outlined)
+Plane = tuple[NDArray[Any], tuple[float, float]]
+"""Pixels, and the height and width of one."""
+
+
+def _tiles(planes: Sequence[Plane], limits: tuple[float, float]) -> tuple[PIL.Image.Image, ...]:
+    """Of the original, the result and the mask."""
+    plain, changed = (_tile(*plane, *limits) for plane in planes[:2])
+    inside, spacing = planes[2]
+    picture = PIL.Image.fromarray(inside.astype(np.uint8) * 255)
+    size = _fit(inside.shape, spacing)
+    shape = np.array(picture.resize(size, PIL.Image.Resampling.BILINEAR)) > 127
+    edge = scipy.ndimage.binary_dilation(shape) & ~scipy.ndimage.binary_erosion(shape)
+    pixels = np.array(changed)
     top, left = (_TILE - shape.shape[0]) // 2, (_TILE - shape.shape[1]) // 2
     pixels[top : top + shape.shape[0], left : left + shape.shape[1]][edge] = _LINE
-    return [plain, changed, PIL.Image.fromarray(pixels)]
+    return plain, changed, PIL.Image.fromarray(pixels)
 
 
-def _tile(image: NDArray[Any], low: float, high: float) -> PIL.Image.Image:
+def _tile(
+    image: NDArray[Any], spacing: tuple[float, float], low: float, high: float
+) -> PIL.Image.Image:
     scaled = (image.astype(np.float64) / 2 - low / 2) / max(
         high / 2 - low / 2, np.finfo(np.float64).tiny
     )
     picture = PIL.Image.fromarray((np.clip(scaled, 0, 1) * 255).astype(np.uint8)).convert("RGB")
-    picture = picture.resize(_fit(picture.size[::-1]), PIL.Image.Resampling.BILINEAR)
+    picture = picture.resize(_fit(image.shape, spacing), PIL.Image.Resampling.BILINEAR)
     tile = PIL.Image.new("RGB", (_TILE, _TILE), _PAPER)
     tile.paste(picture, ((_TILE - picture.width) // 2, (_TILE - picture.height) // 2))
     return tile
 
 
-def _fit(shape: Sequence[int]) -> tuple[int, int]:
-    """Width and height that fit an array of this shape into a tile."""
-    scale = _TILE / max(shape)
-    return max(round(shape[1] * scale), 1), max(round(shape[0] * scale), 1)
+def _fit(shape: Sequence[int], spacing: tuple[float, float]) -> tuple[int, int]:
+    """Width and height of a tile's picture of an array of this shape, with pixels of this size."""
+    height, width = shape[0] * spacing[0], shape[1] * spacing[1]
+    scale = _TILE / max(height, width)
+    return max(round(width * scale), 1), max(round(height * scale), 1)

@@ -131,7 +131,7 @@ class Producer:
         names, files = {"image": path}, {path: data}
         mask_stem = self._layout.mask(index, kind)
         if mask_stem is not None:
-            path, data = _file(mask_stem, Image(label_pixels(sample.mask)))
+            path, data = _file(mask_stem, label_image(sample.mask, image))
             names["mask"], files[path] = path, data
         return Item(line | {"kind": kind, "files": names, "record": sample.record}, files)
 
@@ -163,13 +163,22 @@ class Producer:
 
 def _file(stem: str, image: Image) -> tuple[str, bytes]:
     """The path and the bytes of the file that holds an image."""
-    suffix = suffix_for(image)
+    suffix = ".nii.gz" if has_place(image) else suffix_for(image)
     return f"{stem}{suffix}", encode(image, suffix)
 
 
-def label_pixels(mask: NDArray[Any]) -> NDArray[Any]:
-    """A label as files hold it: a bool mask as 0 and 255, a soft one as it is."""
-    return mask.astype(np.uint8) * np.uint8(255) if mask.dtype == bool else mask
+def has_place(image: Image) -> bool:
+    """Whether an image is a volume that has its place in the patient, which NIfTI keeps."""
+    return image.affine is not None and len(image.spatial_shape) == 3
+
+
+def label_image(mask: NDArray[Any], image: Image) -> Image:
+    """A label as its file holds it: a soft one as it is, a bool mask as 0 and 255; in NIfTI as 0
+    and 1, as label maps have it.
+    """
+    inside = np.uint8(1 if has_place(image) else 255)
+    array = mask.astype(np.uint8) * inside if mask.dtype == bool else mask
+    return Image(array, spacing=image.spacing, affine=image.affine)
 
 
 def kind_of(record: dict[str, Any]) -> str:

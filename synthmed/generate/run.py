@@ -66,6 +66,9 @@ class Summary:
         Of them, of each kind.
     skipped : dict of str to str
         Inputs that were left out, and why.
+    notes : dict of str to tuple of str
+        Of inputs that are used, what people should know: a value range that does not fit the
+        tissue, a ground that ``roi="auto"`` cannot tell.
     rejected : Counter
         Samples that were not made, because there was nothing to see or a generator failed, by
         input.
@@ -93,6 +96,7 @@ class Summary:
     samples: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     rejected: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -182,6 +186,7 @@ def generate(
     summary = Summary(
         out,
         skipped={e.name: e.problem or "" for e in plan.skipped},
+        notes={e.name: e.notes for e in plan.examined if e.notes},
         others=sum((count_others(i) for i in items if Path(i).is_dir()), Counter()),
     )
     if _is_complete(out):

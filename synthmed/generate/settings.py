@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from synthmed import validation
 from synthmed.generator import Generator
-from synthmed.io import MaskLevel, require_mask_level
+from synthmed.io import MaskLevel, ValueRange, require_mask_level, require_value_range
 from synthmed.presets import preset
 
 Size = int | Literal["native"]
@@ -34,6 +34,10 @@ class Settings:
         the same relative name.
     mask_level : int, sequence of int, "any" or None
         Which levels of the masks in the folder `roi` are inside; see `synthmed.io.read_mask`.
+    value_range : (low, high), "dtype", "window", ("percentile", low, high) or None
+        The intensities to which anomalies are relative, found for each image by the rule of
+        `synthmed.io.value_range_of`. None is the window that the file declares; without one,
+        (0, 255) for uint8 and the image's own minimum and maximum otherwise.
     layout : {"pairs", "mvtec"}
     soft : bool
         Label by how much changed, float32 in [0, 1], in place of a mask; see `Generator.__call__`.
@@ -66,6 +70,7 @@ class Settings:
     channels: Channels = "grey"
     roi: str = "none"
     mask_level: MaskLevel = None
+    value_range: ValueRange | None = None
     layout: LayoutName = "pairs"
     soft: bool = False
     train_share: float = 0.5
@@ -94,6 +99,8 @@ class Settings:
                 f"{self.group_by!r}"
             )
         object.__setattr__(self, "mask_level", require_mask_level(self.mask_level))
+        if self.value_range is not None:
+            object.__setattr__(self, "value_range", require_value_range(self.value_range))
         if self.mask_level is not None and self.roi in ("none", "auto"):
             raise ValueError(
                 f"mask_level is for a folder of masks, but roi is {self.roi!r}; got "

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synthmed.generate.plan import read_plan
-from synthmed.generate.producer import Producer, label_pixels
-from synthmed.io import Unreadable, read_image
+from synthmed.generate.producer import Producer, has_place, label_image
+from synthmed.io import Image, Unreadable, read_image
 from synthmed.replay import replay
 
 
@@ -88,23 +89,36 @@ def verify(
 
 def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterator[str]:
     prepared = producer.cache[producer.source_of(line["index"])]
-    made = {"image": prepared.image.array}
+    made = {"image": prepared.image}
     if "record" in line:
         sample = replay(line["record"], prepared.image.array, donors=producer.donors(line["index"]))
-        made = {"image": sample.image, "mask": label_pixels(sample.mask)}
+        image = replace(prepared.image, array=sample.image)
+        made = {"image": image, "mask": label_image(sample.mask, image)}
     for role, name in line["files"].items():
         try:
-            there = read_image(folder / name).array
+            found = read_image(folder / name)
         except Unreadable as error:
             yield str(error)
             continue
-        if there.dtype != made[role].dtype or there.shape != made[role].shape:
+        there, expected = found.array, _channels_last(made[role])
+        if there.dtype != expected.dtype.newbyteorder("=") or there.shape != expected.shape:
             yield (
                 f"{name}: holds {there.dtype} of shape {there.shape}, "
-                f"the record gives {made[role].dtype} of shape {made[role].shape}"
+                f"the record gives {expected.dtype} of shape {expected.shape}"
             )
-        elif not np.array_equal(there, made[role]):
+        elif not np.array_equal(there, expected):
             yield (
-                f"{name}: {np.count_nonzero(there != made[role])} values differ from what "
+                f"{name}: {np.count_nonzero(there != expected)} values differ from what "
                 f"the record gives"
             )
+        affine = made[role].affine
+        if has_place(made[role]) and affine is not None:
+            kept = found.affine  # in single precision
+            if kept is None or not np.array_equal(kept.astype(np.float32), np.float32(affine)):
+                yield f"{name}: its affine differs from the input's"
+
+
+def _channels_last(image: Image) -> NDArray[Any]:
+    """As files hold an image."""
+    axis = image.channel_axis
+    return image.array if axis is None else np.moveaxis(image.array, axis, -1)

@@ -69,17 +69,27 @@ def require_own(path: Path, mark: bytes, *, force: bool = False) -> None:
     ...         print("did not write" in str(error))
     True
     """
-    if force or not os.path.lexists(path):
-        return
-    head = b""
-    if path.is_file():  # a pipe would be waited for
-        with path.open("rb") as file:
-            head = file.read(_HEAD)
-    if not path.is_file() or mark not in head:
+    if not force and os.path.lexists(path) and not has_mark(path, mark):
         raise ValueError(
             f"{path} is there, and this command did not write it; name another output, or give "
             f"--force to replace it"
         )
+
+
+def has_mark(path: Path, mark: bytes) -> bool:
+    """Whether something is a file that holds a mark within its first 4 KiB.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from synthmed.io import has_mark
+    >>> has_mark(Path("missing.csv"), b"image,score")
+    False
+    """
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    with path.open("rb") as file:
+        return mark in file.read(_HEAD)
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from synthmed.io.readers import suffixes
+from synthmed.io.series import is_dicom
 
 
 def find_images(folder: Path | str, *, recursive: bool = True) -> list[Path]:
@@ -20,11 +21,11 @@ def find_images(folder: Path | str, *, recursive: bool = True) -> list[Path]:
     Returns
     -------
     list of Path
-        All whose name ends as those of a format that `read_image` reads, in upper or lower case;
-        sorted by their path from the folder on, with forward slashes. Hidden files, and what is in
-        hidden folders (whose name begins with a dot), are left out. Links are followed. What names
-        an image but is none is in it, so that reading it says why: a folder of such a name, a link
-        to nothing, a folder that may not be listed.
+        All whose name ends as those of a format that `read_image` reads, in upper or lower case,
+        and DICOM files of any name; sorted by their path from the folder on, with forward slashes.
+        Hidden files, and what is in hidden folders (whose name begins with a dot), are left out.
+        Links are followed. What names an image but is none is in it, so that reading it says why: a
+        folder of such a name, a link to nothing, a folder that may not be listed.
 
     Raises
     ------
@@ -103,7 +104,8 @@ def _search(root: Path, recursive: bool) -> tuple[list[Path], Counter[str]]:
                 continue
             is_folder = path.is_dir()
             is_broken = path.is_symlink() and not path.exists()
-            if is_broken or path.name.lower().endswith(ends):
+            is_named = path.name.lower().endswith(ends)
+            if is_broken or is_named or (not is_folder and is_dicom(path)):
                 found[path.relative_to(root).as_posix()] = path
             elif not is_folder:
                 others[path.suffix.lower() or "without suffix"] += 1

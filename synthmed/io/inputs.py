@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from synthmed.digests import digest_array, digest_file
+from synthmed.digests import digest_array, digest_file, digest_json
 from synthmed.io.find import find_images
 from synthmed.io.image import Image
-from synthmed.io.read import read_image
+from synthmed.io.read import read_image, read_series_files
 from synthmed.io.readers import READERS
+from synthmed.io.series import find_series, is_dicom
 
 SAMPLE = "sample:retina"
 _TILE = 224
@@ -29,8 +30,13 @@ class Input:
     name : str
         Relative to the source, with forward slashes: the same wherever the source lies.
     path : Path
-        The file; for the sample, the photograph and the tile's corner.
+        The file, or the folder of a DICOM series; for the sample, the photograph.
     corner : (int, int) or None
+        Of a sample's tile.
+    series : str or None
+        The key of a DICOM series; see `synthmed.io.find_series`.
+    files : tuple of Path
+        Of a DICOM series.
 
     Examples
     --------
@@ -43,9 +49,13 @@ class Input:
     name: str
     path: Path
     corner: tuple[int, int] | None = None
+    series: str | None = None
+    files: tuple[Path, ...] = ()
 
     def read(self) -> Image:
         """Read the image in its own dtype; see `read_image`."""
+        if self.files:
+            return read_series_files(self.path, self.files)
         image = read_image(self.path)
         if self.corner is None:
             return image
@@ -53,10 +63,14 @@ class Input:
         return replace(image, array=image.array[y : y + _TILE, x : x + _TILE])
 
     def digest(self) -> str:
-        """Digest of the file, or of a sample's tile; empty if the file cannot be read."""
+        """Digest of the file, of a series' files whatever their names, or of a sample's tile;
+        empty if a file cannot be read.
+        """
         if self.corner is not None:
             return digest_array(self.read().array)
         try:
+            if self.files:
+                return digest_json(sorted(digest_file(path) for path in self.files))
             return digest_file(self.path)
         except OSError:
             return ""
@@ -68,9 +82,11 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     Parameters
     ----------
     source : sequence of str
-        Folders (searched by `find_images`), files, globs, or
-        ``sample:retina``: normal-looking tiles of the fundus photograph that scikit-image carries.
-        A file or directory that is named expressly is taken whatever its suffix.
+        Folders (searched by `find_images`), files, globs, or ``sample:retina``: normal-looking
+        tiles of the fundus photograph that scikit-image carries. A file or directory that is named
+        expressly is taken whatever its suffix. The DICOM files in one folder that are slices of one
+        volume are one input, named as the folder; where there are several volumes in it, as the
+        folder and the series' key.
 
     Returns
     -------
@@ -90,7 +106,8 @@ def find_inputs(source: Sequence[str]) -> list[Input]:
     found: dict[str, Input] = {}
     for item in source:
         for new in _find(item):
-            if found.setdefault(new.name, new).path != new.path:
+            before = found.setdefault(new.name, new)
+            if (before.path, before.series) != (new.path, new.series):
                 raise ValueError(
                     f"two inputs have the name {new.name!r}: {found[new.name].path} and {new.path}"
                 )
@@ -108,7 +125,7 @@ def _find(item: str) -> list[Input]:
         if not paths:
             known = ", ".join(reader.name for reader in READERS)
             raise FileNotFoundError(f"no image ({known}) in the folder {root}")
-        return [Input(p.relative_to(root).as_posix(), p) for p in paths]
+        return _with_series(root, paths)
     if root.exists():
         return [Input(root.name, root)]
     if glob.has_magic(item):
@@ -118,6 +135,20 @@ def _find(item: str) -> list[Input]:
         fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), root.parts))
         return [Input(p.relative_to(fixed).as_posix(), p) for p in paths]
     raise FileNotFoundError(f"no such file or folder: {item}")
+
+
+def _with_series(root: Path, paths: Sequence[Path]) -> list[Input]:
+    """The files of a folder as inputs, the slices of a DICOM volume as one."""
+    found: list[Input] = []
+    taken: set[Path] = set()
+    for folder in sorted({path.parent for path in paths if path.is_file() and is_dicom(path)}):
+        volumes = [s for s in find_series(folder) if s.kind == "volume"]
+        name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
+        for series in volumes:
+            own = name if len(volumes) == 1 else f"{name}/{series.key}"
+            found.append(Input(own, folder, series=series.key, files=series.files))
+            taken.update(series.files)
+    return found + [Input(p.relative_to(root).as_posix(), p) for p in paths if p not in taken]
 
 
 def _retina_tiles() -> list[Input]:

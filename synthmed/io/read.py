@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,17 @@ from synthmed.io.convert import grey
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.readers import Reader, find_reader
 from synthmed.io.readers.dicom import DICOM
-from synthmed.io.series import read_series
+from synthmed.io.series import read_series, read_volume
 
 MaskLevel = int | Sequence[int] | Literal["any"] | None
 """Which levels of a mask are inside; see `read_mask`."""
 
 _NAMED = 8  # levels, in a message
+_Found = TypeVar("_Found")
+
+# What becomes of warnings is one state of the process: threads that read would undo each other's,
+# and some would never be seen.
+_one_at_a_time = threading.RLock()
 
 
 def read_image(
@@ -79,13 +85,24 @@ def read_image(
 def _read(
     path: Path, frame: int | None = None, series: int | str | None = None
 ) -> tuple[Image, Reader]:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        found = _read_silently(path, frame, series)
-    # Those of decoders are dropped: what is beyond repair raises.
-    said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
-    for text in dict.fromkeys(said):  # once, if every page says it
-        warnings.warn(f"{path}: {text}", ImageWarning, stacklevel=3)
+    return _with_warnings(path, lambda: _read_silently(path, frame, series))
+
+
+def read_series_files(folder: Path, files: Sequence[Path]) -> Image:
+    """Read the volume of a DICOM series by its files; errors and warnings name the folder."""
+    return _with_warnings(folder, lambda: _attempt(folder, DICOM, lambda: read_volume(files)))
+
+
+def _with_warnings(path: Path, read: Callable[[], _Found]) -> _Found:
+    """Read, and warn of what readers say with the file's name."""
+    with _one_at_a_time:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found = read()
+        # Those of decoders are dropped: what is beyond repair raises.
+        said = [str(w.message) for w in caught if issubclass(w.category, ImageWarning)]
+        for text in dict.fromkeys(said):  # once, if every page says it
+            warnings.warn(f"{path}: {text}", ImageWarning, stacklevel=4)
     return found
 
 

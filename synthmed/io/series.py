@@ -144,6 +144,18 @@ def read_series(folder: Path, chosen: int | str | None) -> Image:
     return read_planes(planes, lambda plane: plane.path.name)
 
 
+def read_volume(files: Sequence[Path]) -> Image:
+    """Read the volume whose slices are in these files, as `find_series` found them.
+
+    Raises
+    ------
+    Unreadable
+        If they are not the slices of one volume; the message names files of them.
+    """
+    planes = [plane for path in files for plane in planes_of(load(path, pixels=False), path)]
+    return read_planes(planes, lambda plane: plane.path.name)
+
+
 def _scan(folder: Path) -> list[tuple[Series, list[Plane]]]:
     """Series and, of a volume, its planes."""
     members: dict[str, list[tuple[Path, list[Plane], int | None, str]]] = {}
@@ -186,7 +198,7 @@ def _scan(folder: Path) -> list[tuple[Series, list[Plane]]]:
 
 
 def _dicom_files(folder: Path) -> list[Path]:
-    return [path for path in _files(folder) if _is_dicom(path)]
+    return [path for path in _files(folder) if is_dicom(path)]
 
 
 def _files(folder: Path) -> list[Path]:
@@ -195,7 +207,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM by its first bytes."""
     try:
         with path.open("rb") as file:
             return DICOM.matches(file.read(_HEAD), path.name.lower())

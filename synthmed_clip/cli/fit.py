@@ -11,7 +11,7 @@ import tyro
 
 import synthmed_clip
 from synthmed import io
-from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, Roi, ValueRange
+from synthmed_clip.cli.options import Axis, BackboneOptions, MaskLevel, Output, Roi, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
 from synthmed_clip.files import Kind, check_outputs, write_csv
@@ -56,12 +56,20 @@ class Fit:
     roi: Roi = None
     """A folder with a region of interest an image, of its name, or auto for the foreground: where
     anomalies are drawn, and what the threshold is of. Give it to predict, too."""
+    axis: Axis = None
+    """Take volumes (NIfTI, stacks, folders of DICOM slices), seen slice by slice: axial, coronal,
+    sagittal, or an array axis from 0."""
+    slices: int = 16
+    """How many slices of each volume are support images."""
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window, dtype, or percentile A B
     of all normal images; by default 0 to 255 of 8-bit images, the window of DICOM, else the
     percentiles 0.5 and 99.5. The detector keeps it."""
     checkpoint: Path | None = None
     """Written after every epoch; if it is there, the fit goes on from it."""
+    folds: int | None = None
+    """Judge the normal images by as many further fits, each on all but one part of them: p-values
+    (heuristic) and a threshold for a method that cannot leave images out."""
     progress: bool = True
     force: bool = False
     """Replace files of these names that fit did not write."""
@@ -82,9 +90,9 @@ class Fit:
                 "with --auxiliary, a fit that is to go on from its --checkpoint needs a --seed"
             )
         method: Method = self.method
-        normals, _ = collect(self.normals)
+        normals, _ = collect(self.normals, volumes=self.axis is not None)
         if self.normals.is_dir():
-            print(f"{self.normals}: {_contents(self.normals, len(normals))}")
+            print(f"{self.normals}: {_contents(self.normals, normals)}")
         log, curve = self._check_outputs([path for path in normals if isinstance(path, Path)])
         validation: Sequence[Item] | None = None
         if self.validation is not None:
@@ -98,6 +106,9 @@ class Fit:
             start=self._pretrained(method, backbone) if self.auxiliary else None,
             validation=validation,
             checkpoint=self.checkpoint,
+            folds=self.folds,
+            axis=self.axis,
+            slices=self.slices,
             roi=self.roi,
             mask_level=self.mask_level,
             value_range=self.value_range,
@@ -113,7 +124,8 @@ class Fit:
             write_csv(log, [asdict(epoch) for epoch in history.log])
             loss_curve(history.log, curve)
             learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
-        taken = f"{len(normals)} image{'s' * (len(normals) != 1)}, values {detector.values}"
+        kind = "image" if self.axis is None else "volume"
+        taken = f"{len(normals)} {kind}{'s' * (len(normals) != 1)}, values {detector.values}"
         print(f"{self.output}: {method.name}, {taken}, {learnt}threshold {detector.threshold:.4f}")
         return 0
 
@@ -155,9 +167,10 @@ class Fit:
         return log, curve
 
 
-def _contents(folder: Path, taken: int) -> str:
+def _contents(folder: Path, taken: Sequence[object]) -> str:
     """How many images of a folder are taken, and how much of what else lies in it is not."""
-    deeper = len(io.find_images(folder)) - taken
+    known = set(taken)
+    deeper = [p for p in io.find_images(folder) if not known & {p, *p.parents}]
     others = [f"{count} {kind}" for kind, count in sorted(io.count_others(folder).items())]
-    left = [f"{deeper} images in its folders"] * (deeper > 0) + others
-    return f"{taken} images taken" + (f"; not taken: {', '.join(left)}" if left else "")
+    left = [f"{len(deeper)} images in its folders"] * bool(deeper) + others
+    return f"{len(taken)} taken" + (f"; not taken: {', '.join(left)}" if left else "")

@@ -1,4 +1,4 @@
-"""The command line: synthmed-clip fit | predict | evaluate | protocol | prepare | duplicates."""
+"""The command line, `synthmed-clip`: one command a file."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ def main(args: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str]) -> Command:
+    from synthmed_clip.cli.calibrate import Calibrate
     from synthmed_clip.cli.duplicates import Duplicates
     from synthmed_clip.cli.evaluate import Evaluate
+    from synthmed_clip.cli.export import Export
     from synthmed_clip.cli.fit import Fit
     from synthmed_clip.cli.options import values
     from synthmed_clip.cli.predict import Predict
@@ -54,8 +56,10 @@ def _parse(arguments: list[str]) -> Command:
         return tyro.extras.subcommand_cli_from_dict(
             {
                 "fit": Fit,
+                "calibrate": Calibrate,
                 "predict": Predict,
                 "evaluate": Evaluate,
+                "export": Export,
                 "protocol": RunProtocol,
                 "prepare": Prepare,
                 "duplicates": Duplicates,

@@ -22,6 +22,7 @@ Output = Annotated[Path, tyro.conf.arg(aliases=["-o"])]
 MaskLevel = tuple[int, ...] | Literal["any"] | None
 
 ValueRange = io.ValueRange | None
+Axis = int | Literal["axial", "coronal", "sagittal"] | None
 Roi = Literal["auto"] | Path | None
 
 values = ConstructorRegistry()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 import PIL.Image
@@ -27,7 +27,10 @@ _EXACT = ("1", "L", "I", "F", "I;16", "I;16L", "I;16B", "I;16N", "RGB")  # Pillo
 
 
 def collect(
-    images: ImageLike | Iterable[ImageLike], channel_axis: int | None = None
+    images: ImageLike | Iterable[ImageLike],
+    channel_axis: int | None = None,
+    *,
+    volumes: bool = False,
 ) -> tuple[list[Path | io.Image], bool]:
     """List what was passed, and tell whether it was a single image.
 
@@ -40,6 +43,9 @@ def collect(
     channel_axis : int, optional
         The axis of channels of bare arrays and tensors with more than two axes. Without it none
         has channels.
+    volumes : bool
+        Whether a folder of DICOM slices is one volume, wherever it is named, and the folders of a
+        folder are looked at for such.
 
     Returns
     -------
@@ -68,8 +74,11 @@ def collect(
     """
     if isinstance(images, (str, Path)):
         path = Path(images)
+        if volumes and _is_series(path):
+            return [path], True
         if path.is_dir():
-            return list(image_files(path)), False
+            series = [p for p in sorted(path.iterdir()) if volumes and _is_series(p)]
+            return [*image_files(path, at_least=0 if series else 1), *series], False
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
@@ -80,22 +89,60 @@ def collect(
         raise TypeError(
             f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
         )
-    out: list[Path | io.Image] = []
-    for item in images:
-        found = _as_image(item, channel_axis)
-        if found is not None:
-            out.append(found)
-        elif isinstance(item, (str, Path)):
-            part, single = collect(item)
-            if not single:
-                raise ValueError(f"a list must hold single images; {item} is a folder")
-            out += part
-        else:
-            raise TypeError(
-                f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
-                f"{type(item).__name__}"
-            )
-    return out, False
+    return [one_of(item, channel_axis, volumes) for item in images], False
+
+
+def each_of(
+    images: ImageLike | Iterable[ImageLike], channel_axis: int | None = None
+) -> Iterable[ImageLike]:
+    """Return what `collect` lists, one after the other, without going through an iterable first.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        As `collect`, but for what an iterable holds: see `one_of`.
+
+    Examples
+    --------
+    >>> frames = (np.zeros((40, 48), np.uint8) for _ in range(3))
+    >>> each_of(frames) is frames, len(each_of(np.zeros((40, 48))))
+    (True, 1)
+    """
+    one = isinstance(images, (str, Path)) or _as_image(images, channel_axis) is not None
+    if one or not isinstance(images, Iterable):
+        return collect(images, channel_axis)[0]  # which says what else it must be
+    return cast("Iterable[ImageLike]", images)
+
+
+def one_of(
+    item: ImageLike, channel_axis: int | None = None, volumes: bool = False
+) -> Path | io.Image:
+    """Return what stands for one image, as `collect` lists it.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> one_of(np.zeros((40, 48), np.uint8)).spatial_shape
+    (40, 48)
+    """
+    found = _as_image(item, channel_axis)
+    if found is not None:
+        return found
+    if not isinstance(item, (str, Path)):
+        raise TypeError(
+            f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
+            f"{type(item).__name__}"
+        )
+    if not volumes and Path(item).is_dir():
+        raise ValueError(f"a list must hold single images; {item} is a folder")
+    part, single = collect(item, volumes=volumes)
+    if not single:
+        raise ValueError(f"a list must hold single volumes; {item} is a folder of others")
+    return part[0]
 
 
 def _as_image(item: Any, channel_axis: int | None) -> io.Image | None:
@@ -127,8 +174,15 @@ def _of_pillow(picture: PIL.Image.Image) -> io.Image:
     return io.Image(np.asarray(picture), channel_axis=-1 if picture.mode == "RGB" else None)
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name; at least one.
+def _is_series(path: Path) -> bool:
+    """Whether a path is a folder whose DICOM files are the slices of volumes."""
+    if not path.is_dir() or path.name.startswith("."):
+        return False
+    return any(series.kind == "volume" for series in io.find_series(path))
+
+
+def image_files(folder: Path, at_least: int = 1) -> list[Path]:
+    """Return the image files directly in a folder, sorted by name; at least one, or so many.
 
     Raises
     ------
@@ -145,7 +199,7 @@ def image_files(folder: Path) -> list[Path]:
     ['a.png', 'b.png']
     """
     found = io.find_images(folder, recursive=False)
-    if not found:
+    if len(found) < at_least:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
         raise FileNotFoundError(
             f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
@@ -195,7 +249,8 @@ def read_plane(item: Path | io.Image) -> io.Image:
     if len(image.spatial_shape) != 2:
         raise ValueError(
             f"{name_of(item)}: expected an image, not a volume of shape {image.array.shape}; an "
-            f"array in colour needs channel_axis=, several images are a list"
+            f"array in colour needs channel_axis=, several images are a list, and slices of "
+            f"volumes need axis="
         )
     if image.channel_axis is None:
         return image

@@ -5,9 +5,11 @@ from synthmed_clip.evaluation.comparison import Comparison, delong, paired_boots
 from synthmed_clip.evaluation.curves import Curve, curves
 from synthmed_clip.evaluation.evaluate import Evaluation, evaluate, evaluate_scores
 from synthmed_clip.evaluation.metrics import Interval, image_metrics
+from synthmed_clip.evaluation.operating_point import Calibration, operating_point
 from synthmed_clip.evaluation.pixels import pixel_metrics
 
 __all__ = [
+    "Calibration",
     "Comparison",
     "Curve",
     "Evaluation",
@@ -17,6 +19,7 @@ __all__ = [
     "evaluate",
     "evaluate_scores",
     "image_metrics",
+    "operating_point",
     "p_value",
     "paired_bootstrap",
     "pixel_metrics",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,6 +69,29 @@ def require_attainable(alpha: float, count: int) -> None:
         raise ValueError(f"alpha={alpha} needs {needed} normal images: against {count}, {least}")
 
 
+def threshold_of(alpha: float, normal: Sequence[float]) -> float:
+    """Return the score above which the p-value is at most alpha.
+
+    Parameters
+    ----------
+    alpha : float
+    normal : sequence of float
+        The scores that p-values are against.
+
+    Raises
+    ------
+    ValueError
+        As `require_attainable`.
+
+    Examples
+    --------
+    >>> threshold_of(0.4, [0.1, 0.2, 0.95, 0.3]), p_value(0.31, [0.1, 0.2, 0.95, 0.3])
+    (0.3, 0.4)
+    """
+    require_attainable(alpha, len(normal))
+    return float(sorted(normal)[-math.floor(alpha * (len(normal) + 1) + 1e-9)])
+
+
 def synthetic_threshold(
     score: Callable[[Tensor, Tensor | None], Tensor],
     support: Tensor,
@@ -124,8 +147,12 @@ def synthetic_threshold(
     return best_threshold(scores.numpy(), abnormal)
 
 
-def best_threshold(scores: NDArray[np.floating], abnormal: NDArray[np.bool_]) -> float:
-    """Return the threshold of highest balanced accuracy, in the middle of the widest gap that
+def best_threshold(
+    scores: NDArray[np.floating],
+    abnormal: NDArray[np.bool_],
+    criterion: Literal["youden", "f1"] = "youden",
+) -> float:
+    """Return the threshold of highest balanced accuracy or F1, in the middle of the widest gap that
     attains it.
 
     Parameters
@@ -134,19 +161,29 @@ def best_threshold(scores: NDArray[np.floating], abnormal: NDArray[np.bool_]) ->
         `(n,)`, higher is more abnormal.
     abnormal : ndarray
         `(n,)` bool; without any abnormal one the largest score is returned.
+    criterion : {'youden', 'f1'}
+        Youden's index is twice the balanced accuracy, less 1.
 
     Examples
     --------
     >>> best_threshold(np.array([0.0, 1.0, 3.0, 4.0]), np.array([False, False, True, True]))
     2.0
+    >>> kinds = np.array([False, True, False, False, False, True])
+    >>> best_threshold(np.arange(6.0), kinds), best_threshold(np.arange(6.0), kinds, "f1")
+    (4.5, 4.5)
     """
     if not abnormal.any():
         return float(scores.max())
-    levels = np.unique(scores.astype(np.float64))
+    scores = scores.astype(np.float64)
+    levels = np.unique(scores)
     middle = (levels[1:] + levels[:-1]) / 2
     if not len(middle):
         return float(levels[0])
-    hits = (scores[abnormal] > middle[:, None]).mean(1)
-    passes = (scores[~abnormal] <= middle[:, None]).mean(1)
-    best = np.flatnonzero(hits + passes >= (hits + passes).max() - 1e-12)
+    flagged = len(scores) - np.searchsorted(np.sort(scores), middle, "right")
+    hits = abnormal.sum() - np.searchsorted(np.sort(scores[abnormal]), middle, "right")
+    if criterion == "f1":
+        value = 2 * hits / (flagged + abnormal.sum())
+    else:
+        value = hits / abnormal.sum() - (flagged - hits) / max(1, (~abnormal).sum())
+    best = np.flatnonzero(value >= value.max() - 1e-12)
     return float(middle[best[np.argmax(np.diff(levels)[best])]])

@@ -21,13 +21,13 @@ StepWeights = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A metric and its 95 % bootstrap interval over images.
+    """A figure and its 95 % interval over images.
 
     Attributes
     ----------
     value : float
     low, high : float
-        The 2.5 and 97.5 percentiles over resamples; NaN without resamples.
+        Of metrics the 2.5 and 97.5 percentiles over resamples; NaN without resamples.
 
     Examples
     --------

@@ -67,8 +67,12 @@ class Fitted(ABC):
     ----------
     history : History or None
         How it was learnt, where it was.
-    map_range : (float, float) or None
-        What the colours of a heat map span; None where the support images' maps tell.
+    maps_are_probabilities : bool
+        Whether maps lie in [0, 1] by their nature, and are shown so.
+    left_out_is_conservative : bool
+        Whether leaving a support image out can only raise its score, as where each pixel's value
+        is the distance to the nearest of what is remembered: p-values against such scores keep
+        their level. Not shown of others, whose p-values are heuristic.
 
     Examples
     --------
@@ -83,7 +87,8 @@ class Fitted(ABC):
     """
 
     history: History | None = None
-    map_range: tuple[float, float] | None = None
+    maps_are_probabilities: bool = False
+    left_out_is_conservative: bool = False
 
     @abstractmethod
     def score(self, pixels: Tensor) -> Scores:

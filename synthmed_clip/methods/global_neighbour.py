@@ -74,6 +74,8 @@ class FittedGlobalNeighbour(Fitted):
     backbone: Backbone
     memory: Tensor
 
+    left_out_is_conservative = True  # with more images no distance to the nearest grows
+
     def score(self, pixels: Tensor) -> Scores:
         """Compare images with the support images; from 0 to 2."""
         features = global_features(self.backbone, pixels)
@@ -96,11 +98,12 @@ def global_features(backbone: Backbone, pixels: Tensor) -> Tensor:
     import torch
     from torch.nn.functional import normalize
 
+    from synthmed_clip.backbone.pixels import in_batches
     from synthmed_clip.methods.patches import CHUNK
 
     found = []
     with torch.inference_mode():
-        for batch in pixels.split(CHUNK):
+        for batch in in_batches(pixels, CHUNK):
             class_token, patches = backbone.last_tokens(batch)
             mean = patches.float().mean(1)
             mean = mean if class_token is None else (class_token.float() + mean) / 2

@@ -180,8 +180,6 @@ class FittedJoined(Fitted):
     means: Tensor
     deviations: Tensor
 
-    map_range = (0.0, 10.0)
-
     @property
     def history(self) -> History | None:  # type: ignore[override]
         """That of the first part that learnt."""

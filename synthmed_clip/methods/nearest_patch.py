@@ -196,11 +196,17 @@ class FittedNearestPatch(Fitted):
     memory: tuple[Tensor, ...]
     lists: tuple[Lists, ...] | None = None
 
+    @property
+    def left_out_is_conservative(self) -> bool:  # type: ignore[override]
+        """With more to compare with no distance grows, if every one is looked at."""
+        return self.method.search == "exact"
+
     def score(self, pixels: Tensor) -> Scores:
         """Compare every patch with all remembered ones."""
+        from synthmed_clip.backbone.pixels import in_batches
         from synthmed_clip.methods.patches import CHUNK
 
-        batches = [self.patches_of(batch) for batch in pixels.split(CHUNK)]
+        batches = [self.patches_of(batch) for batch in in_batches(pixels, CHUNK)]
         return self._scores([self._distances(patches) for patches in batches])
 
     def score_left_out(self, support: Tensor) -> Scores | None:
@@ -258,7 +264,7 @@ class FittedNearestPatch(Fitted):
                 distance = (wanted - neighbour).norm(dim=-1)
             if self.method.metric == "l2-per-channel":
                 distance = distance / wanted.shape[-1]
-            found.append(distance.reshape(queries.shape[:2]))
+            found.append(distance.reshape(-1, queries.shape[1]))
         return found
 
     def pool(self, values: Tensor) -> Tensor:
@@ -275,7 +281,7 @@ class FittedNearestPatch(Fitted):
         from synthmed_clip.methods.patches import square_of
 
         layers = [square_of(torch.cat(layer)) for layer in zip(*distances, strict=True)]
-        side = max(layer.shape[1] for layer in layers)
+        side = max(int(layer.shape[1]) for layer in layers)
         small = torch.stack([upsample(layer, side) for layer in layers]).mean(0)
         maps = upsample(small, self.backbone.image_size)
         if self.method.sigma:

@@ -15,6 +15,7 @@ from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.curves import Curve, curves
 from synthmed_clip.evaluation.evaluate import Evaluation
+from synthmed_clip.evaluation.map_scale import Unit
 from synthmed_clip.evaluation.metrics import image_metrics
 from synthmed_clip.report.facts import fact_tables, is_imported, recipes
 from synthmed_clip.report.heatmaps import heat_map
@@ -47,7 +48,7 @@ def report_data(
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
         },
-        "scale": scale_of(detector.map_range, [*evaluation.scores, evaluation.threshold]),
+        "scale": scale_of(detector.map_scale.unit, [*evaluation.scores, evaluation.threshold]),
         "threshold": evaluation.threshold,
         "calibration": _calibration(detector),
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
@@ -56,7 +57,7 @@ def report_data(
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),
         "recipes": recipes(detector.method),
-        "map_range": detector.map_range,
+        "map_range": detector.map_scale.span,
         "colours": heat_map(np.linspace(0, 1, 256)[None]).ravel().tolist(),
         "media": MEDIA,
         "side": min(detector.backbone.image_size, SIDE),
@@ -65,25 +66,23 @@ def report_data(
     }
 
 
-def scale_of(
-    map_range: tuple[float, float], scores: Sequence[float]
-) -> Literal["log-odds", "linear"]:
+def scale_of(unit: Unit, scores: Sequence[float]) -> Literal["log-odds", "linear"]:
     """Choose the axis that scores are drawn on: log-odds for what lies in [0, 1] by its nature.
 
     Parameters
     ----------
-    map_range : (float, float)
-        The method's.
+    unit : {'probability', 'standard deviations of normal'}
+        Of the method's maps.
     scores : sequence of float
         All that will be drawn.
 
     Examples
     --------
-    >>> scale_of((0, 1), [0.2, 0.99]), scale_of((0, 1), [0.2, 1.5]), scale_of((0, 10), [0.2])
-    ('log-odds', 'linear', 'linear')
+    >>> scale_of("probability", [0.2, 0.99]), scale_of("probability", [0.2, 1.5])
+    ('log-odds', 'linear')
     """
     inside = all(0 <= score <= 1 for score in scores)
-    return "log-odds" if tuple(map_range) == (0, 1) and inside else "linear"
+    return "log-odds" if unit == "probability" and inside else "linear"
 
 
 def kinds_of(items: Sequence[Item]) -> list[str]:

@@ -54,7 +54,7 @@ def image_rows(
         alike = method.support_channels == method.scored_channels
         other = seen if alike else square(item.image, size, detector.values, not grey)[0]
         digests.append(digest_array(other))
-        levels = levels_of(found, detector.map_range)
+        levels = levels_of(found, detector.map_scale.span)
         rows.append(
             {
                 "name": dataset.relative(item.image),

@@ -19,6 +19,8 @@ import timm  # noqa: E402
 from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
+from synthmed.io import read_image  # noqa: E402
+from synthmed_clip import Detector  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
 
 
@@ -70,7 +72,13 @@ def test_predict_writes_scores_heat_maps_and_overlays(model, folder, tmp_path, c
     assert float(rows[0]["score"]) == report["images"][0]["score"]
     heat = picture(out / "heatmaps/abnormal/a0.png.png")
     assert heat.shape == (50, 60, 3) and np.ptp(heat) > 0
-    assert picture(out / "overlays/normal/n5.png.png").shape == (50, 60, 3)
+    over = picture(out / "overlays/normal/n5.png.png")
+    assert over.shape == (50 + 46, 240, 3) and over[50:].max() == 255  # a legend below
+    x, y = int(rows[0]["peak_x"]), int(rows[0]["peak_y"])
+    assert (heat[y, x].astype(int) @ (1, 1, 1)) == heat.astype(int).sum(-1).max()  # the yellowest
+    assert report["maps"]["unit"] == "probability"
+    assert report["maps"]["contour"] == report["threshold"]
+    assert report["p_values"] == {"against": 0, "source": None, "heuristic": False}
     one = tmp_path / "one"
     assert (
         main(
@@ -79,6 +87,23 @@ def test_predict_writes_scores_heat_maps_and_overlays(model, folder, tmp_path, c
         == 0
     )
     assert len(rows_of(one / "scores.csv")) == 1
+
+
+def test_predict_writes_the_maps_that_are_asked_for(model, folder, tmp_path):
+    image, out = folder / "abnormal" / "a0.png", tmp_path / "out"
+    command = ["predict", str(model), str(image), "-o", str(out), "--no-progress", "--maps"]
+    assert main([*command, "float", "png16"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["maps", "scores.csv", "scores.json"]
+    exact = read_image(out / "maps" / "a0.png.tif").array
+    expected = Detector.load(model, precision="float32").predict(image).anomaly_map
+    assert exact.dtype == np.float32 and exact == pytest.approx(expected, abs=0.01)  # bfloat16
+    coding = json.loads((out / "scores.json").read_text())["maps"]["png16"]
+    levels = read_image(out / "maps" / "a0.png.png").array
+    assert levels.dtype == np.uint16
+    assert coding["zero"] + coding["step"] * levels == pytest.approx(exact, abs=coding["step"])
+    nothing = tmp_path / "nothing"
+    assert main([*command[:3], "-o", str(nothing), "--no-progress", "--maps"]) == 0
+    assert sorted(path.name for path in nothing.iterdir()) == ["scores.csv", "scores.json"]
 
 
 def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):

@@ -28,6 +28,10 @@ def files(folder, normals, tmp_path, monkeypatch):
         Path(name).mkdir()
         for i, image in enumerate(normals[:3]):
             Image.fromarray(image).save(Path(name) / f"{i}.png")
+    for name, change in (("further-normals", 0), ("further-abnormal", 255)):
+        Path(name).mkdir()
+        for i, image in enumerate([im[::step, ::-1] for im in normals for step in (1, -1)]):
+            Image.fromarray(image ^ np.uint8(change)).save(Path(name) / f"{i}.png")
     for name in ("visa", "chest-labelled"):
         shutil.copytree(folder, name)
     Image.fromarray(normals[3]).save("patient.png")
@@ -60,8 +64,10 @@ def test_every_block_runs(page, backbone, files):
             "joined",
             "zero-shot",
         }
-        flagged = [p.is_anomalous for p in session["detector"].predict(session["normal"])]
-        assert np.mean(flagged) == pytest.approx(1 / 6)  # of six, at most 5 %: the largest
+        calibrated = session["calibrated"]
+        flagged = [p.is_anomalous for p in calibrated.predict("further-abnormal/")]
+        assert np.mean(flagged) == pytest.approx(11 / 12)  # at least 0.9 of twelve
+        assert len(calibrated.normal_scores) == 12
     else:
         assert session["detector"].fitted.history.start == session["start"].fitted.digest()
         same = fit("normals/", NearestPatch(), backbone=backbone)

@@ -112,7 +112,7 @@ def test_the_data_is_that_of_the_evaluation(page, parts):
         "fitted in float32, evaluated in float32"
     )
     assert shown["scale"] == {"mediclip": "log-odds", "joined": "linear"}[detector.method.name]
-    assert shown["map_range"] == list(detector.map_range)
+    assert shown["map_range"] == list(detector.map_scale.span)
     assert len(shown["log"]) == 2 and shown["counts"]["train"] == 3
     outlined = [bool(row["outline"]) for row in shown["images"]]
     assert outlined == [item.mask is not None for item in dataset.test]

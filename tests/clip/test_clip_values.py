@@ -228,7 +228,7 @@ def test_fit_says_what_it_took_and_keeps_the_range(configs, normals, tmp_path, c
     fitted = f"fit {folder} -o {model} {base} --value-range 0 4080 nearest-patch"
     assert main(fitted.split()) == 0
     told = capsys.readouterr().out
-    assert "6 images taken; not taken: 1 images in its folders, 1 .txt, 1 hidden" in told
+    assert "6 taken; not taken: 1 images in its folders, 1 .txt, 1 hidden" in told
     assert "values 0 to 4080 (uint16)" in told
     detector = Detector.load(model, device="cpu")
     assert detector.values == Values((0.0, 4080.0), "uint16")

@@ -150,7 +150,8 @@ def unchanged_outside_mask(trial: Trial) -> str | None:
 
 @invariant
 def visible_inside_mask(trial: Trial) -> str | None:
-    """Where there is a mask, some pixel inside changed by at least 1/255 of the value range.
+    """Where there is a mask, some pixel inside changed by at least 1/255 of the value range, both
+    values being clipped to it.
 
     Examples
     --------
@@ -162,8 +163,10 @@ def visible_inside_mask(trial: Trial) -> str | None:
     before, after, mask = _comparable(trial)
     if not mask.any() or (isinstance(trial.function, Generator) and trial.function.is_mask):
         raise DoesNotApply("nothing is said to have changed")
-    steps = np.where(mask, differences.half_steps(before, after), 0)
     low, high = trial.limits
+    half = np.float64(0.5)
+    was, now = (np.clip(values * half, low * half, high * half) for values in (before, after))
+    steps = np.where(mask, np.abs(now - was), 0)
     least = (high * 0.5 - low * 0.5) / 255
     if not steps.max() >= least * (1 - 1e-9) or not steps.max() > 0:
         return (

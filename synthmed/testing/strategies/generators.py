@@ -6,18 +6,37 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from synthmed.anomalies import (
+    Atrophy,
+    Calcifications,
+    Cavity,
+    Cutout,
     CutPaste,
     GaussianIntensityChange,
+    Haemorrhage,
     Identity,
+    Interpolation,
+    Lesion,
     Sink,
     SmoothIntensityChange,
     Source,
+    Swelling,
+    TextureBlend,
+    ThinStructure,
 )
 from synthmed.compose import OneOf, Repeat
 from synthmed.compose import Sequence as InSequence
 from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.generator import Generator
-from synthmed.masks import EllipseMask, IntersectionMask, PerlinMask, RectangleMask, UnionMask
+from synthmed.masks import (
+    BlobMask,
+    EllipseMask,
+    IntersectionMask,
+    LesionMask,
+    PerlinMask,
+    RectangleMask,
+    StrokeMask,
+    UnionMask,
+)
 from synthmed.presets import PRESETS, preset
 
 
@@ -60,6 +79,27 @@ def mask_generators(depth: int = 1) -> SearchStrategy[Generator]:
     simple = st.one_of(
         st.sampled_from([PerlinMask(), EllipseMask(), RectangleMask()]), perlin, *figures
     )
+    lesion = st.builds(
+        LesionMask,
+        size=st.sampled_from([(0.08, 0.3), 0.5, Gamma(2.0, 0.1, bounds=(0.05, 0.6))]),
+        elongation=st.sampled_from([(1.0, 1.8), 1.0, 4.0]),
+        deformation=st.sampled_from([(0.1, 0.4), 0.0, 1.0]),
+        roi_overlap=overlap,
+    )
+    blob = st.builds(
+        BlobMask,
+        box=wide,
+        smoothness=st.sampled_from([(0.06, 0.15), 0.0, 0.3]),
+        components=st.sampled_from([(1, 4), 1]),
+        roi_overlap=overlap,
+    )
+    stroke = st.builds(
+        StrokeMask,
+        length=st.sampled_from([(0.15, 0.5), 0.0]),
+        width=st.sampled_from([(1.0, 4.0), 0.0, 20.0]),
+        roi_overlap=overlap,
+    )
+    simple = st.one_of(simple, lesion, blob, stroke)
     if depth == 0:
         return simple
     inner = mask_generators(depth - 1)
@@ -112,7 +152,42 @@ def anomalies(mask: SearchStrategy[Generator] | None = None) -> SearchStrategy[G
         st.builds(r, mask, exponent=st.sampled_from([(0.5, 2.0), (0.0, 1.0)]), order=order)
         for r in (Source, Sink)
     ]
-    return st.one_of(st.builds(SmoothIntensityChange), smooth, textured, cut, *radial)
+    return st.one_of(
+        st.builds(SmoothIntensityChange), smooth, textured, cut, *radial, *_more_anomalies(mask)
+    )
+
+
+def _more_anomalies(mask: SearchStrategy[Generator]) -> list[SearchStrategy[Generator]]:
+    lesions = [
+        st.builds(
+            kind,
+            mask,
+            contrast=st.sampled_from([(0.08, 0.3), 1.0, Normal(0.2, 0.1, (0.0, 0.5))]),
+            polarity=st.sampled_from(["either", "brighter", "darker"]),
+            edge=st.sampled_from([(1.0, 4.0), 0.0]),
+        )
+        for kind in (Lesion, Haemorrhage, ThinStructure)
+    ]
+    flows = [
+        st.builds(kind, mask, volume_ratio=st.sampled_from([(1.5, 3.0), 10.0]))
+        for kind in (Atrophy, Swelling)
+    ]
+    blended = st.builds(
+        Interpolation,
+        mask,
+        blend=st.sampled_from(["linear", "poisson"]),
+        factor=st.sampled_from([(0.05, 0.95), 1.0]),
+        place=st.sampled_from(["same", "anywhere"]),
+    )
+    overlaid = st.builds(
+        TextureBlend,
+        mask,
+        texture=st.sampled_from(["noise", "donors"]),
+        grain=st.sampled_from([(4.0, 24.0), 0.0, 200.0]),
+    )
+    specks = st.builds(Calcifications, mask, label=st.sampled_from(["specks", "cluster"]))
+    empty = st.builds(Cutout, mask, level=st.sampled_from([(0.0, 1.0), "mean"]))
+    return [*lesions, *flows, blended, overlaid, specks, empty, st.builds(Cavity, mask)]
 
 
 def recipes() -> SearchStrategy[Generator]:

@@ -158,5 +158,5 @@ def _logits(
         tokens = feature.flatten(2).transpose(1, 2)
         z = adapter(tokens).float()
         logit = (z @ direction) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-12)
-        layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
+        layers.append(logit.reshape(-1, *feature.shape[2:]))
     return layers
