@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from synthmed_clip.detector import Detector, Prediction
 
 MapKind = Literal["overlay", "heatmap", "float", "png16"]
-# Where a map goes, by its kind and the image's name, whose suffix stays: a.png and a.jpg may both be.
+# Where a map goes, by its kind and the image's name, whose suffix stays: a.png and a.jpg may both
+# be.
 _MAPS = {
     "overlay": "overlays/{}.png",
     "heatmap": "heatmaps/{}.png",
@@ -93,7 +94,8 @@ class Predict:
         root, paths = _images_under(self.images, axis is not None)
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
-        self._take_output([path.relative_to(root).as_posix() for path in paths], axis is not None)
+        names = [path.name if path == root else path.relative_to(root).as_posix() for path in paths]
+        self._take_output(names, axis is not None)
         if axis is not None:
             if self.roi is not None:
                 raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
