@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 from synthmed_clip.calibrate import calibrate
 from synthmed_clip.fit import fit, import_release, pretrain
 from synthmed_clip.methods import (
+    CrossedHeads,
     Fitted,
     GlobalNeighbour,
     Joined,
@@ -26,14 +27,16 @@ __getattr__, __dir__, _ = _lazy.attach(
     __name__,
     submod_attrs={
         "backbone.model": ["Backbone", "load_backbone"],
-        "detector": ["Detector", "Prediction"],
+        "detector": ["Detector", "Failure", "Prediction"],
     },
 )
 
 __all__ = [
     "Backbone",
+    "CrossedHeads",
     "Detector",
     "Epoch",
+    "Failure",
     "Fitted",
     "GlobalNeighbour",
     "Joined",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice, repeat
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 import torch
@@ -21,11 +22,22 @@ from synthmed_clip.backbone.memory import explained_memory
 from synthmed_clip.backbone.model import Backbone, load_backbone
 from synthmed_clip.backbone.pixels import to_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
-from synthmed_clip.data.images import ImageLike, collect, read_plane, resize_map, square
+from synthmed_clip.data.images import (
+    ImageLike,
+    collect,
+    each_of,
+    name_of,
+    one_of,
+    read_plane,
+    resize_map,
+    square,
+)
 from synthmed_clip.data.regions import (
     Region,
     RegionLike,
     collect_regions,
+    each_region,
+    one_region,
     read_inside,
     square_inside,
 )
@@ -34,8 +46,11 @@ from synthmed_clip.data.values import Values, values_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.evaluation.map_scale import MapScale
 from synthmed_clip.evaluation.operating_point import Calibration
+from synthmed_clip.export import PixelType, to_onnx
+from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
+OnError = Literal["raise", "yield"]
 FORMAT = "synthmed-clip detector 4"
 NormalSource = Literal["left-out", "out-of-fold", "calibration"]
 
@@ -92,6 +107,34 @@ class Prediction:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, in its place among predictions.
+
+    Attributes
+    ----------
+    index : int
+        Which one of the images, counted from 0.
+    image : str
+        Its path, or what an array is like.
+    reason : str
+        What is wrong with it.
+
+    Examples
+    --------
+    `scans` are a few arrays of normal images, `backbone` is a loaded one.
+
+    >>> from synthmed_clip import NearestPatch, fit
+    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+    >>> list(detector.predict_stream(["nothing.png"], on_error="yield"))
+    [Failure(index=0, image='nothing.png', reason='no image or folder at nothing.png')]
+    """
+
+    index: int
+    image: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Provenance:
     """Where a detector comes from.
 
@@ -114,20 +157,24 @@ class Provenance:
     calibration: Calibration | None = None
 
 
-Shape = tuple[int, int]
-Inside = NDArray[np.bool_] | None
+@dataclass(frozen=True, eq=False)
+class _Entry:
+    """An image at the backbone's size; its shape, and its region of interest at that shape."""
+
+    pixels: NDArray[np.uint8]
+    shape: tuple[int, int]
+    inside: NDArray[np.bool_] | None
 
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
     """What was found in images: scores and maps of their regions of interest, and as if there were
-    none; the images' shapes, and the regions at that size.
+    none; and the images, with what could not be read in its place.
     """
 
     scored: Scores
     whole: Scores
-    shapes: list[Shape]
-    inside: list[Inside]
+    entries: list[_Entry | Failure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +242,7 @@ class Detector:
         batch_size: int = 16,
         alpha: float | None = None,
     ) -> Prediction | list[Prediction]:
-        """Score images and map their anomalies.
+        """Score images and map their anomalies; for many, see `predict_stream`.
 
         Parameters
         ----------
@@ -251,6 +298,121 @@ class Detector:
         """
         axis = self.axis if axis is None else require_axis(axis)
         items, single = collect(images, channel_axis, volumes=axis is not None)
+        if axis is None:
+            found = list(
+                self.predict_stream(
+                    items,
+                    roi=collect_regions(roi, items, single),
+                    mask_level=mask_level,
+                    value_range=value_range,
+                    batch_size=batch_size,
+                    alpha=alpha,
+                    maps=True,
+                )
+            )
+            return found[0] if single else found
+        self._require_alpha(alpha, axis)
+        if roi is not None:
+            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
+        values = self.values_for(value_range)
+        volumes = (read_volume(item, axis) for item in items)
+        predictions = [self._predict_volume(v, values, batch_size, alpha) for v in volumes]
+        return predictions[0] if single else predictions
+
+    @overload
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: Literal["raise"] = "raise",
+    ) -> Iterator[Prediction]: ...
+
+    @overload
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: OnError,
+    ) -> Iterator[Prediction | Failure]: ...
+
+    def predict_stream(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        *,
+        roi: RegionLike | None = None,
+        mask_level: MaskLevel = None,
+        value_range: ValueRange | None = None,
+        channel_axis: int | None = None,
+        batch_size: int = 16,
+        alpha: float | None = None,
+        maps: bool = False,
+        on_error: OnError = "raise",
+    ) -> Iterator[Prediction | Failure]:
+        """Score any number of images, in memory that does not grow with it.
+
+        Parameters
+        ----------
+        images : path, array, or iterable of them
+            As in `predict`. An iterator is drawn from as predictions are, in another thread, two
+            batches ahead at most; each image is let go of as soon as it is brought to the
+            backbone's size.
+        roi : "auto", or iterable of paths and arrays, optional
+            As in `predict`; one region an image, drawn along with it.
+        mask_level, value_range, channel_axis, batch_size, alpha
+            As in `predict`.
+        maps : bool
+            Whether to bring maps to the images' sizes; otherwise `anomaly_map` is None.
+        on_error : {'raise', 'yield'}
+            What becomes of an image that cannot be read, or is none: it ends the stream, or stands
+            in it as a `Failure`. What the iterator itself raises ends it always.
+
+        Yields
+        ------
+        Prediction or Failure
+            One an image, in their order.
+
+        Raises
+        ------
+        MemoryError, ValueError
+            As `predict`; for arguments at once, before the first image.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> frames = (255 - scan for scan in scans)
+        >>> [found.anomaly_map is None for found in detector.predict_stream(frames)]
+        [True, True, True, True]
+        """
+        if self.axis is not None:
+            raise ValueError(f"a detector of volumes, axis {self.axis!r}, has no stream: predict")
+        items, values = each_of(images, channel_axis), self.values_for(value_range)
+        if on_error not in get_args(OnError):
+            raise ValueError(f"on_error must be 'raise' or 'yield', not {on_error!r}")
+        _require_batch_size(batch_size)
+        self._require_alpha(alpha, None)
+        regions = None if roi is None else each_region(roi)
+        batches = self._batches(
+            items, regions, channel_axis, values, mask_level, batch_size, on_error
+        )
+        return self._predictions(batches, alpha, maps)
+
+    def _require_alpha(self, alpha: float | None, axis: Axis | None) -> None:
+        """Refuse an alpha that p-values cannot reach; ValueError says why."""
         if alpha is not None:
             if axis is not None and self.axis is None:
                 raise ValueError(f"alpha={alpha} needs p-values of volumes: fit with axis={axis!r}")
@@ -261,29 +423,25 @@ class Detector:
                     f"calibrate it on further normal images, or decide by a threshold"
                 )
             require_attainable(alpha, len(self.normal_scores))
-        predictions = []
-        values = self.values_for(value_range)
-        if axis is not None:
-            if roi is not None:
-                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
-            for item in items:
-                slices = read_volume(item, axis)
-                predictions.append(self._predict_volume(slices, values, batch_size, alpha))
-            return predictions[0] if single else predictions
-        regions = collect_regions(roi, items, single)
-        for batch in self._batches(items, regions, values, mask_level, batch_size):
-            scores, maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
-            for score, small, shape, inside in zip(
-                scores, maps, batch.shapes, batch.inside, strict=True
-            ):
-                full = resize_map(small, shape) if small.size else None
-                if full is not None and inside is not None:
-                    full[~inside] = full.min()
+
+    def _predictions(
+        self, batches: Iterator[_Batch], alpha: float | None, maps: bool
+    ) -> Iterator[Prediction | Failure]:
+        for batch in batches:
+            scores, small_maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
+            scored = zip(scores, small_maps, strict=True)
+            for entry in batch.entries:
+                if isinstance(entry, Failure):
+                    yield entry
+                    continue
+                score, small = next(scored)
+                full = resize_map(small, entry.shape) if maps and small.size else None
+                if full is not None and entry.inside is not None:
+                    full[~entry.inside] = full.min()
                 p = p_value(score, self.normal_scores) if self.normal_scores else None
                 flagged = score > self.threshold if alpha is None or p is None else p <= alpha
                 heuristic = self.p_values_are_heuristic
-                predictions.append(Prediction(score, full, flagged, p, heuristic))
-        return predictions[0] if single else predictions
+                yield Prediction(score, full, flagged, p, heuristic)
 
     def _predict_volume(
         self, slices: Slices, values: Values, batch_size: int, alpha: float | None
@@ -292,10 +450,10 @@ class Detector:
         anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
         view, scores, maps = slices.view(anomaly_map), [], 0
         items: list[Path | io.Image] = [slices[number] for number in range(len(slices))]
-        for batch in self._batches(items, None, values, None, batch_size):
-            for small, shape in zip(batch.whole.maps.cpu().numpy(), batch.shapes, strict=True):
+        for batch in self._batches(items, None, None, values, None, batch_size, "raise"):
+            for small in batch.whole.maps.cpu().numpy():
                 if small.size:
-                    view[maps] = resize_map(small, shape)
+                    view[maps] = resize_map(small, view[maps].shape)
                     maps += 1
             scores += batch.scored.scores.tolist()
         score, full = max(scores), anomaly_map if maps else None
@@ -342,7 +500,7 @@ class Detector:
             each = [self._predict_volume(v, values, batch_size, None).score for v in volumes]
             return Scores(torch.tensor(each), torch.empty(len(each), 0, 0))
         regions = collect_regions(roi, items, single)
-        batches = self._batches(items, regions, values, mask_level, batch_size)
+        batches = self._batches(items, regions, None, values, mask_level, batch_size, "raise")
         found = [batch.scored for batch in batches]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
@@ -369,44 +527,113 @@ class Detector:
 
     def _batches(
         self,
-        items: list[Path | io.Image],
-        regions: list[Region] | None,
+        items: Iterable[ImageLike],
+        regions: Iterable[Region] | None,
+        channel_axis: int | None,
         values: Values,
         level: MaskLevel,
         batch_size: int,
+        on_error: OnError,
     ) -> Iterator[_Batch]:
         """Yield what is found; the next batch is read while the backbone works."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        _require_batch_size(batch_size)
         size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
+        numbered = enumerate(items)
 
-        def read(start: int) -> tuple[Tensor, list[Shape], list[Inside]] | None:
-            part = slice(start, start + batch_size)
-            if not items[part]:
-                return None
-            made = [square(item, size, values, grey) for item in items[part]]
-            squares, shapes = zip(*made, strict=True)
-            inside: list[Inside] = [None] * len(made)
-            if regions is not None:
-                pairs = zip(regions[part], items[part], strict=True)
-                inside = [read_inside(own, item, read_plane(item), level) for own, item in pairs]
-            return to_pixels(np.stack(squares)), list(shapes), inside
+        own_regions = None if regions is None else iter(regions)
+
+        def read_one(item: ImageLike, region: Region | None) -> _Entry:
+            found = one_of(item, channel_axis)
+            pixels, shape = square(found, size, values, grey)
+            inside = None
+            if region is not None:
+                inside = read_inside(one_region(region), found, read_plane(found), level)
+            return _Entry(pixels, shape, inside)
+
+        def read() -> list[_Entry | Failure]:
+            batch: list[_Entry | Failure] = []
+            for index, item in islice(numbered, batch_size):
+                region = None if own_regions is None else next(own_regions, None)
+                if own_regions is not None and region is None:
+                    raise ValueError(f"roi must be one region an image; it has only {index}")
+                try:
+                    batch.append(read_one(item, region))
+                except (OSError, TypeError, ValueError) as error:
+                    if on_error == "raise":
+                        raise
+                    batch.append(Failure(index, _name(item, channel_axis), str(error)))
+            ended = own_regions is not None and len(batch) < batch_size
+            if (
+                ended
+                and not isinstance(own_regions, repeat)
+                and any(True for _ in own_regions or ())
+            ):
+                raise ValueError("roi must be one region an image; it has more than there are")
+            return batch
 
         with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read, 0)
-            for start in range(batch_size, len(items) + batch_size, batch_size):
-                batch = ahead.result()
-                ahead = reader.submit(read, start)
-                if batch is not None:
-                    pixels, shapes, inside = batch
+            ahead = reader.submit(read)
+            while entries := ahead.result():
+                ahead = reader.submit(read)
+                good = [entry for entry in entries if isinstance(entry, _Entry)]
+                whole = scored = Scores(torch.empty(0), torch.empty(0, size, size))
+                if good:
                     with explained_memory(batch_size):
-                        whole = self.fitted.score(pixels)
-                        scored = whole
-                        if regions is not None:
-                            small = [square_inside(own, size) for own in inside if own is not None]
-                            chosen = torch.from_numpy(np.stack(small))
-                            scored = self.fitted.within(whole, chosen)
-                    yield _Batch(scored, whole, shapes, inside)
+                        pixels = np.stack([entry.pixels for entry in good])
+                        whole = scored = self.fitted.score(to_pixels(pixels))
+                        insides = [e.inside for e in good if e.inside is not None]
+                        if insides:
+                            small = np.stack([square_inside(own, size) for own in insides])
+                            scored = self.fitted.within(whole, torch.from_numpy(small))
+                yield _Batch(scored, whole, entries)
+
+    def export(self, path: str | Path, *, pixel_type: PixelType = "float32") -> None:
+        """Write detector and backbone to one ONNX file, which needs nothing of this package.
+
+        The graph's input `pixels` is `(N, C, S, S)`, 0 to 255, N free: squared images as
+        `synthmed_clip.data.images.square` makes them, C = 1 (grey), or 3 where the method scores
+        colour. Its outputs are `score` `(N,)` and `map` `(N, S, S)` float32, without a map where
+        the method has none on this backbone. The metadata's entry `synthmed_clip` holds, as JSON,
+        the decision rule, what stored values mean, the method, and the backbone's name and hash.
+
+        Before it is written, onnxruntime runs it on batches of two sizes: scores and maps are equal
+        within 1e-4, relative to the largest value where that is above 1.
+
+        Parameters
+        ----------
+        path : str or Path
+        pixel_type : {'float32', 'uint8'}
+            Of the input.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If onnx or onnxruntime is not installed.
+        ValueError
+            If the backbone is not in float32, a part of it or of the method cannot be written as
+            ONNX, or the graph says something else than the detector.
+
+        Examples
+        --------
+        >>> from synthmed_clip import NearestPatch, fit
+        >>> detector = fit(scans, NearestPatch(), backbone=backbone)
+        >>> detector.export("scan.onnx", pixel_type="uint8")  # doctest: +SKIP
+        """
+        if pixel_type not in get_args(PixelType):
+            raise ValueError(f"pixel_type must be 'float32' or 'uint8', not {pixel_type!r}")
+        own = self.backbone
+        notes = {
+            "image_size": own.image_size,
+            "channels": self.method.scored_channels,
+            "values": asdict(self.values),
+            "threshold": self.threshold,
+            "normal_scores": self.normal_scores,
+            "map_scale": asdict(self.map_scale),
+            "method": self.method.to_dict(),
+            "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
+        }
+        channels: Literal[1, 3] = 1 if self.method.scored_channels == "grey" else 3
+        write_bytes(Path(path), to_onnx(self.fitted, own, channels, pixel_type, notes))
 
     def save(self, path: str | Path) -> None:
         """Write all but the backbone to one safetensors file; the backbone goes by name, tag and
@@ -545,6 +772,19 @@ class Detector:
             values,
             axis,
         )
+
+
+def _require_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+
+
+def _name(item: ImageLike, channel_axis: int | None) -> str:
+    """Name an image in a failure, whatever it is."""
+    try:
+        return str(item) if isinstance(item, str) else name_of(one_of(item, channel_axis))
+    except (OSError, TypeError, ValueError):
+        return str(item) if isinstance(item, Path) else f"a {type(item).__name__}"
 
 
 _BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")

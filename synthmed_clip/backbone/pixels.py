@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -48,6 +49,18 @@ def to_pixels(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(channels_first, dtype=np.float32))
 
 
+def in_batches(pixels: Tensor, size: int) -> Sequence[Tensor]:
+    """Split images into batches of at most a size. A graph that is traced, which is to take any
+    number, keeps them together.
+
+    Examples
+    --------
+    >>> [len(batch) for batch in in_batches(torch.zeros(5, 1, 8, 8), 2)]
+    [2, 2, 1]
+    """
+    return (pixels,) if torch.jit.is_tracing() else pixels.split(size)
+
+
 def require_pixels(pixels: Tensor, size: int) -> None:
     """Refuse what is not `(B, 1 or 3, size, size)` float32 from 0 to 255.
 
@@ -65,6 +78,8 @@ def require_pixels(pixels: Tensor, size: int) -> None:
     Traceback (most recent call last):
     ValueError: pixels must be (B, 1, 8, 8) or (B, 3, 8, 8), not (1, 8, 8, 3)
     """
+    if torch.jit.is_tracing():  # a graph has no exceptions
+        return
     if not isinstance(pixels, Tensor):
         raise TypeError(f"pixels must be a float32 tensor, not {type(pixels).__name__}")
     if pixels.dtype != torch.float32:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from importlib.util import find_spec
@@ -123,6 +123,9 @@ def build(
     options: dict[str, Any] = {}
     if "interpolate_pos_encoding" in inspect.signature(net.forward).parameters:
         options["interpolate_pos_encoding"] = size != own.image_size
+    embeddings: Any = getattr(net, "embeddings", None)
+    if hasattr(embeddings, "interpolate_pos_encoding"):
+        embeddings.interpolate_pos_encoding = _once(embeddings.interpolate_pos_encoding)
     return Tower(
         model=net,
         visual=net,
@@ -172,11 +175,25 @@ def _intermediates(
     chosen = states if indices is None else [states[index] for index in indices]
     if patch is None:
         return list(chosen)
-    side = normalised.shape[-1] // patch
+    side = int(normalised.shape[-1]) // patch
     return [  # class token and registers stand before the patches
-        state[:, -side * side :].transpose(1, 2).reshape(len(state), -1, side, side)
-        for state in chosen
+        state[:, -side * side :].transpose(1, 2).unflatten(2, (side, side)) for state in chosen
     ]
+
+
+def _once(positions: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Resize position embeddings at the first image, not at every one; an exported graph has them
+    as they are then.
+    """
+    known: dict[tuple[object, ...], Tensor] = {}
+
+    def resized(embedded: Tensor, height: int, width: int) -> Tensor:
+        key = (embedded.dtype, embedded.device, int(height), int(width))
+        if key not in known:
+            known[key] = positions(embedded, height, width)
+        return known[key]
+
+    return resized
 
 
 def _last_tokens(

@@ -1,6 +1,4 @@
-"""The command line: synthmed-clip fit | calibrate | predict | evaluate | protocol | prepare |
-duplicates.
-"""
+"""The command line, `synthmed-clip`: one command a file."""
 
 from __future__ import annotations
 
@@ -47,6 +45,7 @@ def _parse(arguments: list[str]) -> Command:
     from synthmed_clip.cli.calibrate import Calibrate
     from synthmed_clip.cli.duplicates import Duplicates
     from synthmed_clip.cli.evaluate import Evaluate
+    from synthmed_clip.cli.export import Export
     from synthmed_clip.cli.fit import Fit
     from synthmed_clip.cli.options import values
     from synthmed_clip.cli.predict import Predict
@@ -60,6 +59,7 @@ def _parse(arguments: list[str]) -> Command:
                 "calibrate": Calibrate,
                 "predict": Predict,
                 "evaluate": Evaluate,
+                "export": Export,
                 "protocol": RunProtocol,
                 "prepare": Prepare,
                 "duplicates": Duplicates,

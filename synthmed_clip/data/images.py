@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 import numpy as np
 import PIL.Image
@@ -89,22 +89,60 @@ def collect(
         raise TypeError(
             f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
         )
-    out: list[Path | io.Image] = []
-    for item in images:
-        found = _as_image(item, channel_axis)
-        if found is not None:
-            out.append(found)
-        elif isinstance(item, (str, Path)):
-            part, single = collect(item, volumes=volumes)
-            if not single:
-                raise ValueError(f"a list must hold single images; {item} is a folder")
-            out += part
-        else:
-            raise TypeError(
-                f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
-                f"{type(item).__name__}"
-            )
-    return out, False
+    return [one_of(item, channel_axis, volumes) for item in images], False
+
+
+def each_of(
+    images: ImageLike | Iterable[ImageLike], channel_axis: int | None = None
+) -> Iterable[ImageLike]:
+    """Return what `collect` lists, one after the other, without going through an iterable first.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        As `collect`, but for what an iterable holds: see `one_of`.
+
+    Examples
+    --------
+    >>> frames = (np.zeros((40, 48), np.uint8) for _ in range(3))
+    >>> each_of(frames) is frames, len(each_of(np.zeros((40, 48))))
+    (True, 1)
+    """
+    one = isinstance(images, (str, Path)) or _as_image(images, channel_axis) is not None
+    if one or not isinstance(images, Iterable):
+        return collect(images, channel_axis)[0]  # which says what else it must be
+    return cast("Iterable[ImageLike]", images)
+
+
+def one_of(
+    item: ImageLike, channel_axis: int | None = None, volumes: bool = False
+) -> Path | io.Image:
+    """Return what stands for one image, as `collect` lists it.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError, ValueError
+        If it is none.
+
+    Examples
+    --------
+    >>> one_of(np.zeros((40, 48), np.uint8)).spatial_shape
+    (40, 48)
+    """
+    found = _as_image(item, channel_axis)
+    if found is not None:
+        return found
+    if not isinstance(item, (str, Path)):
+        raise TypeError(
+            f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
+            f"{type(item).__name__}"
+        )
+    if not volumes and Path(item).is_dir():
+        raise ValueError(f"a list must hold single images; {item} is a folder")
+    part, single = collect(item, volumes=volumes)
+    if not single:
+        raise ValueError(f"a list must hold single volumes; {item} is a folder of others")
+    return part[0]
 
 
 def _as_image(item: Any, channel_axis: int | None) -> io.Image | None:

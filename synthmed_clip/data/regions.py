@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,7 +63,7 @@ def collect_regions(
     given = [roi] if single or isinstance(roi, str | Path | np.ndarray) else list(roi)
     if len(given) != len(items):
         raise ValueError(f"roi must be one region an image: {len(items)} images, got {len(given)}")
-    return [_checked(region) for region in given]
+    return [one_region(region) for region in given]
 
 
 def regions_in(folder: Path, names: Sequence[str]) -> list[Path]:
@@ -88,7 +89,40 @@ def regions_in(folder: Path, names: Sequence[str]) -> list[Path]:
     return [path for path in (found[name] for name in names) if path is not None]
 
 
-def _checked(region: Any) -> Region:
+def each_region(roi: RegionLike) -> Iterator[Any]:
+    """Return regions of interest one after the other, without going through an iterable first;
+    "auto" has no end.
+
+    Raises
+    ------
+    ValueError
+        If it is one folder or file for images that are not yet known.
+
+    Examples
+    --------
+    >>> next(each_region("auto"))
+    'auto'
+    """
+    if isinstance(roi, str) and roi == "auto":
+        return repeat("auto")
+    if isinstance(roi, str | Path | np.ndarray):
+        raise ValueError(f"roi must be 'auto', or an iterable of one region an image, not {roi!r}")
+    return iter(roi)
+
+
+def one_region(region: Any) -> Region:
+    """Return what stands for one region.
+
+    Raises
+    ------
+    FileNotFoundError, TypeError
+        If it is none.
+
+    Examples
+    --------
+    >>> one_region("auto")
+    'auto'
+    """
     if isinstance(region, np.ndarray):
         if region.dtype != bool:
             raise TypeError(f"roi must be arrays of bool, not {region.dtype}; say what is inside")

@@ -98,11 +98,12 @@ def global_features(backbone: Backbone, pixels: Tensor) -> Tensor:
     import torch
     from torch.nn.functional import normalize
 
+    from synthmed_clip.backbone.pixels import in_batches
     from synthmed_clip.methods.patches import CHUNK
 
     found = []
     with torch.inference_mode():
-        for batch in pixels.split(CHUNK):
+        for batch in in_batches(pixels, CHUNK):
             class_token, patches = backbone.last_tokens(batch)
             mean = patches.float().mean(1)
             mean = mean if class_token is None else (class_token.float() + mean) / 2

@@ -21,8 +21,7 @@ def mean_of(maps: Sequence[Tensor]) -> Tensor:
     >>> mean_of([torch.zeros(2, 4, 4), torch.ones(2, 8, 8)]).unique().tolist()
     [0.5]
     """
-    largest = max(((m.shape[1], m.shape[2]) for m in maps), key=math.prod)
-
+    largest = max(((int(m.shape[1]), int(m.shape[2])) for m in maps), key=math.prod)
     return torch.stack([resize(m, largest) for m in maps]).mean(0)
 
 
@@ -34,14 +33,14 @@ def upsample(maps: Tensor, size: int) -> Tensor:
 
 def blur(maps: Tensor, sigma: float) -> Tensor:
     """Blur maps `(B, S, S)` by a Gaussian, as SciPy does at its default borders."""
-    rows = gaussian_filter1d(np.eye(maps.shape[1]), sigma, axis=0)
-    columns = gaussian_filter1d(np.eye(maps.shape[2]), sigma, axis=0)
+    rows = gaussian_filter1d(np.eye(int(maps.shape[1])), sigma, axis=0)
+    columns = gaussian_filter1d(np.eye(int(maps.shape[2])), sigma, axis=0)
     return maps.new_tensor(rows) @ maps @ maps.new_tensor(columns).T
 
 
 def largest_mean(values: Tensor, share: float) -> Tensor:
     """Average the largest share of each row of `(B, M)`, one value at least: `(B,)`."""
-    return values.topk(max(1, round(share * values.shape[1])), dim=1).values.mean(1)
+    return values.topk(max(1, round(share * int(values.shape[1]))), dim=1).values.mean(1)
 
 
 def pool_inside(values: Tensor, inside: Tensor, pool: Callable[[Tensor], Tensor]) -> Tensor:
@@ -95,8 +94,8 @@ def resize(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     """
     if tuple(maps.shape[1:]) == tuple(shape):
         return maps
-    rows = _interpolation(maps.shape[1], shape[0], maps.device)
-    columns = _interpolation(maps.shape[2], shape[1], maps.device)
+    rows = _interpolation(int(maps.shape[1]), shape[0], maps.device)
+    columns = _interpolation(int(maps.shape[2]), shape[1], maps.device)
     return rows @ maps @ columns.T
 
 

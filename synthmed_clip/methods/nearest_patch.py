@@ -203,9 +203,10 @@ class FittedNearestPatch(Fitted):
 
     def score(self, pixels: Tensor) -> Scores:
         """Compare every patch with all remembered ones."""
+        from synthmed_clip.backbone.pixels import in_batches
         from synthmed_clip.methods.patches import CHUNK
 
-        batches = [self.patches_of(batch) for batch in pixels.split(CHUNK)]
+        batches = [self.patches_of(batch) for batch in in_batches(pixels, CHUNK)]
         return self._scores([self._distances(patches) for patches in batches])
 
     def score_left_out(self, support: Tensor) -> Scores | None:
@@ -263,7 +264,7 @@ class FittedNearestPatch(Fitted):
                 distance = (wanted - neighbour).norm(dim=-1)
             if self.method.metric == "l2-per-channel":
                 distance = distance / wanted.shape[-1]
-            found.append(distance.reshape(queries.shape[:2]))
+            found.append(distance.reshape(-1, queries.shape[1]))
         return found
 
     def pool(self, values: Tensor) -> Tensor:
@@ -280,7 +281,7 @@ class FittedNearestPatch(Fitted):
         from synthmed_clip.methods.patches import square_of
 
         layers = [square_of(torch.cat(layer)) for layer in zip(*distances, strict=True)]
-        side = max(layer.shape[1] for layer in layers)
+        side = max(int(layer.shape[1]) for layer in layers)
         small = torch.stack([upsample(layer, side) for layer in layers]).mean(0)
         maps = upsample(small, self.backbone.image_size)
         if self.method.sigma:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 import torch
 from torch import Tensor
 
+from synthmed_clip.backbone.pixels import in_batches
+
 if TYPE_CHECKING:
     import faiss
 
@@ -47,9 +49,8 @@ def nearest(queries: Tensor, memory: Tensor, skip: slice | None = None) -> Tenso
     if skip is not None:
         half[skip] = -torch.inf
     rows = max(1, _BLOCK // len(memory))
-    return torch.cat(
-        [torch.addmm(half, block, memory.T).argmax(-1) for block in queries.split(rows)]
-    )
+    blocks = in_batches(queries, rows)
+    return torch.cat([torch.addmm(half, block, memory.T).argmax(-1) for block in blocks])
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,14 @@ class Lists:
         """Like `nearest`, but looking in the lists of the nearest centres alone.
 
         Where these hold nothing that is not skipped, the search is exact.
+
+        Raises
+        ------
+        ValueError
+            While a graph is traced, which cannot have such lists.
         """
+        if torch.jit.is_tracing():
+            raise ValueError("search='approximate' has no form in it, search='exact' has")
         faiss = _faiss()
         rest = None
         if skip is not None:

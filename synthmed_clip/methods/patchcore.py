@@ -169,15 +169,14 @@ class FittedPatchCore(Fitted):
 
         flat = features.flatten(0, 1)
         chosen = nearest(flat, memory)
-        distances = (flat - memory[chosen]).norm(dim=-1).reshape(features.shape[:2])
-        worst = distances.argmax(1)
-        rows = torch.arange(len(features), device=worst.device)
-        query = features[rows, worst]
-        match = memory[chosen.reshape(distances.shape)[rows, worst]]
+        distances = (flat - memory[chosen]).norm(dim=-1).reshape(-1, features.shape[1])
+        worst = distances.argmax(1, keepdim=True)
+        query = features.gather(1, worst[..., None].expand(-1, 1, features.shape[2]))[:, 0]
+        match = memory[chosen.reshape(-1, features.shape[1]).gather(1, worst)[:, 0]]
         near = torch.cdist(match, memory, compute_mode="donot_use_mm_for_euclid_dist")
         near = near.topk(min(self.method.neighbours, len(memory)), largest=False).indices
         around = (query[:, None] - memory[near]).norm(dim=-1)
-        largest = distances[rows, worst]
+        largest = distances.amax(1)
         # The match is the first of its own neighbours, but for copies of it, which are as near.
         weight = 1 - around.softmax(1)[:, 0] if near.shape[1] > 1 else 1.0
         maps = upsample(square_of(distances), self.backbone.image_size)
@@ -193,11 +192,12 @@ def features_of(method: PatchCore, backbone: Backbone, pixels: Tensor) -> Tensor
     import torch
     from torch.nn.functional import avg_pool2d, interpolate
 
+    from synthmed_clip.backbone.pixels import in_batches
     from synthmed_clip.methods.patches import CHUNK
 
     side, found = method.neighbourhood, []
     with torch.inference_mode():
-        for batch in pixels.split(CHUNK):
+        for batch in in_batches(pixels, CHUNK):
             layers = [f.float() for f in backbone.features(batch, method.layers or ())]
             layers = [avg_pool2d(layer, side, stride=1, padding=side // 2) for layer in layers]
             size = max((layer.shape[2:] for layer in layers), key=lambda shape: shape.numel())

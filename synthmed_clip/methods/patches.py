@@ -10,6 +10,7 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import rotate
 
 from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.backbone.pixels import in_batches
 
 CHUNK = 16  # images through the backbone at a time
 
@@ -29,7 +30,7 @@ def tokens_of(
     """
     with torch.inference_mode():
         batches = []
-        for batch in pixels.split(CHUNK):
+        for batch in in_batches(pixels, CHUNK):
             if final_norm:
                 found = [backbone.last_tokens(batch)[1]]
             else:

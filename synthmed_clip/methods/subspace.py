@@ -160,7 +160,7 @@ def _tokens(pixels: Tensor, method: Subspace, backbone: Backbone) -> Tensor:
     from synthmed_clip.methods.patches import tokens_of
 
     layers = tokens_of(backbone, pixels, method.layers or ())
-    if len({layer.shape for layer in layers}) > 1:
+    if len({tuple(map(int, layer.shape)) for layer in layers}) > 1:
         raise ValueError(f"layers {method.layers} of {backbone.name} differ in shape")
     return torch.stack(layers).mean(0)
 

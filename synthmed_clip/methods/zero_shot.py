@@ -108,12 +108,13 @@ class FittedZeroShot(Fitted):
         import torch
         from torch.nn.functional import normalize
 
+        from synthmed_clip.backbone.pixels import in_batches
         from synthmed_clip.methods.maps import resize
 
         direction = (self.classes[1] - self.classes[0]) * _LOGIT_SCALE
         size, scores, maps = self.backbone.image_size, [], []
         with torch.inference_mode():
-            for batch in pixels.split(_CHUNK):
+            for batch in in_batches(pixels, _CHUNK):
                 pooled, tokens = self.backbone.joint_features(batch)
                 scores.append((normalize(pooled.float(), dim=-1) @ direction).sigmoid())
                 if tokens is None:

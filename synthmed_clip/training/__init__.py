@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "learner": ["Learner"],
         "loop": ["learn", "train"],
         "losses": ["dice_loss", "focal_loss"],
+        "schedule": ["Schedule", "ScheduleKind"],
         "seeds": ["RNG", "Entropy", "draw_entropy", "seed_of"],
         "selection": ["Labelled", "Selection"],
         "steps": ["EmptyImage", "Steps", "SyntheticSteps"],

@@ -17,6 +17,8 @@ class Learner:
     ----------
     module : Module
         As the last step left it.
+    lr : float
+        The learning rate that a schedule starts from.
     optimiser : Adam
         Over all its parameters.
     mean : AveragedModel
@@ -34,6 +36,7 @@ class Learner:
     """
 
     module: nn.Module
+    lr: float
     optimiser: torch.optim.Adam
     mean: AveragedModel
 
@@ -48,4 +51,4 @@ class Learner:
 
         optimiser = torch.optim.Adam(module.parameters(), lr=lr, betas=betas)
         mean = AveragedModel(module, avg_fn=average_of).requires_grad_(False)
-        return cls(module, optimiser, mean)
+        return cls(module, lr, optimiser, mean)

@@ -18,6 +18,7 @@ from synthmed_clip.training.checkpoint import Checkpoint
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.losses import dice_loss, focal_loss
+from synthmed_clip.training.schedule import Schedule
 from synthmed_clip.training.selection import Selection
 from synthmed_clip.training.steps import Steps, stream
 
@@ -35,6 +36,7 @@ def learn(
     lr: float,
     betas: tuple[float, float],
     average: float = 0.0,
+    schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
     selection: Selection[M] | None = None,
     checkpoint: Checkpoint | None = None,
     callback: Callable[[Epoch], object] | None = None,
@@ -55,6 +57,8 @@ def learn(
         Of the optimisation.
     average : float
         Decay of the mean over steps; 0 takes the last step's values.
+    schedule : Schedule
+        Of the learning rate; by default constant.
     selection : Selection, optional
         Keeps the epoch of highest Image-AUROC on a validation set, in place of the last.
     checkpoint : Checkpoint, optional
@@ -94,7 +98,7 @@ def learn(
     log = [] if checkpoint is None else checkpoint.restore(learner, selection)
     if len(log) > epochs:
         raise ValueError(f"{checkpoint} is at epoch {len(log)}, past epochs={epochs}")
-    new = train(learner, steps, predict, epochs, len(log), workers)
+    new = train(learner, steps, predict, epochs, len(log), workers, schedule)
     hidden = None if progress else True
     with tqdm(total=epochs, desc=progress, initial=len(log), disable=hidden, unit="epoch") as bar:
         for epoch in new:
@@ -119,13 +123,14 @@ def train(
     epochs: int,
     done: int = 0,
     workers: int | None = None,
+    schedule: Schedule = Schedule(),  # noqa: B008 (frozen)
 ) -> Iterator[Epoch]:
     """Teach the learner in place, yielding after every epoch; `done` epochs are taken as done.
 
     Parameters
     ----------
     learner : Learner
-    steps, predict, epochs, workers
+    steps, predict, epochs, workers, schedule
         As in `learn`.
     done : int
         Epochs that the learner has behind it.
@@ -158,7 +163,10 @@ def train(
     batches = stream(steps, done * per_epoch, epochs * per_epoch, ahead)
     for number in range(done + 1, epochs + 1):
         sums = torch.zeros(2, device=device)
-        for _ in range(per_epoch):
+        for position in range(per_epoch):
+            step = (number - 1) * per_epoch + position
+            for group in learner.optimiser.param_groups:
+                group["lr"] = learner.lr * schedule.factor(step, per_epoch, epochs)
             images, masks = next(batches)
             with explained_memory(steps.batch_size):
                 probability = predict(images)

@@ -10,10 +10,12 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 
 from fits import fit_mediclip  # noqa: E402
 
+import synthmed  # noqa: E402
 from synthmed_clip import Detector, MediCLIP, pretrain  # noqa: E402
 from synthmed_clip.data.layouts import Item, read_dataset  # noqa: E402
 from synthmed_clip.evaluation import evaluate  # noqa: E402
 from synthmed_clip.methods.mediclip.settings import HARD_WORDS  # noqa: E402
+from synthmed_clip.training import Learner, Schedule, SyntheticSteps, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,66 @@ def test_auxiliary_data_teaches_before_the_support_images(backbone, normals, val
     with pytest.raises(ValueError, match="none of the 6 auxiliary images is abnormal and has"):
         unmasked = [Item(item.image, item.abnormal) for item in validation if item.abnormal]
         pretrain(unmasked, **running)
+
+
+@pytest.mark.parametrize(("per_epoch", "epochs", "warmup"), [(1, 7, 1), (2, 5, 2), (3, 4, 0)])
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_schedules_are_torchs(per_epoch, epochs, warmup, kind):
+    from torch.optim import SGD
+    from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, SequentialLR
+
+    rising, total = warmup * per_epoch, epochs * per_epoch
+    optimiser = SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    after = ConstantLR(optimiser, factor=1)
+    if kind == "cosine":
+        after = CosineAnnealingLR(optimiser, T_max=total - rising)
+    if rising:
+        before = LinearLR(optimiser, start_factor=1 / rising, total_iters=max(1, rising - 1))
+        after = SequentialLR(optimiser, [before, after], milestones=[rising])
+    expected = []
+    for _ in range(total):
+        expected.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        after.step()
+    found = [0.1 * Schedule(kind, warmup).factor(s, per_epoch, epochs) for s in range(total)]
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+class _Stopped(Exception):
+    pass
+
+
+def test_the_schedule_reaches_the_optimiser_and_survives_an_interruption(
+    backbone, normals, tmp_path
+):
+    options = {"backbone": backbone, "batch_size": 6, "lr": 0.01}
+    cosine = options | {"schedule": "cosine", "warmup": 1}
+    whole = fit_mediclip(normals, epochs=4, **cosine)
+    assert not torch.equal(weight_of(whole), weight_of(fit_mediclip(normals, epochs=4, **options)))
+
+    def stop(epoch):
+        if epoch.number == 2:
+            raise _Stopped
+
+    with pytest.raises(_Stopped):
+        fit_mediclip(normals, epochs=4, checkpoint=tmp_path / "c", callback=stop, **cosine)
+    resumed = fit_mediclip(normals, epochs=4, checkpoint=tmp_path / "c", **cosine)
+    assert torch.equal(weight_of(resumed), weight_of(whole))
+    with pytest.raises(ValueError, match="belongs to another fit: epochs was 4, now 8"):
+        fit_mediclip(normals, epochs=8, checkpoint=tmp_path / "c", **cosine)
+    with pytest.raises(ValueError, match="warmup must be at most epochs, which are 4, not 5"):
+        MediCLIP(epochs=4, warmup=5)
+
+
+@pytest.mark.parametrize(("warmup", "expected"), [(0, 0.01), (1, 0.01), (4, 0.0025)])
+def test_a_step_is_as_long_as_the_schedule_says(warmup, expected, normals):
+    """Adam's first step moves a weight by the learning rate, whatever the gradient is."""
+    steps = SyntheticSteps(
+        synthmed.preset("paper"), np.stack(normals[:2]), batch_size=2, entropy=(7,)
+    )
+    module = torch.nn.Conv2d(1, 1, 1)
+    before = module.bias.item()
+    learner = Learner.begin(module, lr=0.01, betas=(0.9, 0.999), average=0.0)
+    predict = lambda images: module(images / 255)[:, 0].sigmoid()  # noqa: E731
+    next(train(learner, steps, predict, epochs=4, workers=0, schedule=Schedule("cosine", warmup)))
+    assert abs(module.bias.item() - before) == pytest.approx(expected, rel=1e-3)

@@ -129,7 +129,7 @@ def anomaly_map(
     Tensor
         `(B, size, size)` float32.
     """
-    layers = _logits(head, features, classes, temperature)
+    layers = logits(head, features, classes, temperature)
     if softmax_first:
         layers = [logit.sigmoid() for logit in layers]
     full = resize(mean_of(layers), (size, size))
@@ -145,10 +145,10 @@ def evidence_map(
 
     Parameters and shapes are those of `anomaly_map`.
     """
-    return resize(mean_of(_logits(head, features, classes, temperature)), (size, size))
+    return resize(mean_of(logits(head, features, classes, temperature)), (size, size))
 
 
-def _logits(
+def logits(
     head: Head, features: Sequence[Tensor], classes: Tensor, temperature: float
 ) -> list[Tensor]:
     """Difference of the two similarities over the temperature, `(B, h, w)` for each layer."""
@@ -158,5 +158,5 @@ def _logits(
         tokens = feature.flatten(2).transpose(1, 2)
         z = adapter(tokens).float()
         logit = (z @ direction) / torch.linalg.vector_norm(z, dim=-1).clamp_min(1e-12)
-        layers.append(logit.reshape(feature.shape[0], *feature.shape[2:]))
+        layers.append(logit.reshape(-1, *feature.shape[2:]))
     return layers

@@ -30,6 +30,7 @@ from synthmed_clip.methods.mediclip.settings import (
     Words,
 )
 from synthmed_clip.training.history import Epoch, History
+from synthmed_clip.training.schedule import Schedule, ScheduleKind
 from synthmed_clip.training.seeds import INITIAL, RNG, draw_entropy, seed_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,11 @@ class MediCLIP(Method, name="mediclip"):
         Adam's learning rate.
     betas : (float, float)
         Adam's.
+    schedule : {'constant', 'cosine'}
+        Of the learning rate after the warm-up: as it is, as in the paper, or falling to zero at the
+        last epoch along half a cosine.
+    warmup : int
+        Epochs over which the learning rate first rises linearly, step by step.
     average : float
         The result is the mean of the head over all steps, each weighing this much of the next
         (bias corrected; Polyak and Juditsky, 1992); 0 takes the last step's alone, as the paper.
@@ -112,13 +118,21 @@ class MediCLIP(Method, name="mediclip"):
     batch_size: Annotated[int, Ge(1)] = 8
     lr: Annotated[float, Gt(0)] = 1e-3
     betas: tuple[_Beta, _Beta] = (0.5, 0.999)
+    schedule: ScheduleKind = "constant"
+    warmup: Annotated[int, Ge(0)] = 0
     average: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     score: ScoreKind = "max"
     channels: Channels | None = None
 
     def __post_init__(self) -> None:
-        """Check the values; a class word must not be blank."""
+        """Check the values; a class word must not be blank, nor the warm-up longer than the
+        training.
+        """
         super().__post_init__()
+        if self.warmup > self.epochs:
+            raise ValueError(
+                f"warmup must be at most epochs, which are {self.epochs}, not {self.warmup}"
+            )
         for name in ("normal_words", "abnormal_words"):
             if any(not word.strip() for word in getattr(self, name) or ()):
                 raise ValueError(f"{name} must hold no blank word, not {getattr(self, name)!r}")
@@ -213,8 +227,10 @@ class MediCLIP(Method, name="mediclip"):
             }
             if inside is not None:
                 identity["inside"] = digest_array(inside)
-            # More epochs may be asked for than before; and with rng=None the checkpoint's goes on.
-            free = {"epochs"} | ({"entropy"} if rng is None else set())
+            # More epochs may be asked for than before, unless the schedule ends with them; and with
+            # rng=None the checkpoint's goes on.
+            free = {"epochs"} if self.schedule == "constant" else set()
+            free |= {"entropy"} if rng is None else set()
             saving = Checkpoint.open(checkpoint, identity, entropy, free)
             history = replace(history, entropy=saving.entropy)
         recipe, batch = method.training_recipe, method.batch_size
@@ -254,6 +270,7 @@ class MediCLIP(Method, name="mediclip"):
             lr=self.lr,
             betas=self.betas,
             average=self.average,
+            schedule=Schedule(self.schedule, self.warmup),
             **options,
         )
         return FittedMediCLIP(self, model.with_head(head), replace(history, log=log))
@@ -304,6 +321,10 @@ class FittedMediCLIP(Fitted):
     method: MediCLIP
     model: Model
     history: History | None = None
+
+    def __post_init__(self) -> None:
+        """Let the head learn no more."""
+        self.model.head.requires_grad_(False)
 
     @property
     def maps_are_probabilities(self) -> bool:  # type: ignore[override]
