@@ -17,6 +17,7 @@ from synthmed_clip.backbone.device import Precision, choose_device, choose_preci
 from synthmed_clip.backbone.open_clip_internals import towers
 from synthmed_clip.backbone.open_clip_internals.state_dicts import weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
+from synthmed_clip.backbone.shared import once
 from synthmed_clip.backbone.text import TextTower
 from synthmed_clip.backbone.weights import find_weights, is_torchscript, read_state
 
@@ -178,6 +179,9 @@ class Backbone:
         TypeError, ValueError
             If `pixels` are of another type, shape or range.
         """
+        return once(self, self._compute, pixels, layers)
+
+    def _compute(self, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
         ascending = sorted(set(layers))  # timm gives them so, however they are asked for
         maps = self.intermediates(self.normalise(pixels), [layer - 1 for layer in ascending])
         found = dict(zip(ascending, maps, strict=True))

@@ -174,7 +174,9 @@ def test_a_folder_of_another_protocol_is_refused(
         Engine(replace(protocol, datasets=[read_dataset(changed)]), backbone, output).run()
 
 
-def test_a_protocol_that_cannot_run_says_so_before_it_writes(protocol, backbone, tmp_path):
+def test_a_protocol_that_cannot_run_says_so_before_it_writes(
+    protocol, backbone, tmp_path, monkeypatch
+):
     with pytest.raises(ValueError, match="lungs has 6 normal training images; 7 shots asked for"):
         replace(protocol, shots=(7,))
     with pytest.raises(ValueError, match="lungs has 6 normal training images; 9 shots asked for"):
@@ -196,6 +198,7 @@ def test_a_protocol_that_cannot_run_says_so_before_it_writes(protocol, backbone,
     with pytest.raises(ValueError, match="no method 'nearest', did you mean 'nearest-patch'"):
         entries(["paper", "nearest"])
     join = Joined((BASE, NearestPatch()))
+    monkeypatch.setattr(Joined, "least_support", 2)
     for chosen, message in (
         ([Entry("join", join)], "the methods need at least 2 shots, not 1"),
         ([Entry("join", join, shares="papers")], "shares a part with 'papers': no such entry"),
