@@ -129,7 +129,7 @@ def test_a_map_has_the_volumes_own_geometry(detector, volumes):
     assert found is not detector.fitted
     for number in (0, 7, 11):
         image = slices[number]
-        seen = detector._batches([image], None, detector.values, None, 1)
+        seen = detector._batches([image], None, None, detector.values, None, 1, "raise")
         (batch,) = list(seen)
         small = batch.whole.maps.cpu().numpy()[0]
         plane = resize_map(small, image.array.shape)
