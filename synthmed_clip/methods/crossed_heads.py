@@ -197,6 +197,7 @@ class CrossedHeads(Method):
                 expected = tuple(model.classes.shape)
                 raise ValueError(f"{prefix}classes is {tuple(classes.shape)}, not {expected}")
             model = model.with_weights(own, f"head {number}")
+            model.head.requires_grad_(False)
             models.append(replace(model, classes=classes.to(backbone.device)))
         return FittedCrossedHeads(method, tuple(models), fold_of, kinds, history)
 

@@ -42,7 +42,8 @@ METHODS = {
     "colour": NearestPatch(channels="colour"),
     "subspace": Subspace(layers=(2, 3)),
     "zero": ZeroShot(),
-    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace())),
+    "heads": CrossedHeads(images=8, tokens=2),
+    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=(0.01,)),
 }
 
 
