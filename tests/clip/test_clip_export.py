@@ -15,6 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx`")
 
 import synthmed_clip  # noqa: E402
 from synthmed_clip import (  # noqa: E402
+    CrossedHeads,
     Detector,
     Fitted,
     GlobalNeighbour,
@@ -41,7 +42,8 @@ METHODS = {
     "colour": NearestPatch(channels="colour"),
     "subspace": Subspace(layers=(2, 3)),
     "zero": ZeroShot(),
-    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=0.01),
+    "heads": CrossedHeads(images=8, tokens=2),
+    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=(0.01,)),
 }
 
 
