@@ -19,9 +19,30 @@ import numpy as np
 
 from synthmed import validation
 
+__all__ = [
+    "Choice",
+    "Distribution",
+    "Gamma",
+    "Normal",
+    "Number",
+    "draw_number",
+    "draw_whole",
+    "from_dict",
+    "require_number",
+    "require_whole",
+]
+
 
 class Distribution(ABC):
-    """Base of the distributions: frozen configuration of which numbers are drawn."""
+    """Base of the distributions: frozen configuration of which numbers are drawn.
+
+    Examples
+    --------
+    >>> from synthmed import Gamma
+    >>> from synthmed.distributions import Distribution
+    >>> isinstance(Gamma(2, 0.1), Distribution), Gamma(2, 0.1).support
+    (True, (0.0, inf))
+    """
 
     known: ClassVar[dict[str, type[Distribution]]] = {}
 

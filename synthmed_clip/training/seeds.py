@@ -11,7 +11,7 @@ RNG = int | Sequence[int] | SeedSequence | BitGenerator | Generator | None
 Entropy = tuple[int, ...]
 
 # First entries of the spawn keys.
-INITIAL, SYNTHETIC, ORDER, CALIBRATION, FOLDS = range(5)
+INITIAL, SYNTHETIC, ORDER, CALIBRATION, FOLDS, KIND, HELD_OUT = range(7)
 
 
 def draw_entropy(rng: RNG) -> Entropy:

@@ -131,13 +131,16 @@ class Steps(Dataset, ABC):
     def per_epoch(self) -> int:
         return -(-self.count // self.batch_size)
 
-    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+    def shown(self, step: int) -> tuple[int, list[int]]:
+        """Return a step's epoch, and which images it shows, in their order."""
         epoch, position = divmod(step, self.per_epoch)
         order = np.random.default_rng(SeedSequence(self.entropy, spawn_key=(ORDER, epoch)))
-        chosen = order.permutation(self.count)[
-            position * self.batch_size : (position + 1) * self.batch_size
-        ]
-        pairs = [self.pair(epoch, int(index)) for index in chosen]
+        first = position * self.batch_size
+        return epoch, order.permutation(self.count)[first : first + self.batch_size].tolist()
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        epoch, chosen = self.shown(step)
+        pairs = [self.pair(epoch, index) for index in chosen]
         images, masks = (np.stack(part) for part in zip(*pairs, strict=True))
         return to_pixels(images), torch.from_numpy(masks)
 
@@ -218,7 +221,7 @@ def as_bytes(support: Tensor) -> NDArray[np.uint8]:
     return converted
 
 
-def require_anomalies(steps: SyntheticSteps) -> None:
+def require_anomalies(steps: Steps) -> None:
     """Draw once on every image, so that an empty one is named now and not by a worker later.
 
     Raises

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 
 import numpy as np
@@ -119,7 +118,6 @@ def test_few_images_are_alive_at_a_time_and_few_are_read_ahead(detector):
             drawn += 1
             yield image
             del image
-            gc.collect()
             most = max(most, sum(ref() is not None for ref in alive))
 
     for _ in detector.predict_stream(images(), batch_size=4):

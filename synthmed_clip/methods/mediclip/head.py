@@ -129,7 +129,7 @@ def anomaly_map(
     Tensor
         `(B, size, size)` float32.
     """
-    layers = _logits(head, features, classes, temperature)
+    layers = logits(head, features, classes, temperature)
     if softmax_first:
         layers = [logit.sigmoid() for logit in layers]
     full = resize(mean_of(layers), (size, size))
@@ -145,10 +145,10 @@ def evidence_map(
 
     Parameters and shapes are those of `anomaly_map`.
     """
-    return resize(mean_of(_logits(head, features, classes, temperature)), (size, size))
+    return resize(mean_of(logits(head, features, classes, temperature)), (size, size))
 
 
-def _logits(
+def logits(
     head: Head, features: Sequence[Tensor], classes: Tensor, temperature: float
 ) -> list[Tensor]:
     """Difference of the two similarities over the temperature, `(B, h, w)` for each layer."""
