@@ -60,8 +60,10 @@ def read_rejected(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     samples = _read(path).get("samples")
+    if not isinstance(samples, list):
+        raise _damaged(path, f"'samples' is {samples!r}")
     names = ("source", "reason")
-    for sample in samples if isinstance(samples, list) else [samples]:
+    for sample in samples:
         if not (isinstance(sample, dict) and all(isinstance(sample.get(n), str) for n in names)):
             raise _damaged(path, f"{sample!r} in 'samples'")
     return [{"source": s["source"], "rejected": s["reason"]} for s in samples]
