@@ -51,7 +51,7 @@ from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 OnError = Literal["raise", "yield"]
-FORMAT = "synthmed-clip detector 4"
+FORMAT = "synthmed-clip detector 5"
 NormalSource = Literal["left-out", "out-of-fold", "calibration"]
 
 
@@ -216,6 +216,21 @@ class Detector:
     normal_source: NormalSource | None = None
     values: Values = Values()
     axis: Axis | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a decision rule that decides nothing.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite.
+        """
+        for name, numbers in (
+            ("threshold", [self.threshold]),
+            ("normal_scores", self.normal_scores),
+        ):
+            if not all(map(isfinite, numbers)):
+                raise ValueError(f"{name} must be finite, not {getattr(self, name)}")
 
     def __repr__(self) -> str:
         weights = self.backbone.weights or "random"
@@ -693,8 +708,8 @@ class Detector:
         ------
         ValueError
             If the file is no detector or is damaged, its method is of a module that was not
-            imported, or the backbone's weights or normalisation are not those that it was fitted
-            on.
+            imported, or the backbone's architecture, weights or normalisation are not those that
+            it was fitted on.
 
         Examples
         --------
@@ -715,15 +730,17 @@ class Detector:
         try:
             method, threshold = Method.from_dict(data["method"]), float(data["threshold"])
             saved, state = data["backbone"], {**data["state"], **tensors}
-            digest, size = saved["digest"], saved["image_size"]
+            digest, size, built = saved["digest"], saved["image_size"], saved["architecture"]
+            if not isinstance(built, dict):
+                raise TypeError(f"architecture {built!r}")
             scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
             provenance = _provenance(data["provenance"])
             values = Values.from_dict(data["values"])
             axis = None if data["axis"] is None else require_axis(data["axis"])
             normal, source = tuple(map(float, data["normal_scores"])), data["normal_source"]
             known: tuple[str | None, ...] = get_args(NormalSource) if normal else (None,)
-            if not all(map(isfinite, (threshold, *normal))) or source not in known:
-                raise ValueError(f"threshold {threshold}, normal scores {normal} ({source})")
+            if source not in known:
+                raise ValueError(f"normal scores {normal} ({source})")
             map_scale = MapScale.from_dict(data["map_scale"])
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
@@ -744,6 +761,11 @@ class Detector:
                 f"SHA-256 {digest[:16]}..., not {backbone.name} {backbone.weights} with "
                 f"{backbone.digest[:16]}..."
             )
+        if backbone.architecture != built:
+            raise ValueError(
+                f"{path} was fitted on another architecture than that of {backbone.name}: "
+                f"{_first_difference(built, backbone.architecture)}"
+            )
         if backbone.image_size != size:
             raise ValueError(
                 f"{path} was fitted at {size} pixels; the backbone takes {backbone.image_size}"
@@ -758,20 +780,20 @@ class Detector:
             )
         try:
             fitted = type(method).restore(state, backbone)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            return cls(
+                method,
+                fitted,
+                backbone,
+                threshold,
+                provenance,
+                map_scale,
+                normal,
+                source,
+                values,
+                axis,
+            )
+        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
-        return cls(
-            method,
-            fitted,
-            backbone,
-            threshold,
-            provenance,
-            map_scale,
-            normal,
-            source,
-            values,
-            axis,
-        )
 
 
 def _require_batch_size(batch_size: int) -> None:
@@ -787,7 +809,12 @@ def _name(item: ImageLike, channel_axis: int | None) -> str:
         return str(item) if isinstance(item, Path) else f"a {type(item).__name__}"
 
 
-_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "digest")
+_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "architecture", "digest")
+
+
+def _first_difference(before: dict, now: dict) -> str:
+    key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
+    return f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
 
 
 def _provenance(data: dict[str, Any]) -> Provenance:

@@ -6,30 +6,97 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from enum import Enum
 from pathlib import Path
 
-from synthmed.io import write_atomically
+from synthmed.io import require_own, write_atomically
 
 
-def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | None] = ()) -> None:
-    """Refuse files to be written that would replace what is read, or could not be written: before
-    hours of work.
+class Kind(Enum):
+    """Files that commands write, each by what stands near its beginning: a command replaces its own
+    alone.
+    """
+
+    DETECTOR = rb"{\"format\": \"synthmed-clip detector "  # JSON in the JSON of safetensors
+    CHECKPOINT = rb"{\"format\": \"synthmed-clip checkpoint "
+    LOG = b"number,loss,"
+    PLOT = b"Software\0synthmed-clip plot"
+    SCORES = b"image,score,"
+    PREDICTIONS = b'{\n "format": "synthmed-clip predictions '
+    MAP = b"synthmed-clip map"
+    ONNX = b"synthmed-clip"
+    EVALUATION = b'{\n "format": "synthmed-clip evaluation '
+    REPORT = b'<meta name="generator" content="synthmed-clip report">'
+    RUNS = b"dataset,method,shots,"
+    SUMMARY = b"dataset,test,method,"
+    SUMMARY_JSON = b'[\n {\n  "dataset": '
+    TABLE = b"| data | method | k |"
+
+
+def require_file(path: str | Path, what: str) -> None:
+    """See that a file is there.
 
     Parameters
     ----------
-    outputs : iterable of Path or None
+    path : str or Path
+    what : str
+        What the file should be, for the message.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is there.
+    ValueError
+        If it is a folder.
+
+    Examples
+    --------
+    >>> require_file("missing.safetensors", "detector")
+    Traceback (most recent call last):
+    FileNotFoundError: no file at missing.safetensors
+    """
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder; the {what} itself is needed")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file at {path}")
+
+
+def check_outputs(
+    outputs: Iterable[tuple[Path | None, Kind]],
+    inputs: Iterable[str | Path | None] = (),
+    *,
+    force: bool = False,
+) -> None:
+    """Refuse files to be written that would replace what is read or what the command did not write
+    itself, or could not be written: before hours of work.
+
+    Parameters
+    ----------
+    outputs : iterable of (Path or None, Kind)
+        Each with what it will be.
     inputs : iterable of path or None
         Files, or names that are no files. None stands for nothing, here and there.
+    force : bool
+        Replace files of another kind.
 
     Raises
     ------
     ValueError
-        If an output is a folder, is one of the inputs or another output, or cannot be in the folder
-        that it names.
+        If an output is a folder, is one of the inputs or another output, is there and is no file
+        of its kind, or cannot be in the folder that it names.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "figures.json")
+    ...     check_outputs([(path, Kind.EVALUATION), (None, Kind.REPORT)])
     """
     read = {Path(path).resolve() for path in inputs if path is not None and Path(path).is_file()}
     written: set[Path] = set()
-    for path in (path for path in outputs if path is not None):
+    for path, kind in outputs:
+        if path is None:
+            continue
         if path.is_dir():
             raise ValueError(f"{path} is a folder; a file's name is needed")
         if path.resolve() in read:
@@ -44,6 +111,7 @@ def check_outputs(outputs: Iterable[Path | None], inputs: Iterable[str | Path | 
             raise ValueError(
                 f"{path} cannot be written: {folder} is no folder that can be written to"
             )
+        require_own(path, kind.value, force=force)
 
 
 def write_text(path: Path, text: str) -> None:

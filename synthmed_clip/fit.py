@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import synthmed
 from synthmed.digests import digest_array
 from synthmed.io import Image, MaskLevel, ValueRange
-from synthmed_clip.files import check_outputs
+from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
 from synthmed_clip.training.seeds import FOLDS, RNG, Entropy, draw_entropy
@@ -186,8 +186,9 @@ def fit(
     options |= {name: value for name, value in running.items() if method.takes(name)}
     parts = [] if folds is None else [f".fold-{fold + 1}" for fold in range(folds)]
     if checkpoint is not None:
-        outputs = [Path(f"{checkpoint}{part}") for part in ["", *parts]]
-        check_outputs(outputs, [] if isinstance(backbone, Backbone) else [weights])
+        outputs = [(Path(f"{checkpoint}{part}"), Kind.CHECKPOINT) for part in ["", *parts]]
+        inputs = [] if isinstance(backbone, Backbone) else [weights]
+        check_outputs(outputs, inputs, force=True)  # its opening tells whose it is
     items, single = collect(images, channel_axis, volumes=axis is not None)
     if folds is not None:
         if axis is not None:

@@ -4,7 +4,7 @@ from synthmed.io.convert import LUMA, grey, resize
 from synthmed.io.encode import encode, suffix_for
 from synthmed.io.extremes import dwarfed_by_extremes
 from synthmed.io.file_mask import FileMask
-from synthmed.io.files import remove_temporary, write_atomically
+from synthmed.io.files import has_mark, remove_temporary, require_own, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
 from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
@@ -36,11 +36,13 @@ __all__ = [
     "find_region",
     "find_series",
     "grey",
+    "has_mark",
     "read_image",
     "read_mask",
     "read_region",
     "remove_temporary",
     "require_mask_level",
+    "require_own",
     "require_value_range",
     "resize",
     "suffix_for",

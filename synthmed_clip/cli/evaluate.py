@@ -14,11 +14,13 @@ import tyro
 from synthmed_clip.cli.options import Loading, MaskLevel, Roi, ValueRange
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.data.regions import regions_in
-from synthmed_clip.files import check_outputs, write_text
+from synthmed_clip.files import Kind, check_outputs, write_text
 from synthmed_clip.methods import Scores
 
 if TYPE_CHECKING:
     from synthmed_clip.detector import Detector
+
+FORMAT = "synthmed-clip evaluation 1"
 
 
 @dataclass
@@ -52,6 +54,8 @@ class Evaluate:
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
     batch_size: int = 16
+    force: bool = False
+    """Replace files of these names that evaluate did not write."""
 
     def run(self) -> int:
         """Print the figures."""
@@ -61,7 +65,9 @@ class Evaluate:
         items = dataset.test
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(
-            [self.output, self.report], [self.model, self.against, self.loading.weights, *read]
+            [(self.output, Kind.EVALUATION), (self.report, Kind.REPORT)],
+            [self.model, self.against, self.loading.weights, *read],
+            force=self.force,
         )
         detector = self._load(self.model)
         other = None if self.against is None else self._load(self.against)
@@ -86,7 +92,8 @@ class Evaluate:
                 {"image": n, "abnormal": i.abnormal, "score": s}
                 for n, i, s in zip(names, items, found.scores, strict=True)
             ]
-            write_text(self.output, json.dumps(found.to_dict() | {"scores": rows}, indent=1) + "\n")
+            figures = {"format": FORMAT} | found.to_dict() | {"scores": rows}
+            write_text(self.output, json.dumps(figures, indent=1) + "\n")
         if self.report is not None:
             from synthmed_clip.report.write import write_report
 

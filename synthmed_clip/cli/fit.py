@@ -14,7 +14,7 @@ from synthmed import io
 from synthmed_clip.cli.options import Axis, BackboneOptions, MaskLevel, Output, Roi, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
-from synthmed_clip.files import check_outputs, write_csv
+from synthmed_clip.files import Kind, check_outputs, write_csv
 from synthmed_clip.methods import MediCLIP, Method
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Fit:
     """Judge the normal images by as many further fits, each on all but one part of them: p-values
     (heuristic) and a threshold for a method that cannot leave images out."""
     progress: bool = True
+    force: bool = False
+    """Replace files of these names that fit did not write."""
     method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
         default_factory=MediCLIP
     )
@@ -118,6 +120,7 @@ class Fit:
         if history is not None:
             from synthmed_clip.evaluation.plots import loss_curve
 
+            check_outputs([(log, Kind.LOG), (curve, Kind.PLOT)], force=self.force)
             write_csv(log, [asdict(epoch) for epoch in history.log])
             loss_curve(history.log, curve)
             learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
@@ -158,7 +161,9 @@ class Fit:
                 f"them"
             )
         inputs: list[str | Path | None] = [*read, self.model.weights, self.model.backbone]
-        check_outputs([self.output, log, curve, self.checkpoint], inputs)
+        outputs = [(self.output, Kind.DETECTOR), (self.checkpoint, Kind.CHECKPOINT)]
+        learns = [(log, Kind.LOG), (curve, Kind.PLOT)] if self.method.takes("checkpoint") else []
+        check_outputs([*outputs, *learns], inputs, force=self.force)
         return log, curve
 
 

@@ -22,12 +22,21 @@ from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
 from synthmed_clip.evaluation.calibration import threshold_of
 from synthmed_clip.evaluation.map_scale import MapScale
-from synthmed_clip.files import check_outputs, write_csv, write_text
+from synthmed_clip.files import Kind, check_outputs, write_csv, write_text
 
 if TYPE_CHECKING:
     from synthmed_clip.detector import Detector, Prediction
 
 MapKind = Literal["overlay", "heatmap", "float", "png16"]
+# Where a map goes, by its kind and the image's name, whose suffix stays: a.png and a.jpg may both
+# be.
+_MAPS = {
+    "overlay": "overlays/{}.png",
+    "heatmap": "heatmaps/{}.png",
+    "float": "maps/{}.tif",
+    "png16": "maps/{}.png",
+    "volume": "maps/{}.nii.gz",
+}
 _CHUNK = 32  # images that are held at full size, with their maps, at a time
 
 
@@ -68,6 +77,8 @@ class Predict:
     """Which levels of regions are inside, where they have others than 0 and one more: numbers, or
     any but 0."""
     batch_size: int = 16
+    force: bool = False
+    """Replace files of the output that predict did not write, and remove maps of another run."""
     progress: bool = True
 
     def run(self) -> int:
@@ -76,7 +87,6 @@ class Predict:
             raise ValueError(
                 f"{self.output} lies in {self.images}: its heat maps would be scored the next time"
             )
-        check_outputs([self.output / "scores.csv", self.output / "scores.json"])
         if self.alpha is not None and self.threshold is not None:
             raise ValueError("--alpha and --threshold are two rules; give one")
         detector = self.loading.load(self.model)
@@ -84,6 +94,8 @@ class Predict:
         root, paths = _images_under(self.images, axis is not None)
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
+        names = [path.name if path == root else path.relative_to(root).as_posix() for path in paths]
+        self._take_output(names, axis is not None)
         if axis is not None:
             if self.roi is not None:
                 raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
@@ -138,6 +150,7 @@ class Predict:
             raise ValueError(f"none of the {len(paths)} images in {self.images} can be read")
         write_csv(self.output / "scores.csv", rows)
         report = {
+            "format": "synthmed-clip predictions 1",
             "model": str(self.model),
             "threshold": detector.threshold,
             "alpha": self.alpha,
@@ -165,6 +178,34 @@ class Predict:
             )
         return 1 if unread else 0
 
+    def _take_output(self, names: Sequence[str], volumes: bool) -> None:
+        """Refuse an output that would replace other files, or hold maps of another run, too; with
+        --force, remove those.
+        """
+        kinds: Sequence[str] = ["volume"] if volumes else self.maps
+        planned = {self.output / _MAPS[kind].format(name) for kind in kinds for name in names}
+        folders = {Path(place).parts[0] for place in _MAPS.values()}
+        there = {
+            path
+            for folder in folders
+            for path in (self.output / folder).rglob("*")
+            if path.is_file() and not path.name.startswith(".")
+        }
+        table, report = self.output / "scores.csv", self.output / "scores.json"
+        outputs = [(table, Kind.SCORES), (report, Kind.PREDICTIONS)]
+        outputs += [(path, Kind.MAP) for path in sorted(planned & there)]
+        check_outputs(outputs, [self.model], force=self.force)
+        stale = [path for path in sorted(there - planned) if io.has_mark(path, Kind.MAP.value)]
+        if stale and not self.force:
+            raise ValueError(
+                f"{self.output} holds {len(stale)} maps of another run, such as {stale[0]}; name "
+                f"another output, or give --force to remove them"
+            )
+        for path in stale:
+            path.unlink()
+        if stale:
+            print(f"{self.output}: {len(stale)} maps of another run removed")
+
     def _level(self, detector: Detector) -> float | None:
         """Where a map's contour lies: at what corresponds to the threshold, or to alpha."""
         threshold = detector.threshold
@@ -184,17 +225,17 @@ class Predict:
         from synthmed_clip.report.raw_maps import save_float, save_png16
 
         assert found.anomaly_map is not None
-        # The suffix stays: a.png and a.jpg may both be.
-        if "overlay" in self.maps:
+        paths = {kind: self.output / _MAPS[kind].format(name) for kind in self.maps}
+        if "overlay" in paths:
             picture = overlay(io.grey(image).array, found.anomaly_map, scale, level, found.peak)
-            save_picture(picture, self.output / "overlays" / f"{name}.png")
-        if "heatmap" in self.maps:
+            save_picture(picture, paths["overlay"])
+        if "heatmap" in paths:
             picture = heat_map(found.anomaly_map, scale.span)
-            save_picture(picture, self.output / "heatmaps" / f"{name}.png")
-        if "float" in self.maps:
-            save_float(found.anomaly_map, self.output / "maps" / f"{name}.tif")
-        if "png16" in self.maps:
-            save_png16(found.anomaly_map, scale, self.output / "maps" / f"{name}.png")
+            save_picture(picture, paths["heatmap"])
+        if "float" in paths:
+            save_float(found.anomaly_map, paths["float"])
+        if "png16" in paths:
+            save_png16(found.anomaly_map, scale, paths["png16"])
 
     def _read(
         self, root: Path, paths: Sequence[Path], values: Values

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from gzip import GzipFile
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -49,11 +51,12 @@ def predict_volumes(
         rows.append(row | {"is_anomalous": found.is_anomalous})
         if found.anomaly_map is not None:
             image = io.Image(found.anomaly_map, spacing=volume.spacing, affine=volume.affine)
-            write_bytes(output / "maps" / f"{name}.nii.gz", io.encode(image, ".nii.gz"))
+            write_bytes(output / "maps" / f"{name}.nii.gz", _packed(io.encode(image, ".nii")))
     if not rows:
         raise ValueError(f"none of the {len(paths)} volumes in {root} can be read")
     write_csv(output / "scores.csv", rows)
     report = {
+        "format": "synthmed-clip predictions 1",
         "threshold": detector.threshold,
         "alpha": alpha,
         "axis": axis,
@@ -65,3 +68,11 @@ def predict_volumes(
     left = f", {len(left_out)} left out" if left_out else ""
     print(f"{output}: {len(rows)} volumes, {flagged} anomalous{left}")
     return 1 if left_out else 0
+
+
+def _packed(content: bytes) -> bytes:
+    """Compress a map, with a name in the header by which predict knows it as its own."""
+    out = BytesIO()
+    with GzipFile("synthmed-clip map.nii", "wb", fileobj=out, mtime=0) as file:
+        file.write(content)
+    return out.getvalue()

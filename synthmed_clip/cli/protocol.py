@@ -35,9 +35,9 @@ class RunProtocol:
     """Sizes of the support sets; the smaller are part of the larger."""
     repeats: int = 3
     """Support sets per data set."""
-    methods: tuple[str, ...] = ("paper", "zero-shot", "nearest-patch", "joined")
-    """What to fit for all shots: paper and release are MediCLIP's variants, joined adds the nearest
-    patch to each of them, and any other method goes by its name."""
+    methods: tuple[str, ...] = ("paper", "nearest-patch", "subspace", "patchcore", "joined")
+    """What to fit for all shots: paper and release are MediCLIP's variants, anomaly-dino and
+    superadd those of nearest-patch, and any other method goes by its name."""
     ablations: bool = False
     """Also without learnable tokens, adapters or temperature, with averaged weights, each task
     alone and in pairs, and the release."""
@@ -76,7 +76,7 @@ class RunProtocol:
         chosen = entries(self.methods, self.base, auxiliary=bool(auxiliary))
         if self.ablations:
             known = {entry.name for entry in chosen}
-            rivals = [entry.name for entry in chosen if not entry.baselines and not entry.shares]
+            rivals = [entry.name for entry in chosen if not entry.baselines]
             chosen += [e for e in ablations(self.base, rivals) if e.name not in known]
         protocol = Protocol(
             datasets=[read_dataset(folder, mask_level=self.mask_level) for folder in self.datasets],

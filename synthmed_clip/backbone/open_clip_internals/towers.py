@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import open_clip
 from open_clip.hf_configs import arch_dict
 from open_clip.hf_model import HFTextEncoder
+from open_clip.model import CLIPVisionCfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
@@ -55,6 +58,24 @@ def build(config: dict, image_size: int | None) -> nn.Module:
 
 
 # The visual tower
+
+
+def visual_settings(config: dict) -> dict[str, Any]:
+    """Return what a configuration says of the visual tower, defaults filled in: towers of the same
+    settings and weights give the same features at the same input size.
+
+    Examples
+    --------
+    >>> settings = visual_settings({"embed_dim": 4, "vision_cfg": {"patch_size": 8}})
+    >>> settings["patch_size"], settings["layers"], settings["quick_gelu"]
+    (8, 12, False)
+    """
+    settings = asdict(CLIPVisionCfg(**config["vision_cfg"]))
+    for what_is_said_elsewhere in ("image_size", "timm_model_pretrained"):
+        del settings[what_is_said_elsewhere]
+    quick = bool(config.get("quick_gelu")) and settings["timm_model_name"] is None
+    found = settings | {"embed_dim": config["embed_dim"], "quick_gelu": quick}
+    return json.loads(json.dumps(found))  # lists for tuples, as when read back
 
 
 class _FrozenQuickGELU(nn.Module):
