@@ -228,9 +228,7 @@ level
     return values != 0
 
 
-def _levels(
-    path: Path, image: Image, chosen: tuple[int, ...] | Literal["any"] | None
-) -> NDArray[np.generic]:
+def _levels(path: Path, image: Image, chosen: tuple[int, ...] | Literal["any"] | None) -> NDArray:
     """A colour's luma, and at least 1 unless it is black."""
     assert image.channel_axis is not None
     luma = grey(image).array
