@@ -41,7 +41,7 @@ def predict_volumes(
     """
     rows, left_out = [], []
     for path in paths:
-        name = path.name if path == root else path.relative_to(root).as_posix()
+        name = path.resolve().name if path == root else path.relative_to(root).as_posix()
         try:
             volume = io.read_image(path)
             region: Roi | NDArray[np.bool_] = roi
