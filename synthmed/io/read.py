@@ -6,7 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import PIL.Image
@@ -194,14 +194,30 @@ def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]
     /classes.png: a mask with the levels 0, 1, 2, 3: which are inside? Choose them with the mask \
 level
     """
+    return read_mask_with_affine(Path(path), level)[0]
+
+
+def read_mask_with_affine(
+    path: Path, level: MaskLevel
+) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Read a mask as `read_mask`, and where its file says that it lies."""
     chosen = require_mask_level(level)
-    path = Path(path)
     image, reader = _read(path)
     values = (
         grey(image).array
         if reader.lossy or image.channel_axis is None
         else _levels(path, image, chosen)
     )
+    return _inside(path, values, reader, chosen, level), image.affine
+
+
+def _inside(
+    path: Path,
+    values: NDArray[Any],
+    reader: Reader,
+    chosen: tuple[int, ...] | Literal["any"] | None,
+    level: MaskLevel,
+) -> NDArray[np.bool_]:
     if reader.lossy:
         if chosen not in (None, "any"):
             raise Unreadable(

@@ -100,8 +100,6 @@ class Predict:
         }
         kinds: tuple[Place, ...] = self.maps if axis is None else ("volume",)
         take_output(self.output, kinds, list(images), self.model, force=self.force)
-        if axis is not None and self.roi is not None:
-            raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
         own = ("alpha", "value_range", "roi", "mask_level", "batch_size")
         others = {name: getattr(self, name) for name in own} | {"maps": kinds, "axis": axis}
         settings = settings_of(detector, self.model, others)
@@ -118,6 +116,8 @@ class Predict:
                     self.output,
                     journal,
                     axis=axis,
+                    roi=self.roi,
+                    mask_level=self.mask_level,
                     value_range=self.value_range,
                     alpha=self.alpha,
                     batch_size=self.batch_size,

@@ -78,8 +78,7 @@ def collect(
         if volumes and _is_series(path):
             return [path], True
         if path.is_dir():
-            series = [p for p in sorted(path.iterdir()) if volumes and _is_series(p)]
-            return [*image_files(path, at_least=0 if series else 1), *series], False
+            return list(image_files(path, volumes)), False
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
@@ -197,8 +196,11 @@ def _is_series(path: Path) -> bool:
     return any(series.kind == "volume" for series in io.find_series(path))
 
 
-def image_files(folder: Path, at_least: int = 1) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name; at least one, or so many.
+def image_files(folder: Path, volumes: bool = False) -> list[Path]:
+    """Return the image files directly in a folder, sorted by name; at least one.
+
+    Of volumes, the folders in it that hold a DICOM series follow; a folder that itself holds one is
+    that volume.
 
     Raises
     ------
@@ -214,8 +216,12 @@ def image_files(folder: Path, at_least: int = 1) -> list[Path]:
     ...     [path.name for path in image_files(Path(folder))]
     ['a.png', 'b.png']
     """
+    if volumes and _is_series(folder):
+        return [folder]
     found = io.find_images(folder, recursive=False)
-    if len(found) < at_least:
+    if volumes:
+        found += [path for path in sorted(folder.iterdir()) if _is_series(path)]
+    if not found:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
         raise FileNotFoundError(
             f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
