@@ -259,7 +259,8 @@ def _check_sheet(out: Path, force: bool, source: Sequence[str]) -> None:
         raise ValueError(f"OUT must be a PNG file, got {out}")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"OUT {out} cannot be written: no folder {out.parent}")
-    if out.resolve() in {found.path.resolve() for found in find_inputs(source)}:
+    inputs = (found.path.resolve() for item in source for found in find_inputs([item]))
+    if out.resolve() in inputs:
         raise ValueError(f"OUT {out} is one of the inputs; name another file")
     require_own(out, MARK, force=force)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 from collections.abc import Iterable, Sequence
 from enum import Enum
+from hashlib import sha256
 from pathlib import Path
 
 from synthmed.io import require_own, write_atomically
@@ -117,6 +119,58 @@ def check_outputs(
 def write_text(path: Path, text: str) -> None:
     """Write a text file that is either whole or as it was."""
     write_bytes(path, text.encode())
+
+
+def write_json(path: Path, kind: str, data: dict) -> None:
+    """Write JSON data likewise, with what they are and a SHA-256 of them.
+
+    Parameters
+    ----------
+    path : Path
+    kind : str
+        What the data are, as `format`.
+    data : dict
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.json")
+    ...     write_json(path, "mine 1", {"epochs": 3})
+    ...     read_json(path, "mine 1")
+    {'epochs': 3}
+    """
+    write_text(path, _sealed(kind, data))
+
+
+def read_json(path: Path, kind: str) -> dict:
+    """Read back what `write_json` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged anywhere, or of another kind.
+    """
+    require_file(path, "JSON file")
+    try:
+        text = path.read_bytes().decode()
+        data = json.loads(text)
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
+    found = data.pop("format", None) if isinstance(data, dict) else None
+    if found != kind:
+        raise ValueError(f"{path} is damaged, or of another version: its format is {found!r}")
+    data.pop("sha256", None)
+    if _sealed(kind, data) != text:  # to the letter: no other spelling of the same data
+        raise ValueError(f"{path} is damaged: it does not hold what was written")
+    return data
+
+
+def _sealed(kind: str, data: dict) -> str:
+    digest = sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"format": kind, "sha256": digest} | data, indent=1) + "\n"
 
 
 def write_csv(path: Path, rows: Sequence[dict]) -> None:

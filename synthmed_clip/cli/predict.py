@@ -97,14 +97,14 @@ class Predict:
         names = [path.name if path == root else path.relative_to(root).as_posix() for path in paths]
         self._take_output(names, axis is not None)
         if axis is not None:
-            if self.roi is not None:
-                raise ValueError("--roi is of images; regions of volumes (--axis) are not taken")
             return predict_volumes(
                 detector,
                 paths,
                 root,
                 self.output,
                 axis=axis,
+                roi=self.roi,
+                mask_level=self.mask_level,
                 value_range=self.value_range,
                 alpha=self.alpha,
                 batch_size=self.batch_size,

@@ -10,7 +10,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from synthmed import io
+from synthmed_clip.cli.options import MaskLevel, Roi
+from synthmed_clip.data.regions import regions_in
 from synthmed_clip.data.slices import Axis
 from synthmed_clip.files import write_bytes, write_csv, write_text
 
@@ -25,6 +30,8 @@ def predict_volumes(
     output: Path,
     *,
     axis: Axis,
+    roi: Roi,
+    mask_level: MaskLevel,
     value_range: io.ValueRange | None,
     alpha: float | None,
     batch_size: int,
@@ -37,8 +44,16 @@ def predict_volumes(
         name = path.name if path == root else path.relative_to(root).as_posix()
         try:
             volume = io.read_image(path)
+            region: Roi | NDArray[np.bool_] = roi
+            if isinstance(roi, Path):
+                region = io.read_region(regions_in(roi, [name])[0], volume, path, level=mask_level)
             predicted = detector.predict(
-                volume, axis=axis, value_range=value_range, alpha=alpha, batch_size=batch_size
+                volume,
+                axis=axis,
+                roi=region,
+                value_range=value_range,
+                alpha=alpha,
+                batch_size=batch_size,
             )
         except (OSError, TypeError, ValueError) as error:
             # The volume was read before, so that the message may not know its name.

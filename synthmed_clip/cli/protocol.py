@@ -11,6 +11,7 @@ import tyro
 
 from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, ValueRange
 from synthmed_clip.data.layouts import read_dataset, read_datasets
+from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.variants import ablations, entries
@@ -57,6 +58,8 @@ class RunProtocol:
     """Which stored values are darkest and brightest; as for fit, of each support set."""
     seed: int = 0
     workers: int | None = None
+    force: bool = False
+    """Replace tables and plots of the output that protocol did not write."""
 
     goes_on = True
 
@@ -90,6 +93,15 @@ class RunProtocol:
             value_range=self.value_range,
             seed=self.seed,
         )
+        tables = {
+            "runs.csv": Kind.RUNS,
+            "summary.csv": Kind.SUMMARY,
+            "summary.json": Kind.SUMMARY_JSON,
+            "table.md": Kind.TABLE,
+        }
+        plots = {f"auroc-{data.name}.png": Kind.PLOT for data in protocol.datasets}
+        outputs = [(self.output / name, kind) for name, kind in (tables | plots).items()]
+        check_outputs(outputs, force=self.force)
         engine = Engine(protocol, self.model.load(), self.output, self.workers, _print_result)
         try:
             engine.run()

@@ -337,12 +337,19 @@ def test_damaged_files(finished, protocol, backbone, tmp_path):
     output, results = finished
     copy = tmp_path / "copy"
     shutil.copytree(output, copy)
-    for text in ("", "{}"):
-        (copy / Run("lungs", "paper", 1, 0).folder / "on-lungs.json").write_text(text)
-        found = Engine(protocol, backbone, copy, workers=0).run()
+    path = copy / Run("lungs", "paper", 1, 0).folder / "on-lungs.json"
+    for text in ("", "{}", path.read_text().replace('"specificity": ', '"specificity": 1')):
+        path.write_text(text)
+        with pytest.warns(UserWarning, match=r"on-lungs.json is damaged.*it is not used"):
+            found = Engine(protocol, backbone, copy, workers=0).run()
         assert [r.scores for r in found] == [r.scores for r in results]
-    (copy / "protocol.json").write_text("")
-    with pytest.raises(ValueError, match=r"protocol.json is damaged"):
+    text = (copy / "protocol.json").read_text()
+    for damaged in ("", text.replace('"seed": 0', '"seed": 8'), text[:-2] + " }\n"):
+        (copy / "protocol.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"protocol.json is damaged"):
+            Engine(protocol, backbone, copy).run()
+    (copy / "protocol.json").unlink()
+    with pytest.raises(ValueError, match="is not empty and holds no protocol, but "):
         Engine(protocol, backbone, copy).run()
 
 
