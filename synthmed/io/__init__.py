@@ -10,7 +10,7 @@ from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
-from synthmed.io.region import find_region, read_region
+from synthmed.io.region import find_region, read_mask_of, read_region, stem_of
 from synthmed.io.series import Series, find_series
 from synthmed.io.value_range import ValueRange, require_value_range, value_range_of
 
@@ -39,12 +39,14 @@ __all__ = [
     "has_mark",
     "read_image",
     "read_mask",
+    "read_mask_of",
     "read_region",
     "remove_temporary",
     "require_mask_level",
     "require_own",
     "require_value_range",
     "resize",
+    "stem_of",
     "suffix_for",
     "suffixes",
     "value_range_of",

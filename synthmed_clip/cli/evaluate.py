@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Loading, MaskLevel, Roi, ValueRange
+from synthmed_clip.cli.options import Axis, Loading, MaskLevel, Roi, ValueRange
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.data.regions import regions_in
 from synthmed_clip.files import Kind, check_outputs, write_text
@@ -68,8 +68,17 @@ class Evaluate:
             import synthmed_clip.evaluation.robustness as robust  # what it needs is asked for first
 
             if self.roi is not None:
-                raise ValueError("robustness is measured on whole images: leave roi out")
-        dataset = read_dataset(self.dataset, mask_level=self.mask_level)
+                raise ValueError("--robustness is measured on whole images: leave --roi out")
+        detector = self._load(self.model)
+        other = None if self.against is None else self._load(self.against)
+        axis = detector.axis
+        if other is not None and other.axis != axis:
+            raise ValueError(f"detectors of axis {axis} and {other.axis} cannot be compared")
+        if axis is not None and self.report is not None:
+            raise ValueError("--report is of images; a detector of volumes (axis) has none")
+        if axis is not None and self.robustness:
+            raise ValueError("--robustness is of images; a detector of volumes (axis) has none")
+        dataset = read_dataset(self.dataset, mask_level=self.mask_level, volumes=axis is not None)
         items = dataset.test
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(
@@ -77,8 +86,6 @@ class Evaluate:
             [self.model, self.against, self.loading.weights, *read],
             force=self.force,
         )
-        detector = self._load(self.model)
-        other = None if self.against is None else self._load(self.against)
         sizes = [d.backbone.image_size for d in (detector, other) if d is not None]
         if len(set(sizes)) > 1:
             raise ValueError(f"maps of {sizes[0]} and {sizes[1]} pixels a side cannot be compared")
@@ -92,7 +99,7 @@ class Evaluate:
             return by.score(images, roi=roi, mask_level=level, batch_size=size)
 
         scores = scored(detector)
-        found = evaluate_scores(scores, items, detector.threshold)
+        found = evaluate_scores(scores, items, detector.threshold, axis=axis)
         print(found)
         shifts = robust.robustness(detector, items) if self.robustness else ()
         if shifts:
@@ -113,7 +120,8 @@ class Evaluate:
             write_report(self.report, detector, dataset, found, scores, shifts)
         if other is not None:
             theirs = scored(other)
-            print("\n".join([f"against {self.against}:", *_compared(scores, theirs, items)]))
+            lines = _compared(scores, theirs, items, axis)
+            print("\n".join([f"against {self.against}:", *lines]))
         return 0
 
     def _load(self, model: Path) -> Detector:
@@ -121,21 +129,23 @@ class Evaluate:
         return replace(detector, values=detector.values_for(self.value_range))
 
 
-def _compared(ours: Scores, theirs: Scores, items: Sequence[Item]) -> list[str]:
+def _compared(ours: Scores, theirs: Scores, items: Sequence[Item], axis: Axis | None) -> list[str]:
     """A line for every metric of two detectors' scores and maps."""
     from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
-    from synthmed_clip.evaluation.evaluate import read_masks
+    from synthmed_clip.evaluation.evaluate import maps_of, masks_of
 
     abnormal = np.array([item.abnormal for item in items])
     scores = ours.scores.numpy(), theirs.scores.numpy()
     image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}
     pixel = {}
     if 0 not in (ours.maps.shape[-1], theirs.maps.shape[-1]):
-        masks = read_masks(items, ours.maps.shape[-1])
-        known = masks.any((1, 2)) | ~abnormal
-        if masks.any():
-            maps = ours.maps.numpy()[known], theirs.maps.numpy()[known]
-            pixel = paired_bootstrap(*maps, abnormal[known], masks[known])
+        both = maps_of(ours), maps_of(theirs)
+        masks = masks_of(items, both[0], axis)
+        masked = np.array([mask.any() for mask in masks], bool)
+        known = np.flatnonzero(masked | ~abnormal)
+        if masked.any():
+            one, two = ([part[k] for k in known] for part in both)
+            pixel = paired_bootstrap(one, two, abnormal[known], [masks[k] for k in known])
     return [
         f"{level}-{name:<7} {comparison}"
         for level, metrics in (("Image", image), ("Pixel", pixel))

@@ -8,10 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
 from synthmed import io
 from synthmed.io import MaskLevel
 from synthmed_clip.data.images import image_files
@@ -84,7 +80,9 @@ class Dataset:
         return (path.relative_to(self.root) if path.is_relative_to(self.root) else path).as_posix()
 
 
-def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset:
+def read_dataset(
+    folder: str | Path, *, mask_level: MaskLevel = None, volumes: bool = False
+) -> Dataset:
     """List the images of a dataset, whichever of four layouts it has.
 
     - MediCLIP's: `samples/train.json` and `samples/test.json` (and `valid.json`), a JSON object a
@@ -102,6 +100,8 @@ def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset
         Which levels of its masks are inside, for `Item.mask_level`; by default all but 0 of VisA's,
         whose levels are numbers of defects, and of the others' masks what `synthmed.io.read_mask`
         takes to be inside.
+    volumes : bool
+        Whether its images are volumes, so that a folder of DICOM slices is one of them.
 
     Raises
     ------
@@ -118,6 +118,7 @@ def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset
     `scans` are a few arrays of images.
 
     >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
     >>> with TemporaryDirectory() as folder:
     ...     for kind, pixels in zip(("train", "normal", "abnormal"), scans):
     ...         Path(folder, kind).mkdir()
@@ -128,7 +129,7 @@ def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset
     """
     root = Path(folder)
     level = io.require_mask_level(mask_level)
-    read = _reader(root)
+    read = _reader(root, volumes)
     if read is None:
         raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
     train, test = read(root)
@@ -147,7 +148,7 @@ def read_dataset(folder: str | Path, *, mask_level: MaskLevel = None) -> Dataset
         path for item in (*found.test, *found.validation) for path in (item.image, item.mask)
     )
     for path in (*found.train, *labelled):
-        if path is not None and not path.is_file():
+        if path is not None and not (path.is_file() or (volumes and path.is_dir())):
             raise FileNotFoundError(f"{root} names {path}, which is not there")
     return found
 
@@ -176,6 +177,7 @@ def read_datasets(folder: str | Path, *, mask_level: MaskLevel = None) -> list[D
     `scans` are a few arrays of images.
 
     >>> from tempfile import TemporaryDirectory
+    >>> from PIL import Image
     >>> with TemporaryDirectory() as folder:
     ...     for category in ("brain", "chest"):
     ...         for kind, pixels in zip(("normal", "abnormal"), scans):
@@ -207,7 +209,7 @@ _LAYOUTS = (
 _Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
 
 
-def _reader(root: Path) -> _Read | None:
+def _reader(root: Path, volumes: bool = False) -> _Read | None:
     """Return what lists the train and test images of the layout that a folder has."""
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}")
@@ -216,9 +218,12 @@ def _reader(root: Path) -> _Read | None:
     if (root / "split_csv" / "1cls.csv").is_file():
         return _visa
     if (root / "test" / "good").is_dir():
-        return lambda root: (_images_in(root / "train" / "good"), _mvtec_test(root))
+        return lambda root: (
+            _images_in(root / "train" / "good", volumes),
+            _mvtec_test(root, volumes),
+        )
     if (root / "normal").is_dir() and (root / "abnormal").is_dir():
-        return lambda root: (_images_in(root / "train"), _plain_test(root))
+        return lambda root: (_images_in(root / "train", volumes), _plain_test(root, volumes))
     return None
 
 
@@ -311,70 +316,30 @@ def _listed(root: Path, name: str) -> tuple[Item, ...]:
     )
 
 
-def _images_in(folder: Path) -> tuple[Path, ...]:
-    return tuple(image_files(folder)) if folder.is_dir() else ()
+def _images_in(folder: Path, volumes: bool) -> tuple[Path, ...]:
+    return tuple(image_files(folder, volumes)) if folder.is_dir() else ()
 
 
-def _mvtec_test(root: Path) -> tuple[Item, ...]:
+def _mvtec_test(root: Path, volumes: bool) -> tuple[Item, ...]:
     items = []
     for kind in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
         truth = root / "ground_truth" / kind.name
-        for image in image_files(kind):
+        for image in image_files(kind, volumes):
             mask = _mask_of(image, truth, ("_mask", "")) if kind.name != "good" else None
             items.append(Item(image, kind.name != "good", mask, kind.name))
     return tuple(items)
 
 
-def _plain_test(root: Path) -> tuple[Item, ...]:
-    items = [Item(image, False, None, "normal") for image in image_files(root / "normal")]
-    for image in image_files(root / "abnormal"):
+def _plain_test(root: Path, volumes: bool) -> tuple[Item, ...]:
+    normal, abnormal = (image_files(root / kind, volumes) for kind in ("normal", "abnormal"))
+    items = [Item(image, False, None, "normal") for image in normal]
+    for image in abnormal:
         items.append(Item(image, True, _mask_of(image, root / "masks", ("", "_mask")), "abnormal"))
     return tuple(items)
 
 
 def _mask_of(image: Path, folder: Path, endings: tuple[str, ...]) -> Path | None:
     """Find the mask of an image: the same name with one of the endings, of any image type."""
-    found = (io.find_image(folder, f"{image.stem}{ending}") for ending in endings)
+    stem = io.stem_of(image.name)
+    found = (io.find_image(folder, f"{stem}{ending}") for ending in endings)
     return next((path for path in found if path is not None), None)
-
-
-def read_mask(path: Path | None, size: int, level: MaskLevel = None) -> NDArray[np.bool_]:
-    """Read a mask and bring it to a size, nearest neighbour.
-
-    Parameters
-    ----------
-    path : Path or None
-        None stands for a mask with nothing inside.
-    size : int
-        Side of the result, in pixels.
-    level : int, sequence of int, "any" or None
-        Which levels are inside; see `synthmed.io.read_mask`.
-
-    Returns
-    -------
-    ndarray of bool, shape (size, size)
-
-    Raises
-    ------
-    ValueError
-        If the file cannot be read, its levels do not say what is inside, or it is a volume; the
-        message names it.
-
-    Examples
-    --------
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     mask = np.zeros((40, 48), np.uint8)
-    ...     mask[:20] = 255  # the upper half
-    ...     Image.fromarray(mask).save(Path(folder, "mask.png"))
-    ...     found = read_mask(Path(folder, "mask.png"), size=8)
-    >>> found.shape, float(found.mean())
-    ((8, 8), 0.5)
-    """
-    if path is None or size == 0:
-        return np.zeros((size, size), bool)
-    inside = io.read_mask(path, level=level)
-    if inside.ndim != 2:
-        raise ValueError(f"{path}: expected an image's mask, not a volume of shape {inside.shape}")
-    resized = Image.fromarray(inside).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(resized)

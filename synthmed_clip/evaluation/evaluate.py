@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.io import MaskLevel
-from synthmed_clip.data.layouts import Item, read_mask
+from synthmed_clip.data.layouts import Item
+from synthmed_clip.data.masks import read_mask_of, read_volume_mask
 from synthmed_clip.data.regions import RegionLike
+from synthmed_clip.data.slices import Axis
 from synthmed_clip.evaluation.metrics import Interval, image_metrics
 from synthmed_clip.evaluation.pixels import pixel_metrics
 from synthmed_clip.methods.base import Scores
@@ -88,6 +90,10 @@ class Scorer(Protocol):
     def threshold(self) -> float:
         """Scores above it are anomalous."""
 
+    @property
+    def axis(self) -> Axis | None:
+        """Along which it sees volumes; None for images."""
+
     def score(
         self,
         images: Sequence[Path],
@@ -123,7 +129,8 @@ def evaluate(
 
     Notes
     -----
-    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
+    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour; of
+    volumes, in each of their slices along the detector's axis, and regions are those in space.
     Abnormal images without a mask take no part in it. Pixels outside a region of interest do, with
     their map's lowest value: what is abnormal there is missed.
 
@@ -144,11 +151,18 @@ def evaluate(
     """
     paths = [item.image for item in items]
     found = detector.score(paths, roi=roi, mask_level=mask_level, batch_size=batch_size)
-    return evaluate_scores(found, items, detector.threshold, resamples=resamples)
+    return evaluate_scores(
+        found, items, detector.threshold, axis=detector.axis, resamples=resamples
+    )
 
 
 def evaluate_scores(
-    found: Scores, items: Sequence[Item], threshold: float, *, resamples: int = 1000
+    found: Scores,
+    items: Sequence[Item],
+    threshold: float,
+    *,
+    axis: Axis | None = None,
+    resamples: int = 1000,
 ) -> Evaluation:
     """Say how well a method's scores and maps tell labelled images apart.
 
@@ -159,6 +173,8 @@ def evaluate_scores(
     items : sequence of Item
     threshold : float
         Scores above it count as anomalous.
+    axis : int, "axial", "coronal", "sagittal" or None
+        Of items that are volumes, the detector's.
     resamples : int
         Of the bootstrap over images; 0 leaves the intervals out.
 
@@ -178,15 +194,16 @@ def evaluate_scores(
     Image-F1-max  1.0000
     at threshold 0.5000: sensitivity 1.000, specificity 1.000
     """
-    scores, maps = found.scores.numpy(), found.maps.numpy()
+    scores, maps = found.scores.numpy(), maps_of(found)
     abnormal = np.array([item.abnormal for item in items])
     flagged = scores.astype(np.float64) > threshold
-    masks = read_masks(items, maps.shape[-1])
-    masked = masks.reshape(len(items), -1).any(1)
-    known = masked | ~abnormal
-    pixel = (
-        pixel_metrics(maps[known], masks[known], abnormal[known], resamples) if masked.any() else {}
-    )
+    masks = masks_of(items, maps, axis)
+    masked = np.array([mask.any() for mask in masks], bool)
+    known = np.flatnonzero(masked | ~abnormal)
+    pixel = {}
+    if masked.any():
+        kept = [maps[k] for k in known], [masks[k] for k in known]
+        pixel = pixel_metrics(*kept, abnormal[known], resamples)
     return Evaluation(
         normal=int((~abnormal).sum()),
         abnormal=int(abnormal.sum()),
@@ -208,4 +225,40 @@ def read_masks(items: Sequence[Item], size: int) -> NDArray[np.bool_]:
     >>> read_masks([Item(Path("normal.png"), abnormal=False)], 8).shape
     (1, 8, 8)
     """
-    return np.stack([read_mask(i.mask if i.abnormal else None, size, i.mask_level) for i in items])
+    return np.stack([read_mask_of(item, size) for item in items])
+
+
+def maps_of(found: Scores) -> list[NDArray[np.float32]]:
+    """Return the map of each image `(S, S)`, of each volume `(D, S, S)`, as views.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = Scores(torch.zeros(2), torch.zeros(5, 8, 8), depths=(2, 3))
+    >>> [own.shape for own in maps_of(found)]
+    [(2, 8, 8), (3, 8, 8)]
+    """
+    maps = found.maps.numpy()
+    return list(maps) if found.depths is None else np.split(maps, np.cumsum(found.depths)[:-1])
+
+
+def masks_of(
+    items: Sequence[Item], maps: Sequence[NDArray[np.floating]], axis: Axis | None
+) -> list[NDArray[np.bool_]]:
+    """Return the mask of each item, of its map's shape; empty where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a mask cannot be read, or does not fit its image.
+    """
+    size = maps[0].shape[-1]
+    if axis is None:
+        return [read_mask_of(item, size) for item in items]
+    masks = []
+    for item, own in zip(items, maps, strict=True):
+        mask = np.zeros(own.shape, bool)
+        if item.mask is not None and item.abnormal and size:
+            mask = read_volume_mask(item.mask, item.image, axis, size, item.mask_level)
+        masks.append(mask)
+    return masks

@@ -15,7 +15,8 @@ from synthmed.io import remove_temporary
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.images import read_plane, squares_of, values_in
-from synthmed_clip.data.layouts import Dataset, Item, read_mask
+from synthmed_clip.data.layouts import Dataset, Item
+from synthmed_clip.data.masks import read_mask_of
 from synthmed_clip.files import read_json, write_json
 from synthmed_clip.methods.mediclip.pretrain import usable
 from synthmed_clip.protocol.held_out import content
@@ -47,8 +48,7 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
 
 def _require_readable(items: Sequence[Item]) -> None:
     for item in items:
-        read_plane(item.image)
-        read_mask(item.mask, 1, item.mask_level)
+        read_mask_of(item, 1, read_plane(item.image))
 
 
 def _check_validation(dataset: Dataset) -> None:

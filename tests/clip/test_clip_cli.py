@@ -147,7 +147,7 @@ def test_evaluate_measures_robustness(model, folder, tmp_path, capsys):
     assert main(["evaluate", str(model), str(tmp_path / "few"), "--robustness"]) == 1
     assert "images must be two or more, got 1" in capsys.readouterr().err
     assert main([*command, "--roi", "auto"]) == 1
-    assert "leave roi out" in capsys.readouterr().err
+    assert "leave --roi out" in capsys.readouterr().err
 
 
 def test_evaluate_compares_two_detectors(model, folder, weights, configs, tmp_path, capsys):

@@ -16,7 +16,8 @@ from fits import fit_mediclip
 from PIL import Image
 from scipy.ndimage import label
 
-from synthmed_clip.data.layouts import Item, read_dataset, read_datasets, read_mask
+from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
+from synthmed_clip.data.masks import read_mask
 from synthmed_clip.evaluation.evaluate import evaluate
 from synthmed_clip.evaluation.metrics import bootstrap_counts, image_metrics, image_resamples
 from synthmed_clip.evaluation.pixels import pixel_metrics, pixel_resamples
