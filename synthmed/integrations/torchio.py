@@ -110,7 +110,8 @@ class Anomaly(RandomTransform, IntensityTransform):
         is_drawn, seeds = torch.rand(1).item() < self.p, torch.randint(2**32, (4,)).tolist()
         sample = self._draw(subject, scan, seeds) if is_drawn else None
         _add(subject, scan, sample, self.label, self.soft)
-        again = AnomalyReplay(sample and sample.record, self.image, self.label, self.soft)
+        record = None if sample is None else sample.record
+        again = AnomalyReplay(record, self.image, self.label, self.soft)
         subject.add_transform(again, {name: getattr(again, name) for name in again.args_names})
         return subject
 
