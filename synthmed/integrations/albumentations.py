@@ -78,7 +78,10 @@ class Anomaly(DualTransform):
         if not isinstance(generator, Generator):
             raise TypeError(f"generator must be a Generator, got {type(generator).__name__}")
         self.generator = generator
-        self.value_range = None if value_range is None else tuple(value_range)
+        self.value_range: tuple[float, float] | None = None
+        if value_range is not None:
+            low, high = value_range
+            self.value_range = (low, high)
 
     def get_transform_init_args(self) -> dict[str, Any]:
         """The arguments as JSON data."""
