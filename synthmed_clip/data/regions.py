@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -155,6 +156,11 @@ def read_inside(
     -------
     ndarray of bool, of the image's spatial shape
 
+    Warns
+    -----
+    ImageWarning
+        If "auto" cannot tell the foreground.
+
     Raises
     ------
     ValueError
@@ -167,7 +173,7 @@ def read_inside(
     40
     """
     if isinstance(region, str):
-        return synthmed.foreground(image.array, channel_axis=image.channel_axis)
+        return _foreground(item, image)
     if isinstance(region, Path):
         of = item if isinstance(item, Path) else region
         return io.read_region(region, image, of, level=level)
@@ -179,6 +185,19 @@ def read_inside(
     if not region.any():
         raise ValueError(f"{name_of(item)}: its region of interest is empty")
     return region
+
+
+def _foreground(item: Path | io.Image, image: io.Image) -> NDArray[np.bool_]:
+    """The foreground of what the window shows, where there is one: padding lies far below it."""
+    seen = image.array if image.value_range is None else np.clip(image.array, *image.value_range)
+    if synthmed.ground_of(seen, channel_axis=image.channel_axis) == "unclear":
+        warnings.warn(
+            f"{name_of(item)}: the ground is neither evenly dark nor evenly white, so that the "
+            f"foreground may be anything: look at it, or give regions of interest of your own",
+            io.ImageWarning,
+            stacklevel=2,
+        )
+    return synthmed.foreground(seen, channel_axis=image.channel_axis)
 
 
 def square_inside(inside: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
