@@ -35,7 +35,7 @@ from synthmed.distractors import (
     Speckle,
 )
 from synthmed.distributions import Choice, Gamma, Normal
-from synthmed.foreground import foreground, ground_of
+from synthmed.foreground import foreground
 from synthmed.generator import Generator, from_dict
 from synthmed.io import FileMask
 from synthmed.masks import (
@@ -108,7 +108,6 @@ __all__ = [
     "__version__",
     "foreground",
     "from_dict",
-    "ground_of",
     "preset",
     "read_recipe",
     "replay",

@@ -86,7 +86,7 @@ def ground_of(image: ArrayLike, *, channel_axis: int | None = None) -> Ground:
     Examples
     --------
     >>> import numpy as np
-    >>> from synthmed import ground_of
+    >>> from synthmed.foreground import ground_of
     >>> scan = np.zeros((64, 64), np.uint8)
     >>> scan[16:48, 16:48] = 200
     >>> ground_of(scan), ground_of(255 - scan), ground_of(np.indices((64, 64))[0])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -156,11 +155,6 @@ def read_inside(
     -------
     ndarray of bool, of the image's spatial shape
 
-    Warns
-    -----
-    ImageWarning
-        If "auto" cannot tell the foreground.
-
     Raises
     ------
     ValueError
@@ -190,13 +184,6 @@ def read_inside(
 def _foreground(item: Path | io.Image, image: io.Image) -> NDArray[np.bool_]:
     """The foreground of what the window shows, where there is one: padding lies far below it."""
     seen = image.array if image.value_range is None else np.clip(image.array, *image.value_range)
-    if synthmed.ground_of(seen, channel_axis=image.channel_axis) == "unclear":
-        warnings.warn(
-            f"{name_of(item)}: the ground is neither evenly dark nor evenly white, so that the "
-            f"foreground may be anything: look at it, or give regions of interest of your own",
-            io.ImageWarning,
-            stacklevel=2,
-        )
     return synthmed.foreground(seen, channel_axis=image.channel_axis)
 
 

@@ -126,7 +126,6 @@ def body(computed, backbone):
     return fit(computed / "normal", NearestPatch(), backbone=backbone, axis="axial", slices=5)
 
 
-@pytest.mark.filterwarnings("ignore:.*ground is neither:synthmed.io.ImageWarning")
 def test_series_on_the_command_line(body, computed, saved, tmp_path, capsys):
     assert len(body.provenance.support) == 15 and len(body.normal_scores) == 3
     model, out = saved(body), tmp_path / "out"
