@@ -115,7 +115,8 @@ def adapted(transform: Any, channel_axis: int | None = None) -> Adapted | None:
 
 
 def _albumentations(transform: Any, image: NDArray[Any], seed: int) -> Any:
-    own = copy.deepcopy(transform)
+    # A single transform need not take a grey image, a pipeline of one does.
+    own = sys.modules["albumentations"].Compose([copy.deepcopy(transform)])
     own.set_random_seed(seed)
     return own(image=image)["image"]
 
@@ -182,7 +183,8 @@ LIBRARIES: dict[str, Library] = {
         ("uint8", "float32"),
         lambda transform: False,
         _albumentations,
-        "transform.set_random_seed(seed)\nresult = transform(image=image.copy())['image']",
+        "import albumentations\n\npipeline = albumentations.Compose([transform])\n"
+        "pipeline.set_random_seed(seed)\nresult = pipeline(image=image.copy())['image']",
         channels_first=False,
     ),
     "monai.transforms": Library(
