@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +54,9 @@ class Evaluate:
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
+    robustness: bool = False
+    """Lay what is no disease (callipers, text, gain, speckle and the like) over up to 32 normal
+    test images, and say how far their scores move; needs the extra testing."""
     batch_size: int = 16
     force: bool = False
     """Replace files of these names that evaluate did not write."""
@@ -62,6 +65,11 @@ class Evaluate:
         """Print the figures."""
         from synthmed_clip.evaluation.evaluate import evaluate_scores
 
+        if self.robustness:
+            import synthmed_clip.evaluation.robustness as robust  # what it needs is asked for first
+
+            if self.roi is not None:
+                raise ValueError("--robustness is measured on whole images: leave --roi out")
         detector = self._load(self.model)
         other = None if self.against is None else self._load(self.against)
         axis = detector.axis
@@ -69,6 +77,8 @@ class Evaluate:
             raise ValueError(f"detectors of axis {axis} and {other.axis} cannot be compared")
         if axis is not None and self.report is not None:
             raise ValueError("--report is of images; a detector of volumes (axis) has none")
+        if axis is not None and self.robustness:
+            raise ValueError("--robustness is of images; a detector of volumes (axis) has none")
         dataset = read_dataset(self.dataset, mask_level=self.mask_level, volumes=axis is not None)
         items = dataset.test
         one_kind = len({item.abnormal for item in items}) < 2
@@ -100,6 +110,9 @@ class Evaluate:
         for told in dataset.left_out:
             print(f"synthmed-clip: left out: {told}", file=sys.stderr)
         print(found)
+        shifts = robust.robustness(detector, items) if self.robustness else ()
+        if shifts:
+            print(robust.table(shifts))
         if self.output is not None:
             names = [dataset.relative(item.image) for item in items]
             rows = [
@@ -111,11 +124,13 @@ class Evaluate:
                 | found.to_dict()
                 | {"left_out": dataset.left_out, "scores": rows}
             )
+            if shifts:
+                figures["robustness"] = [asdict(shift) for shift in shifts]
             write_text(self.output, json.dumps(figures, indent=1) + "\n")
         if self.report is not None:
             from synthmed_clip.report.write import write_report
 
-            write_report(self.report, detector, dataset, found, scores)
+            write_report(self.report, detector, dataset, found, scores, shifts)
         if other is not None:
             theirs = scored(other)
             lines = _compared(scores, theirs, items, axis)

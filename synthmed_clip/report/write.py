@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from synthmed_clip.files import write_text
 from synthmed_clip.methods.base import Scores
 from synthmed_clip.report.data import report_data
 
+if TYPE_CHECKING:  # needs the extra `testing`
+    from synthmed.testing import ScoreShift
+
 _SCRIPTS = ("scale.js", "plots.js", "gallery.js", "script.js")
 
 
@@ -26,6 +31,7 @@ def write_report(
     dataset: Dataset,
     evaluation: Evaluation,
     scores: Scores,
+    shifts: Sequence[ScoreShift] = (),
 ) -> None:
     """Write a page that shows figures, curves, every test image, and where the detector comes from.
 
@@ -40,6 +46,9 @@ def write_report(
         Of the detector on `dataset.test`, as `evaluate_scores` gives it.
     scores : Scores
         Of `dataset.test`, in its order, as `Detector.score` gives them.
+    shifts : sequence of ScoreShift
+        As `synthmed_clip.evaluation.robustness` gives them; without them the page says nothing of
+        robustness.
 
     Raises
     ------
@@ -83,7 +92,7 @@ def write_report(
                 f"scores must be finite, and maps without NaN; those of {item.image} are not "
                 f"(score {score})"
             )
-    page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
+    page = _page(report_data(detector, dataset, evaluation, maps, shifts), str(evaluation))
     write_text(Path(path), page)
 
 
