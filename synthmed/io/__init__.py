@@ -6,7 +6,7 @@ from synthmed.io.extremes import dwarfed_by_extremes
 from synthmed.io.file_mask import FileMask
 from synthmed.io.files import has_mark, remove_temporary, require_own, write_atomically
 from synthmed.io.find import count_others, find_image, find_images
-from synthmed.io.image import Image, ImageWarning, MissingFile, Unreadable
+from synthmed.io.image import Image, ImageWarning, MissingExtra, MissingFile, Unreadable
 from synthmed.io.inputs import Input, find_inputs
 from synthmed.io.read import MaskLevel, read_image, read_mask, require_mask_level
 from synthmed.io.readers import Reader, add_reader, suffixes
@@ -21,6 +21,7 @@ __all__ = [
     "ImageWarning",
     "Input",
     "MaskLevel",
+    "MissingExtra",
     "MissingFile",
     "Reader",
     "Series",

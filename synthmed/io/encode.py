@@ -61,7 +61,7 @@ def encode(image: Image, suffix: str) -> bytes:
     ------
     ValueError
         If the suffix is another one, or the format cannot hold the image.
-    ImportError
+    MissingExtra
         If NIfTI is asked for without the extra ``medical``.
 
     Examples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -80,6 +81,12 @@ class Evaluate:
             raise ValueError("--robustness is of images; a detector of volumes (axis) has none")
         dataset = read_dataset(self.dataset, mask_level=self.mask_level, volumes=axis is not None)
         items = dataset.test
+        one_kind = len({item.abnormal for item in items}) < 2
+        if one_kind and (self.report is not None or other is not None):
+            raise ValueError(
+                f"{self.dataset}: --report and --against compare normal with abnormal images; all "
+                f"{len(items)} are of one kind"
+            )
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(
             [(self.output, Kind.EVALUATION), (self.report, Kind.REPORT)],
@@ -100,6 +107,8 @@ class Evaluate:
 
         scores = scored(detector)
         found = evaluate_scores(scores, items, detector.threshold, axis=axis)
+        for told in dataset.left_out:
+            print(f"synthmed-clip: left out: {told}", file=sys.stderr)
         print(found)
         shifts = robust.robustness(detector, items) if self.robustness else ()
         if shifts:
@@ -110,7 +119,11 @@ class Evaluate:
                 {"image": n, "abnormal": i.abnormal, "score": s}
                 for n, i, s in zip(names, items, found.scores, strict=True)
             ]
-            figures = {"format": FORMAT} | found.to_dict() | {"scores": rows}
+            figures = (
+                {"format": FORMAT}
+                | found.to_dict()
+                | {"left_out": dataset.left_out, "scores": rows}
+            )
             if shifts:
                 figures["robustness"] = [asdict(shift) for shift in shifts]
             write_text(self.output, json.dumps(figures, indent=1) + "\n")

@@ -27,7 +27,7 @@ from synthmed_clip.cli.predict_outputs import (
     write_scores,
 )
 from synthmed_clip.cli.predict_volumes import predict_volumes
-from synthmed_clip.data.images import collect, eight_bit, read_plane
+from synthmed_clip.data.images import eight_bit, read_plane, volumes_under
 from synthmed_clip.data.regions import read_inside, regions_in
 from synthmed_clip.data.values import Values
 from synthmed_clip.evaluation.calibration import threshold_of
@@ -96,7 +96,8 @@ class Predict:
         if self.threshold is not None:
             detector = replace(detector, threshold=self.threshold)
         images = {
-            path.name if path == root else path.relative_to(root).as_posix(): path for path in paths
+            path.resolve().name if path == root else path.relative_to(root).as_posix(): path
+            for path in paths
         }
         kinds: tuple[Place, ...] = self.maps if axis is None else ("volume",)
         take_output(self.output, kinds, list(images), self.model, force=self.force)
@@ -239,9 +240,8 @@ def _images_under(path: Path, volumes: bool) -> tuple[Path, list[Path]]:
     """
     if path.is_file():
         return path.parent, [path]
-    if volumes:
-        found = [item for item in collect(path, volumes=True)[0] if isinstance(item, Path)]
-        return path.parent if found == [path] else path, found
+    if volumes and path.is_dir():
+        return path, volumes_under(path)
     found = io.find_images(path)
     if not found:
         raise FileNotFoundError(f"no image in {path}")

@@ -191,7 +191,7 @@ def _of_pillow(picture: PIL.Image.Image) -> io.Image:
 
 def _is_series(path: Path) -> bool:
     """Whether a path is a folder whose DICOM files are the slices of volumes."""
-    if not path.is_dir() or path.name.startswith("."):
+    if not path.is_dir() or path.resolve().name.startswith("."):
         return False
     return any(series.kind == "volume" for series in io.find_series(path))
 
@@ -227,6 +227,30 @@ def image_files(folder: Path, volumes: bool = False) -> list[Path]:
             f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
         )
     return found
+
+
+def volumes_under(folder: Path) -> list[Path]:
+    """Return the volumes in a folder and all its folders: files, and folders of DICOM slices.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "patient").mkdir()
+    ...     Path(folder, "patient", "brain.nii.gz").touch()
+    ...     [path.name for path in volumes_under(Path(folder))]
+    ['brain.nii.gz']
+    """
+    files = io.find_images(folder)
+    if not files:
+        raise FileNotFoundError(f"no image in {folder}")
+    series = {parent for parent in {path.parent for path in files} if _is_series(parent)}
+    return sorted([*series, *(path for path in files if path.parent not in series)])
 
 
 def name_of(item: Path | io.Image) -> str:

@@ -54,7 +54,7 @@ def write_report(
     ------
     ValueError
         If evaluation and scores are not of as many images as the data set tests with, a score is
-        not finite, or a map holds NaN.
+        not finite, a map holds NaN, or all images are of one kind.
 
     Examples
     --------
@@ -83,6 +83,8 @@ def write_report(
             f"{counts[0]} test images, but {counts[1]} scores and {counts[2]} maps: they must "
             f"belong together"
         )
+    if not evaluation.image:
+        raise ValueError("a report compares normal with abnormal images; all are of one kind")
     maps = scores.maps.numpy()
     for item, score, found in zip(dataset.test, evaluation.scores, maps, strict=True):
         if not np.isfinite(score) or np.isnan(found).any():
