@@ -17,7 +17,7 @@ from synthmed_clip.files import write_text
 from synthmed_clip.methods.base import Scores
 from synthmed_clip.report.data import report_data
 
-_SCRIPTS = ("scale.js", "plots.js", "gallery.js", "script.js")
+_SCRIPTS = ("scale.js", "plots.js", "maps.js", "gallery.js", "viewer.js", "address.js", "script.js")
 
 
 def write_report(
@@ -45,7 +45,7 @@ def write_report(
     ------
     ValueError
         If evaluation and scores are not of as many images as the data set tests with, a score is
-        not finite, or a map holds NaN.
+        not finite, or a map holds NaN or infinity.
 
     Examples
     --------
@@ -76,9 +76,9 @@ def write_report(
         )
     maps = scores.maps.numpy()
     for item, score, found in zip(dataset.test, evaluation.scores, maps, strict=True):
-        if not np.isfinite(score) or np.isnan(found).any():
+        if not np.isfinite(score) or not np.isfinite(found).all():
             raise ValueError(
-                f"scores must be finite, and maps without NaN; those of {item.image} are not "
+                f"scores must be finite, and maps too; those of {item.image} are not "
                 f"(score {score})"
             )
     page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
