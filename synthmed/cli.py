@@ -7,6 +7,7 @@ import importlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,8 +17,9 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 import synthmed.generate as generation
+from synthmed.generate.preview import MARK
 from synthmed.generate.settings import Channels, LayoutName, Size
-from synthmed.io import ValueRange, write_atomically
+from synthmed.io import ValueRange, find_inputs, require_own, write_atomically
 from synthmed.presets import read_recipe
 
 _SHOWN = 8  # inputs that there are notes on
@@ -148,14 +150,13 @@ class Preview:
     """
     imports: _Import = ()
     """Modules with generators of one's own that the recipe names."""
+    force: bool = False
+    """Replace a file of this name that is no contact sheet."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
         source, out = _source_and_out(self.paths)
-        if out.is_dir():
-            raise generation.Refused(f"{out} is a folder; give the PNG file to write")
-        if not out.parent.is_dir():
-            raise FileNotFoundError(f"no folder {out.parent} in which to write {out.name}")
+        _check_sheet(out, self.force, source)
         _import(self.imports)
         settings = generation.Settings(
             recipe=read_recipe(self.recipe),
@@ -168,8 +169,6 @@ class Preview:
             value_range=self.value_range,
         )
         plan = generation.make_plan(source, settings)
-        if out.resolve() in {i.path.resolve() for i in plan.inputs}:
-            raise generation.Refused(f"{out} is one of the inputs; choose another file")
         write_atomically(out, generation.draw_recipe(generation.Producer(plan)))
         print(f"wrote {out}")
         _print_notes({e.name: e.notes for e in plan.examined if e.notes})
@@ -195,6 +194,8 @@ class Gallery:
     """Make images grey, or keep their channels."""
     roi: Literal["none", "auto"] = "auto"
     """Where anomalies may lie: anywhere, or in the foreground."""
+    force: bool = False
+    """Replace a file of this name that is no contact sheet."""
 
     def run(self) -> int:
         """Run the command; return the exit status."""
@@ -203,8 +204,7 @@ class Gallery:
         )
         if self.per_source < 1:
             raise ValueError(f"per-source must be at least 1, got {self.per_source}")
-        if self.out.suffix.lower() != ".png":
-            raise ValueError(f"OUT must be a PNG file, got {self.out}")
+        _check_sheet(self.out, self.force, self.source)
         sheet, skipped = generation.draw_gallery(self.source, settings, per_source=self.per_source)
         write_atomically(self.out, sheet)
         print(f"wrote {self.out}")
@@ -251,6 +251,19 @@ def _source_and_out(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
     if len(paths) < 2:
         raise ValueError(f"expected SOURCE and OUT, got only {' '.join(paths) or 'nothing'}")
     return paths[:-1], Path(paths[-1])
+
+
+def _check_sheet(out: Path, force: bool, source: Sequence[str]) -> None:
+    """Refuse, before any work, what cannot become a contact sheet."""
+    if out.suffix.lower() != ".png" or out.is_dir():
+        what = ", which is a folder" if out.is_dir() else ""
+        raise ValueError(f"OUT must be a PNG file, got {out}{what}")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"OUT {out} cannot be written: no folder {out.parent}")
+    inputs = (found.path.resolve() for item in source for found in find_inputs([item]))
+    if out.resolve() in inputs:
+        raise ValueError(f"OUT {out} is one of the inputs; name another file")
+    require_own(out, MARK, force=force)
 
 
 def _import(modules: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from synthmed.generator import from_dict, image_of, outcome_of
 from synthmed.sample import Sample
@@ -47,8 +47,8 @@ def replay(
     Raises
     ------
     ValueError
-        If the record is incomplete, the image has another shape or dtype than the record says, or a
-        donor is missing or is not the one that was used.
+        If the record is incomplete or damaged, the image has another shape or dtype than the record
+        says, or a donor is missing or is not the one that was used.
 
     Warns
     -----
@@ -70,6 +70,16 @@ def replay(
     if missing:
         raise ValueError(f"record has no {', '.join(map(repr, missing))}")
     array = np.asarray(image)
+    try:
+        return _replayed(record, array, donors)
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError) as error:
+        # What a generator makes of numbers that it has not drawn.
+        raise ValueError(f"record is damaged: {type(error).__name__}: {error}") from error
+
+
+def _replayed(
+    record: Mapping[str, Any], array: NDArray[Any], donors: Sequence[ArrayLike] | None
+) -> Sample:
     if list(array.shape) != list(record["shape"]) or array.dtype != np.dtype(record["dtype"]):
         raise ValueError(
             f"the record is of an image of shape {tuple(record['shape'])} and dtype "
@@ -80,7 +90,7 @@ def replay(
         warnings.warn(
             f"the record is of synthmed {record['synthmed']}, this is {__version__}: results may "
             f"differ",
-            stacklevel=2,
+            stacklevel=3,
         )
     low, high = record["value_range"]
     scene = Scene.of(

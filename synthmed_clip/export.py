@@ -96,6 +96,7 @@ def to_onnx(
             first = str(error).strip().splitlines()[0]
             raise ValueError(f"{backbone.name} cannot be written as ONNX: {first}") from error
     model = onnx.load_from_string(out.getvalue())
+    model.producer_name = "synthmed-clip"
     entry = model.metadata_props.add()
     entry.key, entry.value = "synthmed_clip", json.dumps(notes, sort_keys=True)
     content = model.SerializeToString()

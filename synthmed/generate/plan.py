@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,11 +13,10 @@ from synthmed.generate.groups import group_keys, join_groups
 from synthmed.generate.layouts import LAYOUTS
 from synthmed.generate.prepare import Form, prepare, roi_digest
 from synthmed.generate.settings import Settings
+from synthmed.generate.stored import RECIPE_FILE, read_run
 from synthmed.generator import from_dict
 from synthmed.io import Input, Unreadable, find_inputs
 from synthmed.version import __version__
-
-RECIPE_FILE = "recipe.json"
 
 
 @dataclass(frozen=True)
@@ -211,12 +209,16 @@ def read_plan(folder: Path, source: Sequence[str] = ()) -> Plan:
     ...     read_plan(Path(folder)).settings.per_image
     1
     """
-    data = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+    path = folder / RECIPE_FILE
+    data = read_run(path)
     values = {f.name: data[f.name] for f in fields(Settings) if f.name in data}
-    if values["roi"] not in ("none", "auto"):
+    if values.get("roi") not in ("none", "auto"):
         # Where an anomaly lies is in its record: the regions are not needed, nor where they were.
         values |= {"roi": "none", "mask_level": None}
-    settings = Settings(**values | {"recipe": from_dict(data["recipe"])})
+    try:
+        settings = Settings(**values | {"recipe": from_dict(data["recipe"])})
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from None
     where = tuple(source) or tuple(data["source"])
     inputs = {i.name: i for i in find_inputs(where)}
     found = []

@@ -13,11 +13,14 @@ import PIL.Image
 import scipy
 from numpy.typing import NDArray
 from PIL import ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from synthmed.generate.producer import Producer, kind_of
 from synthmed.io import Image, read_image
 
 PER_KIND = 4
+_SOFTWARE = "synthmed contact sheet"
+MARK = b"Software\0" + _SOFTWARE.encode()  # by which the command knows its own files
 _LOOKED_AT = 2**20  # values
 _TILE, _GAP, _MARGIN, _HEAD = 192, 6, 24, 40
 _PAPER, _INK, _FAINT, _LINE = (250, 250, 248), (24, 28, 32), (120, 124, 130), (255, 196, 0)
@@ -198,7 +201,9 @@ def draw(examples: Sequence[Example]) -> bytes:
                     sheet.paste(tile, (_MARGIN + c * (group + _MARGIN) + i * (_TILE + _GAP), y))
             y += _TILE + _GAP
     buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
+    about = PngInfo()
+    about.add_text("Software", _SOFTWARE)
+    sheet.save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
 
 

@@ -8,7 +8,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,21 +17,24 @@ from pathlib import Path
 from typing import Any
 
 from synthmed.generate.engines import require_importable, write_all
-from synthmed.generate.plan import RECIPE_FILE, Examined, Plan, examine, make_plan
+from synthmed.generate.plan import Examined, Plan, examine, make_plan
 from synthmed.generate.preview import draw_dataset
 from synthmed.generate.producer import Producer
 from synthmed.generate.settings import Settings
+from synthmed.generate.stored import (
+    JOURNAL,
+    MANIFEST,
+    RECIPE_FILE,
+    SKIPPED,
+    read_lines,
+    read_rejected,
+    read_run,
+    read_whole_lines,
+)
 from synthmed.io import Input, count_others, write_atomically
 from synthmed.io.files import TEMPORARY, is_temporary, naming, remove_temporary
 
-MANIFEST, JOURNAL, SKIPPED, PREVIEW = (
-    "manifest.jsonl",
-    ".journal.jsonl",
-    "skipped.json",
-    "preview.png",
-)
-
-
+PREVIEW = "preview.png"
 _SHOWN = 8  # names of inputs, in a message
 
 
@@ -190,9 +193,9 @@ def generate(
         others=sum((count_others(i) for i in items if Path(i).is_dir()), Counter()),
     )
     if _is_complete(out):
-        for line in _lines(out / MANIFEST):
+        for line in read_lines(out / MANIFEST):
             summary.count(line)
-        for sample in _rejected_before(out):
+        for sample in read_rejected(out / SKIPPED):
             summary.count(sample)
         summary.resumed = summary.samples
     else:
@@ -214,8 +217,11 @@ def _produce(
     journal = out / JOURNAL
     done, end = 0, 0
     if journal.exists():  # as far as it is whole and its files are there
-        for line, position in _journaled(journal):
-            if not all((out / f).is_file() for f in line.get("files", {}).values()):
+        for line, position in read_whole_lines(journal):
+            name = producer.plan.inputs[producer.source_of(done)].name
+            if (line["index"], line["source"]) != (done, name) or not all(
+                (out / f).is_file() for f in line.get("files", {}).values()
+            ):
                 break
             summary.count(line)
             done, end = done + 1, position
@@ -247,7 +253,7 @@ def _begin(plan: Plan, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(plan.to_dict(), indent=1) + "\n"
     if (out / RECIPE_FILE).exists():
-        before, now = json.loads((out / RECIPE_FILE).read_text(encoding="utf-8")), json.loads(text)
+        before, now = read_run(out / RECIPE_FILE), json.loads(text)
         changes = _changes(before, now)
         if changes:
             raise Refused(
@@ -300,7 +306,7 @@ def _finish(plan: Plan, producer: Producer, out: Path) -> None:
     """From the journal the manifest, ordered by index as the journal is; the preview; the list of
     what was skipped.
     """
-    rejected = [line for line in _lines(out / JOURNAL) if "rejected" in line]
+    rejected = [line for line in read_lines(out / JOURNAL) if "rejected" in line]
     if rejected or plan.skipped:
         skipped = {
             "inputs": [{"name": e.name, "reason": e.problem} for e in plan.skipped],
@@ -314,41 +320,20 @@ def _finish(plan: Plan, producer: Producer, out: Path) -> None:
     with naming(out / MANIFEST), temporary.open("w", encoding="utf-8") as manifest:
         manifest.writelines(
             json.dumps(line, separators=(",", ":")) + "\n"
-            for line in _lines(out / JOURNAL)
+            for line in read_lines(out / JOURNAL)
             if "rejected" not in line
         )
     temporary.replace(out / MANIFEST)
-    write_atomically(out / PREVIEW, draw_dataset(producer, out, _lines(out / MANIFEST)))
+    write_atomically(out / PREVIEW, draw_dataset(producer, out, read_lines(out / MANIFEST)))
     (out / JOURNAL).unlink()
-
-
-def _rejected_before(out: Path) -> Iterator[dict[str, Any]]:
-    if (out / SKIPPED).exists():
-        for sample in json.loads((out / SKIPPED).read_text(encoding="utf-8"))["samples"]:
-            yield {"source": sample["source"], "rejected": sample["reason"]}
 
 
 def _is_complete(out: Path) -> bool:
     if not (out / MANIFEST).exists() or (out / JOURNAL).exists() or not (out / PREVIEW).exists():
         return False
     return all(
-        (out / f).is_file() for line in _lines(out / MANIFEST) for f in line["files"].values()
+        (out / f).is_file() for line in read_lines(out / MANIFEST) for f in line["files"].values()
     )
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
-        for text in file:
-            yield json.loads(text)
-
-
-def _journaled(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
-    """The journal's whole lines, each with the position of its end."""
-    with path.open("rb") as file:
-        for text in file:
-            if not text.endswith(b"\n"):
-                return
-            yield json.loads(text), file.tell()
 
 
 def _refuse_overlap(source: Sequence[str], out: Path) -> None:

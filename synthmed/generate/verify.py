@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synthmed.generate.layouts import GOOD
 from synthmed.generate.plan import read_plan
-from synthmed.generate.producer import Producer, has_place, label_image
+from synthmed.generate.producer import Producer, has_place, kind_of, label_image
+from synthmed.generate.stored import read_lines
 from synthmed.io import Image, Unreadable, read_image
 from synthmed.replay import replay
 
@@ -77,24 +79,36 @@ def verify(
         raise FileNotFoundError(f"no manifest {manifest}")
     producer = Producer(read_plan(manifest.parent, source))
     found = False
-    with manifest.open(encoding="utf-8") as file:
-        for text in file:
-            line = json.loads(text)
-            if index is None or line["index"] == index:
-                found = True
-                yield Difference(line["index"], tuple(_problems(line, producer, manifest.parent)))
+    for line in read_lines(manifest):
+        if line["index"] >= len(producer):
+            raise ValueError(
+                f"{manifest} is damaged: it has index {line['index']}, and the run makes "
+                f"{len(producer)} samples"
+            )
+        if index is None or line["index"] == index:
+            found = True
+            yield Difference(line["index"], tuple(_problems(line, producer, manifest.parent)))
     if index is not None and not found:
         raise ValueError(f"{manifest} has no sample with index {index}")
 
 
 def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterator[str]:
+    yield from _unlike(line, producer)
     prepared = producer.cache[producer.source_of(line["index"])]
     made = {"image": prepared.image}
     if "record" in line:
-        sample = replay(line["record"], prepared.image.array, donors=producer.donors(line["index"]))
+        try:
+            donors = producer.donors(line["index"])
+            sample = replay(line["record"], prepared.image.array, donors=donors)
+        except ValueError as error:
+            yield str(error)
+            return
         image = replace(prepared.image, array=sample.image)
         made = {"image": image, "mask": label_image(sample.mask, image)}
     for role, name in line["files"].items():
+        if role not in made:
+            yield f"{name}: the record gives no {role}"
+            continue
         try:
             found = read_image(folder / name)
         except Unreadable as error:
@@ -116,6 +130,26 @@ def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterato
             kept = found.affine  # in single precision
             if kept is None or not np.array_equal(kept.astype(np.float32), np.float32(affine)):
                 yield f"{name}: its affine differs from the input's"
+
+
+def _unlike(line: dict[str, Any], producer: Producer) -> Iterator[str]:
+    """Say what of a line is not as the run writes it, the record's numbers aside."""
+    expected = {
+        "source": producer.plan.inputs[producer.source_of(line["index"])].name,
+        "kind": GOOD,
+    }
+    if "record" in line:
+        anomalies = line["record"].get("anomalies")
+        if not (isinstance(anomalies, list) and all(isinstance(name, str) for name in anomalies)):
+            yield f"the record's anomalies are {anomalies!r}"
+            return
+        expected["kind"] = kind_of(line["record"])
+        recipe = json.loads(json.dumps(producer.plan.settings.recipe.to_dict()))
+        if line["record"].get("generator") != recipe:
+            yield "the record is of another generator than the run's recipe"
+    for key, value in expected.items():
+        if line[key] != value:
+            yield f"{key} is {line[key]!r}, the run gives {value!r}"
 
 
 def _channels_last(image: Image) -> NDArray[Any]:

@@ -6,9 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
+_HEAD = 4096
+_LONGEST = 200
 _OURS = re.compile(rf"{re.escape(TEMPORARY)}(\d+-.+|manifest\.jsonl)")
 
 
@@ -25,7 +28,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     ...     [p.name for p in Path(folder).iterdir()]
     ['a.txt']
     """
-    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{path.name}"
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST:  # a file system takes 255 bytes
+        name = sha256(os.fsencode(name)).hexdigest()
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{name}"
     try:
         with naming(path):
             temporary.write_bytes(data)
@@ -34,6 +40,61 @@ def write_atomically(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def require_own(path: Path, mark: bytes, *, force: bool = False) -> None:
+    """Refuse to replace a file that a command did not write itself.
+
+    Parameters
+    ----------
+    path : Path
+        To be written.
+    mark : bytes
+        What every file of its kind holds within its first 4 KiB.
+    force : bool
+        Refuse nothing.
+
+    Raises
+    ------
+    ValueError
+        If something is there without the mark.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from synthmed.io import require_own
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "thesis.csv"
+    ...     require_own(path, b"image,score")  # nothing is there
+    ...     _ = path.write_text("patient,age")
+    ...     try:
+    ...         require_own(path, b"image,score")
+    ...     except ValueError as error:
+    ...         print("did not write" in str(error))
+    True
+    """
+    if not force and os.path.lexists(path) and not has_mark(path, mark):
+        raise ValueError(
+            f"{path} is there, and this command did not write it; name another output, or give "
+            f"--force to replace it"
+        )
+
+
+def has_mark(path: Path, mark: bytes) -> bool:
+    """Whether something is a file that holds a mark within its first 4 KiB.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from synthmed.io import has_mark
+    >>> has_mark(Path("missing.csv"), b"image,score")
+    False
+    """
+    if not path.is_file():  # a pipe would be waited for
+        return False
+    with path.open("rb") as file:
+        return mark in file.read(_HEAD)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,12 @@ class ScoreShift:
         On how many images it could be seen.
     mean, largest : float
         Mean of the changes with their sign (above 0, more abnormal), and the largest absolute one.
+
+    Examples
+    --------
+    >>> from synthmed.testing import ScoreShift
+    >>> ScoreShift("callipers", images=16, mean=0.4, largest=1.9).largest
+    1.9
     """
 
     name: str

@@ -6,17 +6,24 @@ import json
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import open_clip
 import torch
 from torch import Tensor
 
 from synthmed_clip.backbone import hub, timm_towers, transformers_towers
+from synthmed_clip.backbone.open_clip_internals.towers import visual_settings
 
 Library = Literal["open_clip", "timm", "transformers"]
 
 _FOLDER_PREFIX = "local-dir:"
+# Of timm's and transformers' configurations: what says nothing of how the tower computes.
+_NOT_BUILT_OF = frozenset(
+    {"preprocess_cfg", "pretrained_cfg", "num_classes", "num_features", "global_pool"}
+    | {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+    | {"id2label", "label2id"}
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,18 @@ class Architecture:
     def library(self) -> Library:
         """What builds it; its configuration tells."""
         return _library(self.config) or "open_clip"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the visual tower is built of, JSON-ready, less the input size: towers of the same
+        settings and weights are the same.
+        """
+        if self.library == "open_clip":
+            return {"library": "open_clip"} | visual_settings(self.config)
+        own = {k: v for k, v in self.config.items() if k not in _NOT_BUILT_OF}
+        if self.library == "timm":  # what stands after the dot names weights
+            own["architecture"] = own["architecture"].partition(".")[0]
+        return {"library": self.library} | json.loads(json.dumps(own))
 
     @property
     def weights_names(self) -> tuple[str, ...]:
@@ -112,6 +131,52 @@ def read_architecture(model: str | Path | dict) -> Architecture:
         config["text_cfg"] = hub.resolve_in_folder(config["text_cfg"], path.parent)
     name = path.resolve().parent.name if path.name in hub.CONFIGS else path.stem
     return Architecture(name, config, True, None if folder is None else str(folder))
+
+
+def activated(found: Architecture, name: str, weights: str | Path | None, openai: bool) -> dict:
+    """Return the configuration with the activation that its weights were trained with.
+
+    open_clip's names leave it open: `ViT-L-14` computes with GELU, and OpenAI's weights for it were
+    trained with QuickGELU. Its registry states it of a tag, and OpenAI's own archives all have the
+    latter; of another file, the name of the model is believed.
+
+    Parameters
+    ----------
+    found : Architecture
+    name : str
+        open_clip's name of the model.
+    weights : str, Path or None
+        Tag or file.
+    openai : bool
+        Whether that is an archive of OpenAI's.
+
+    Warns
+    -----
+    UserWarning
+        If the model's tags differ, so that a file does not tell.
+
+    Examples
+    --------
+    >>> found = read_architecture("ViT-B-32")
+    >>> [activated(found, "ViT-B-32", tag, False).get("quick_gelu", False)
+    ...  for tag in ("openai", "laion2b_s34b_b79k")]
+    [True, False]
+    """
+    tags = {
+        tag: bool((open_clip.get_pretrained_cfg(name, tag) or {}).get("quick_gelu"))
+        for tag in open_clip.list_pretrained_tags_by_model(name)
+    }
+    if tags.get(str(weights)) or (openai and not found.is_custom):
+        return found.config | {"quick_gelu": True}
+    has_both = set(tags.values()) == {True, False}
+    if weights is not None and str(weights) not in tags and has_both and not found.is_custom:
+        quick = ", ".join(tag for tag, is_quick in tags.items() if is_quick)
+        warnings.warn(
+            f"{name}: its weights differ in activation, which a file does not tell; for {weights}, "
+            f"GELU is taken. Those of {quick} need QuickGELU: name the model {name}-quickgelu",
+            stacklevel=3,
+        )
+    return found.config
 
 
 def normalisation(

@@ -17,7 +17,7 @@ from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
 
-_FORMAT = "synthmed-clip features 2"
+_FORMAT = "synthmed-clip features 3"
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from synthmed_clip.backbone import open_clip_towers, timm_towers, transformers_towers
-from synthmed_clip.backbone.architecture import read_architecture
+from synthmed_clip.backbone.architecture import activated, read_architecture
 from synthmed_clip.backbone.device import Precision, choose_device, choose_precision
 from synthmed_clip.backbone.open_clip_internals import towers
 from synthmed_clip.backbone.open_clip_internals.state_dicts import weights_digest
 from synthmed_clip.backbone.pixels import require_pixels
 from synthmed_clip.backbone.shared import once
 from synthmed_clip.backbone.text import TextTower
-from synthmed_clip.backbone.weights import find_weights, read_state
+from synthmed_clip.backbone.weights import find_weights, is_torchscript, read_state
 
 
 @dataclass(eq=False)
@@ -38,6 +38,9 @@ class Backbone:
         Tag or file as it was given; None for random weights.
     random_text : bool
         Whether the text tower was left random.
+    architecture : dict
+        What the visual tower is built of, JSON-ready: with its weights, all that features depend on
+        but input size and normalisation.
     digest : str
         SHA-256 of the visual tower's float32 weights.
     model_digest : str
@@ -81,6 +84,7 @@ class Backbone:
     config: dict | None
     weights: str | None
     random_text: bool
+    architecture: dict
     digest: str
     model_digest: str
     visual: nn.Module
@@ -115,6 +119,7 @@ class Backbone:
         parts = (
             self.name,
             self.config,
+            self.architecture,
             self.model_digest,
             self.image_size,
             self.dtype,
@@ -274,8 +279,10 @@ def load_backbone(
         'hf-hub:owner/model', or a folder with such a model's files, in the form of open_clip, timm
         or transformers; a configuration in one of these forms, or the path of one.
     weights : str, Path or None
-        A tag, or a local file (safetensors, a `torch.save`d state dict, OpenAI's archive). A model
-        of timm's, from the hub or a folder brings its own by default. None leaves all weights
+        A tag, whose activation (GELU or QuickGELU) is taken as open_clip's registry states it,
+        whatever the model's name says; or a local file (safetensors, a `torch.save`d state dict,
+        OpenAI's archive). A model of timm's, from the hub or a folder brings its own by default.
+        None leaves all weights
         random (always the same ones): for tests and timing.
     name : str, optional
         How to call a configuration that is passed as a dict.
@@ -303,14 +310,14 @@ def load_backbone(
         If the model needs transformers, and it is not installed.
     ValueError
         If the model is unknown or its configuration lacks something, the file does not fit it (the
-        first mismatch is named), image_size is no multiple of the patches' side, random_text is
+        first mismatch is named), the input size is no multiple of the patches' side, random_text is
         asked of a model without a text tower, or the device is not there.
 
     Warns
     -----
     UserWarning
-        If the text tower is left random, or the tags of the model differ in mean and standard
-        deviation, so that a local file does not tell which are its own.
+        If the text tower is left random, or the tags of the model differ in activation, or in mean
+        and standard deviation, so that a local file does not tell which are its own.
 
     Examples
     --------
@@ -338,6 +345,9 @@ def load_backbone(
     if random_text and found.library != "open_clip":
         raise ValueError(f"random_text=True: {name!r} has no text tower")
     state = None if path is None else read_state(path)
+    if found.library == "open_clip":
+        is_archive = path is not None and is_torchscript(path)
+        found = replace(found, config=activated(found, name, weights, is_archive))
     if found.library == "timm":
         tower = timm_towers.build(found.config, state, str(path), image_size)
     elif found.library == "transformers":
@@ -359,6 +369,7 @@ def load_backbone(
     return Backbone(
         name=name,
         config=found.config if found.is_custom else None,
+        architecture=found.settings,
         weights=None if weights is None else str(weights),
         random_text=random_text,
         digest=digest,

@@ -56,10 +56,15 @@ def shared_features(layers: Iterable[int]) -> Iterator[None]:
 def once(owner: object, compute: Compute, pixels: Tensor, layers: Sequence[int]) -> list[Tensor]:
     """Compute an owner's features, or take them from the last batch where they are shared."""
     shared = _SHARED.get()
-    if shared is None or not set(layers) <= set(shared.layers) or torch.compiler.is_compiling():
+    if shared is None or not set(layers) <= set(shared.layers):
         return compute(pixels, layers)
+    tracing = torch.jit.is_tracing()  # then values are not known, and nothing changes in place
     seen, found = shared.last.get(id(owner), (None, {}))
-    if seen is None or seen.shape != pixels.shape or not torch.equal(seen, pixels):
+    if seen is None or not (seen is pixels if tracing else _equal(seen, pixels)):
         found = dict(zip(shared.layers, compute(pixels, shared.layers), strict=True))
-        shared.last[id(owner)] = pixels.clone(), found
+        shared.last[id(owner)] = (pixels if tracing else pixels.clone()), found
     return [found[layer] for layer in layers]
+
+
+def _equal(a: Tensor, b: Tensor) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and torch.equal(a, b)

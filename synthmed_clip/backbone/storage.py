@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from synthmed_clip.files import write_bytes
+from synthmed_clip.files import require_file, write_bytes
 
 
 def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) -> None:
@@ -24,7 +24,8 @@ def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) 
     tensors : dict of Tensor
         Of any dtype, shape and device.
     data : dict
-        What JSON can hold, written as the file's metadata; its `format` says what the file is.
+        What JSON can hold, written as the file's metadata; its `format` says what the file is. A
+        SHA-256 of all of it and of the tensors is written with it.
 
     Examples
     --------
@@ -38,8 +39,7 @@ def write_safetensors(path: str | Path, tensors: dict[str, Tensor], data: dict) 
     """
     tensors = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     # One entry: the order of several is not fixed, and the same detector should be the same bytes.
-    entry = json.dumps(data | {"tensors": _tensors_digest(tensors)}, sort_keys=True)
-    write_bytes(Path(path), save(tensors, {"synthmed_clip": entry}))
+    write_bytes(Path(path), save(tensors, {"synthmed_clip": _entry(tensors, data)}))
 
 
 def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict]:
@@ -62,28 +62,39 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     FileNotFoundError
         If there is no such file.
     ValueError
-        If it is damaged, its tensors are not those that were written, or its data has another
-        `format` than `kind`.
+        If it is a folder, is damaged anywhere, or its data has another `format` than `kind`.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no file at {path}")
+    require_file(path, "safetensors file")
     try:
         with safe_open(path, "pt") as file:
-            data = json.loads((file.metadata() or {}).get("synthmed_clip", "{}"))
+            entry = (file.metadata() or {}).get("synthmed_clip", "{}")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, ValueError) as error:
+        data = json.loads(entry)
+    except (RecursionError, SafetensorError, ValueError) as error:
         raise ValueError(f"{path} is not a readable safetensors file: {error}") from error
     found = data.get("format") if isinstance(data, dict) else None
     if found != kind:
         raise ValueError(f"{path} is no {kind!r} file; its format is {found!r}")
-    if data.pop("tensors", None) != _tensors_digest(tensors):
-        raise ValueError(f"{path} is damaged: its tensors are not those that were written")
+    data.pop("sha256", None)
+    if _entry(tensors, data) != entry:  # to the letter: no other spelling of the same data
+        raise ValueError(
+            f"{path} is damaged: its tensors or its settings are not those that were written"
+        )
     return tensors, data
 
 
-def _tensors_digest(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of names, dtypes, shapes and bytes."""
-    sha = sha256()
+def _entry(tensors: dict[str, Tensor], data: dict) -> str:
+    """What stands in the file beside the tensors: data and a digest of all, `format` first, by
+    which the file is known as ours.
+    """
+    text = json.dumps(data, sort_keys=True)
+    digest = {"sha256": _digest(tensors, text)}
+    return json.dumps({"format": data.get("format")} | digest | json.loads(text))
+
+
+def _digest(tensors: dict[str, Tensor], text: str) -> str:
+    """SHA-256 of a text, and of the tensors' names, dtypes, shapes and bytes."""
+    sha = sha256(text.encode())
     for name, tensor in sorted(tensors.items()):
         sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
         sha.update(tensor.contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -91,7 +91,7 @@ def read_state(path: Path) -> State:
     Raises
     ------
     ValueError
-        If the file is damaged, or holds anything but tensors.
+        If the file is damaged, holds anything but tensors, or a weight is not finite.
 
     Examples
     --------
@@ -105,7 +105,7 @@ def read_state(path: Path) -> State:
     try:
         if path.suffix.lower() == ".safetensors" or _begins_as_safetensors(path):
             state: object = load_file(path)
-        elif _is_torchscript(path):
+        elif is_torchscript(path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch.jit is deprecated, OpenAI's files remain
                 archive = torch.jit.load(path, map_location="cpu").state_dict()
@@ -126,7 +126,11 @@ def read_state(path: Path) -> State:
             state = state[entry]
     if not isinstance(state, Mapping) or not any(isinstance(v, Tensor) for v in state.values()):
         raise ValueError(f"{path} holds no state dict")
-    return {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    found = {k.removeprefix("module."): v for k, v in state.items() if isinstance(v, Tensor)}
+    for name, tensor in found.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(f"{path} is damaged: {name} holds NaN or infinity")
+    return found
 
 
 def _begins_as_safetensors(path: Path) -> bool:
@@ -135,7 +139,8 @@ def _begins_as_safetensors(path: Path) -> bool:
         return file.read(9)[8:] == b"{"
 
 
-def _is_torchscript(path: Path) -> bool:
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive of TorchScript, as OpenAI's are."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

@@ -11,7 +11,7 @@ import synthmed_clip
 from synthmed_clip.cli.options import Loading, Output, Roi
 from synthmed_clip.data.images import collect
 from synthmed_clip.evaluation.operating_point import Rule, check_target
-from synthmed_clip.files import check_outputs
+from synthmed_clip.files import Kind, check_outputs
 
 
 @dataclass
@@ -48,7 +48,8 @@ class Calibrate:
         normals, _ = collect(self.normals)
         abnormal, _ = collect(() if self.abnormal is None else self.abnormal)
         read = [item for item in (*normals, *abnormal) if isinstance(item, Path)]
-        check_outputs([self.output], [self.model, self.loading.weights, *read])
+        inputs = [self.model, self.loading.weights, *read]
+        check_outputs([(self.output, Kind.DETECTOR)], inputs, force=self.force)
         if self.output.exists() and not self.force:
             raise ValueError(f"{self.output} is there; name another output, or give --force")
         detector = synthmed_clip.calibrate(

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tyro
 
-from synthmed_clip.files import check_outputs
+from synthmed_clip.files import Kind, check_outputs
 
 
 @dataclass
@@ -26,12 +26,15 @@ class Export:
     """Where the backbone's weights are, if not where fit found them."""
     pixel_type: Literal["float32", "uint8"] = "float32"
     """Of the images, 0 to 255."""
+    force: bool = False
+    """Replace a file of this name that export did not write."""
 
     def run(self) -> int:
         """Export it, in float32."""
         from synthmed_clip.detector import Detector
 
-        check_outputs([self.output], [self.model, self.weights])
+        outputs = [(self.output, Kind.ONNX)]
+        check_outputs(outputs, [self.model, self.weights], force=self.force)
         detector = Detector.load(
             self.model, weights=self.weights, device="cpu", precision="float32"
         )

@@ -14,7 +14,7 @@ from synthmed import io
 from synthmed_clip.cli.options import Axis, BackboneOptions, MaskLevel, Output, Roi, ValueRange
 from synthmed_clip.data.images import collect
 from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
-from synthmed_clip.files import check_outputs, write_csv
+from synthmed_clip.files import Kind, check_outputs, write_csv
 from synthmed_clip.methods import MediCLIP, Method
 
 if TYPE_CHECKING:
@@ -71,6 +71,8 @@ class Fit:
     """Judge the normal images by as many further fits, each on all but one part of them: p-values
     (heuristic) and a threshold for a method that cannot leave images out."""
     progress: bool = True
+    force: bool = False
+    """Replace files of these names that fit did not write."""
     method: tyro.conf.OmitSubcommandPrefixes[tyro.conf.OmitArgPrefixes[AnyMethod]] = field(
         default_factory=MediCLIP
     )
@@ -118,6 +120,7 @@ class Fit:
         if history is not None:
             from synthmed_clip.evaluation.plots import loss_curve
 
+            check_outputs([(log, Kind.LOG), (curve, Kind.PLOT)], force=self.force)
             write_csv(log, [asdict(epoch) for epoch in history.log])
             loss_curve(history.log, curve)
             learnt = f"loss {history.log[-1].loss:.4f} after {len(history.log)} epochs, "
@@ -158,14 +161,16 @@ class Fit:
                 f"them"
             )
         inputs: list[str | Path | None] = [*read, self.model.weights, self.model.backbone]
-        check_outputs([self.output, log, curve, self.checkpoint], inputs)
+        outputs = [(self.output, Kind.DETECTOR), (self.checkpoint, Kind.CHECKPOINT)]
+        learns = [(log, Kind.LOG), (curve, Kind.PLOT)] if self.method.takes("checkpoint") else []
+        check_outputs([*outputs, *learns], inputs, force=self.force)
         return log, curve
 
 
 def _contents(folder: Path, taken: Sequence[object]) -> str:
     """How many images of a folder are taken, and how much of what else lies in it is not."""
     known = set(taken)
-    deeper = [p for p in io.find_images(folder) if not known & {p, *p.parents}]
+    deeper = [p for p in io.find_images(folder) if not known & {p, p.parent}]
     others = [f"{count} {kind}" for kind, count in sorted(io.count_others(folder).items())]
     left = [f"{len(deeper)} images in its folders"] * bool(deeper) + others
     return f"{len(taken)} taken" + (f"; not taken: {', '.join(left)}" if left else "")

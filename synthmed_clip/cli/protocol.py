@@ -11,6 +11,7 @@ import tyro
 
 from synthmed_clip.cli.options import BackboneOptions, MaskLevel, Output, ValueRange
 from synthmed_clip.data.layouts import read_dataset, read_datasets
+from synthmed_clip.files import Kind, check_outputs
 from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.protocol.variants import ablations, entries
@@ -35,9 +36,9 @@ class RunProtocol:
     """Sizes of the support sets; the smaller are part of the larger."""
     repeats: int = 3
     """Support sets per data set."""
-    methods: tuple[str, ...] = ("paper", "zero-shot", "nearest-patch", "joined")
-    """What to fit for all shots: paper and release are MediCLIP's variants, joined adds the nearest
-    patch to each of them, and any other method goes by its name."""
+    methods: tuple[str, ...] = ("paper", "nearest-patch", "subspace", "patchcore", "joined")
+    """What to fit for all shots: paper and release are MediCLIP's variants, anomaly-dino and
+    superadd those of nearest-patch, and any other method goes by its name."""
     ablations: bool = False
     """Also without learnable tokens, adapters or temperature, with averaged weights, each task
     alone and in pairs, and the release."""
@@ -57,6 +58,8 @@ class RunProtocol:
     """Which stored values are darkest and brightest; as for fit, of each support set."""
     seed: int = 0
     workers: int | None = None
+    force: bool = False
+    """Replace tables and plots of the output that protocol did not write."""
 
     goes_on = True
 
@@ -76,7 +79,7 @@ class RunProtocol:
         chosen = entries(self.methods, self.base, auxiliary=bool(auxiliary))
         if self.ablations:
             known = {entry.name for entry in chosen}
-            rivals = [entry.name for entry in chosen if not entry.baselines and not entry.shares]
+            rivals = [entry.name for entry in chosen if not entry.baselines]
             chosen += [e for e in ablations(self.base, rivals) if e.name not in known]
         protocol = Protocol(
             datasets=[read_dataset(folder, mask_level=self.mask_level) for folder in self.datasets],
@@ -90,6 +93,15 @@ class RunProtocol:
             value_range=self.value_range,
             seed=self.seed,
         )
+        tables = {
+            "runs.csv": Kind.RUNS,
+            "summary.csv": Kind.SUMMARY,
+            "summary.json": Kind.SUMMARY_JSON,
+            "table.md": Kind.TABLE,
+        }
+        plots = {f"auroc-{data.name}.png": Kind.PLOT for data in protocol.datasets}
+        outputs = [(self.output / name, kind) for name, kind in (tables | plots).items()]
+        check_outputs(outputs, force=self.force)
         engine = Engine(protocol, self.model.load(), self.output, self.workers, _print_result)
         try:
             engine.run()

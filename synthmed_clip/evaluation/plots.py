@@ -32,5 +32,5 @@ def loss_curve(log: Sequence[Epoch], path: Path) -> None:
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a plot."""
     out = io.BytesIO()
-    figure.savefig(out, dpi=120)
+    figure.savefig(out, dpi=120, metadata={"Software": "synthmed-clip plot"})
     write_bytes(path, out.getvalue())

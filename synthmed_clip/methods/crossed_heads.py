@@ -197,6 +197,7 @@ class CrossedHeads(Method):
                 expected = tuple(model.classes.shape)
                 raise ValueError(f"{prefix}classes is {tuple(classes.shape)}, not {expected}")
             model = model.with_weights(own, f"head {number}")
+            model.head.requires_grad_(False)
             models.append(replace(model, classes=classes.to(backbone.device)))
         return FittedCrossedHeads(method, tuple(models), fold_of, kinds, history)
 
@@ -247,13 +248,14 @@ class FittedCrossedHeads(Fitted):
         """Return each head's map of patches, `(H, N, h, w)` float32."""
         import torch
 
+        from synthmed_clip.backbone.pixels import in_batches
         from synthmed_clip.methods.crossed_steps import evidence_of
         from synthmed_clip.methods.patches import CHUNK
 
         with torch.inference_mode():
             backbone, layers = self.models[0].backbone, self.models[0].layers
             batches = []
-            for batch in pixels.split(CHUNK):
+            for batch in in_batches(pixels, CHUNK):
                 features = backbone.features(batch, layers)
                 batches.append(torch.stack([evidence_of(m, features) for m in self.models]))
             return torch.cat(batches, 1)

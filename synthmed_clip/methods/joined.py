@@ -242,12 +242,12 @@ class FittedJoined(Fitted):
         """Add the standardised maps, and pool the sum; the images pass the backbone once."""
         import torch
 
-        from synthmed_clip.backbone.pixels import as_channels
+        from synthmed_clip.backbone.pixels import as_channels, in_batches
         from synthmed_clip.backbone.shared import shared_features
         from synthmed_clip.methods.patches import CHUNK
 
         found = []
-        for batch in pixels.split(CHUNK):
+        for batch in in_batches(pixels, CHUNK):
             with shared_features(_layers_of(self.method.parts)):
                 parts = zip(self.method.parts, self.members, strict=True)
                 maps = [m.score(as_channels(batch, p.scored_channels)).maps for p, m in parts]

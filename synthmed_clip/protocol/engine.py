@@ -16,7 +16,7 @@ from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between
 from synthmed_clip.detector import Detector
 from synthmed_clip.fit import fit, pretrain
-from synthmed_clip.methods import Fitted, MediCLIP, Method
+from synthmed_clip.methods import MediCLIP
 from synthmed_clip.protocol import preflight
 from synthmed_clip.protocol.held_out import HeldOut, result_of
 from synthmed_clip.protocol.plan import Group, Protocol
@@ -191,10 +191,9 @@ class Engine:
         if not path.is_file():
             folder.mkdir(parents=True, exist_ok=True)
             options: dict[str, Any] = {
-                "start": self._pretrained(entry) if entry.auxiliary and not entry.shares else None,
+                "start": self._pretrained(entry) if entry.auxiliary else None,
                 "validation": group.dataset.validation or None,
                 "checkpoint": checkpoint,
-                "fitted": self._shared(group, entry, backbone),
             }
             detector = fit(
                 self.protocol.support(group.dataset, group.repeat, group.shots),
@@ -209,14 +208,6 @@ class Engine:
             detector.save(path)
             checkpoint.unlink(missing_ok=True)
         return Detector.load(path, backbone=self._reader)
-
-    def _shared(self, group: Group, entry: Entry, backbone: Backbone) -> dict[Method, Fitted]:
-        """The part of a joined entry that another entry has fitted."""
-        for other in group.entries:
-            if other.name == entry.shares:
-                detector = self._detector(group, other, backbone)
-                return {detector.method: detector.fitted}
-        return {}
 
     def _pretrained(self, entry: Entry) -> Detector:
         """The detector taught on auxiliary images alone, one for all runs of an entry."""

@@ -124,14 +124,11 @@ class Protocol:
                 )
 
     def _check_entries(self) -> None:
-        names = {entry.name for entry in self.entries}
         least = min(entry.method.least_support for entry in self.entries)
         if max(self.all_shots) < least:
             raise ValueError(f"the methods need at least {least} shots, not {max(self.all_shots)}")
         for entry in self.entries:
-            if entry.shares and entry.shares not in names:
-                raise ValueError(f"{entry.name} shares a part with {entry.shares!r}: no such entry")
-            if entry.auxiliary and not entry.shares and not isinstance(entry.method, MediCLIP):
+            if entry.auxiliary and not isinstance(entry.method, MediCLIP):
                 raise ValueError(f"{entry.name} cannot begin with auxiliary images")
 
     @property

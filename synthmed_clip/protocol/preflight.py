@@ -15,12 +15,15 @@ from synthmed.io import remove_temporary
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.images import read_plane, squares_of, values_in
-from synthmed_clip.data.layouts import Dataset, Item, read_mask
-from synthmed_clip.files import write_text
+from synthmed_clip.data.layouts import Dataset, Item
+from synthmed_clip.data.masks import read_mask_of
+from synthmed_clip.files import read_json, write_json
 from synthmed_clip.methods.mediclip.pretrain import usable
 from synthmed_clip.protocol.held_out import content
 from synthmed_clip.protocol.plan import Protocol
 from synthmed_clip.training.steps import EmptyImage, SyntheticSteps, require_anomalies
+
+_FORMAT = "synthmed-clip protocol 1"
 
 
 def check(protocol: Protocol, backbone: Backbone) -> None:
@@ -31,13 +34,19 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
     ------
     ValueError
         For a method that does not fit the backbone, a file that cannot be read, a support image
-        that carries no anomaly, or validation images that are of one kind or among the test images.
+        that carries no anomaly, test images of one kind, or validation images that are of one kind
+        or among the test images.
     """
     for entry in protocol.entries:
         entry.method.resolved(backbone)
     if any(entry.auxiliary for entry in protocol.entries):
         _require_readable(usable(protocol.auxiliary))
     for dataset in protocol.datasets:
+        if len({item.abnormal for item in dataset.test}) < 2:
+            raise ValueError(
+                f"{dataset.name}: the test images are all of one kind; normal and abnormal ones "
+                f"are needed"
+            )
         _require_readable((*dataset.test, *dataset.validation))
         _check_validation(dataset)
         _check_support(protocol, dataset, backbone.image_size)
@@ -45,8 +54,7 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
 
 def _require_readable(items: Sequence[Item]) -> None:
     for item in items:
-        read_plane(item.image)
-        read_mask(item.mask, 1, item.mask_level)
+        read_mask_of(item, 1, read_plane(item.image))
 
 
 def _check_validation(dataset: Dataset) -> None:
@@ -114,12 +122,12 @@ def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
         ours["auxiliary"] = {"images": images, "epochs": protocol.auxiliary_epochs}
     path = output / "protocol.json"
     try:
-        kept = json.loads(path.read_text()) if path.is_file() else {}
+        kept = read_json(path, _FORMAT) if path.is_file() else {}
         kept = {key: dict(kept.get(key, {})) for key in ours}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is damaged ({error}); name another output, or remove it"
-        ) from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{error}; name another output, or remove it") from None
+    if not path.is_file():
+        _require_empty(output)
     used = {found.relative_to(output).parts[1] for found in output.glob("runs/*/*/*/*")}
     used |= {found.stem.removeprefix("on-") for found in output.glob("runs/*/*/*/on-*.json")}
     for part, values in json.loads(json.dumps(ours)).items():
@@ -133,7 +141,19 @@ def take_output(protocol: Protocol, backbone: Backbone, output: Path) -> None:
         remove_temporary(output)
         for stale in (output / "features").glob("tmp*"):
             shutil.rmtree(stale)
-    write_text(path, json.dumps(kept, indent=1) + "\n")
+    write_json(path, _FORMAT, kept)
+
+
+def _require_empty(output: Path) -> None:
+    """Refuse a folder of somebody else's; what is hidden, as half-written files, is nobody's."""
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file; the output must be a folder")
+    found = [path for path in output.glob("*") if not path.name.startswith(".")]
+    if found:
+        raise ValueError(
+            f"{output} is not empty and holds no protocol, but {min(found).name}; name another "
+            f"output"
+        )
 
 
 def _difference(part: str, key: str, before: Any, now: Any) -> str:

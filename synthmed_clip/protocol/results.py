@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from synthmed_clip.files import write_text
+from synthmed_clip.files import read_json, write_json
 
+_FORMAT = "synthmed-clip result 1"
 FIGURES = ("Image-AUROC", "Image-AP", "Image-F1-max", "Pixel-AUROC", "Pixel-AP", "Pixel-AUPRO")
 
 # MediCLIP, ablation over tasks: Image-AUROC and its deviation; the k behind them is not stated.
@@ -108,21 +109,19 @@ class Result:
 
     def write(self, output: Path) -> None:
         """Write it as JSON into the run's folder."""
-        write_text(
-            output / self.run.folder / f"on-{self.test}.json",
-            json.dumps(asdict(self), indent=1) + "\n",
-        )
+        write_json(output / self.run.folder / f"on-{self.test}.json", _FORMAT, asdict(self))
 
     @classmethod
     def read(cls, output: Path, run: Run, test: str) -> Result | None:
-        """Read it back; None where it is not there, or damaged."""
+        """Read it back; None where it is not there, or is damaged, which a warning tells."""
         path = output / run.folder / f"on-{test}.json"
         if not path.is_file():
             return None
         try:
-            data = json.loads(path.read_text())
+            data = read_json(path, _FORMAT)
             return cls(**data | {"run": Run(**data["run"]), "scores": tuple(data["scores"])})
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError) as error:
+            warnings.warn(f"{error}; it is not used", stacklevel=2)
             return None
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from synthmed_clip.evaluation.comparison import delong
 from synthmed_clip.evaluation.plots import save_figure
 from synthmed_clip.files import write_csv, write_text
+from synthmed_clip.protocol.pairs import Pair, pair_table, pairs_of
 from synthmed_clip.protocol.results import FIGURES, Result, Row, Run, summarise
 from synthmed_clip.protocol.variants import Entry
 
@@ -28,8 +29,8 @@ def write_tables(
     notes: Sequence[str],
     entries: Sequence[Entry],
 ) -> str:
-    """Write runs.csv, summary.csv, summary.json, a plot per data set and table.md; return the last
-    one's text.
+    """Write runs.csv, summary.csv, summary.json, a plot per data set and table.md, and pairs.csv
+    where there are pairs; return the text of table.md.
 
     Parameters
     ----------
@@ -68,9 +69,32 @@ def write_tables(
             _plot([row for row in rows if row.dataset == row.test == name]),
             output / f"auroc-{name}.png",
         )
+    pairs = pairs_of(results, abnormal)
+    if pairs:
+        write_csv(output / "pairs.csv", [asdict(pair) for pair in pairs])
+    sections = [
+        _section([row for row in rows if row.dataset == name], pairs)
+        for name in dict.fromkeys(row.dataset for row in rows)
+    ]
     sentences = [*notes, *verdicts(results, abnormal, entries)]
-    text = table(rows) + "\n" + "".join(f"- {sentence}\n" for sentence in sentences)
+    text = "\n".join([*sections, "".join(f"- {sentence}\n" for sentence in sentences)])
     write_text(output / "table.md", text)
+    return text
+
+
+def _section(rows: Sequence[Row], pairs: Sequence[Pair]) -> str:
+    """A data set's table, and how its methods differ where most repeats were run."""
+    name = rows[0].dataset
+    own = [pair for pair in pairs if pair.dataset == pair.test == name]
+    text = f"## {name}\n\n{table(rows)}"
+    if own:
+        most = max(pair.repeat for pair in own)
+        shots = max(pair.shots for pair in own if pair.repeat == most)
+        chosen = pair_table([pair for pair in own if pair.shots == shots])
+        text += (
+            f"\nDifferences of Image-AUROC at k = {shots}, in points; in brackets, in how many "
+            f"repeats DeLong's test finds them (p < 0.05; every k in pairs.csv):\n\n{chosen}"
+        )
     return text
 
 

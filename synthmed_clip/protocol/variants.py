@@ -9,8 +9,9 @@ from itertools import combinations
 from typing import cast
 
 import synthmed
-from synthmed_clip.methods import Joined, MediCLIP, Method, NearestPatch
+from synthmed_clip.methods import MediCLIP, Method, NearestPatch
 from synthmed_clip.methods.mediclip.settings import HARD_WORDS, VARIANTS
+from synthmed_clip.methods.nearest_patch import VARIANTS as NEAREST
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class Entry:
         Whether it begins with a head that was taught on auxiliary images.
     baselines : tuple of str
         Names of the entries that it has to beat.
-    shares : str
-        Name of the entry whose fit is one of its parts; empty for none.
 
     Examples
     --------
@@ -46,7 +45,6 @@ class Entry:
     ablation: bool = False
     auxiliary: bool = False
     baselines: tuple[str, ...] = ()
-    shares: str = ""
 
     @property
     def stream(self) -> str:
@@ -66,47 +64,41 @@ def entries(
     Parameters
     ----------
     names : iterable of str
-        'paper' and 'release' are MediCLIP's variants, all else is `Method.name`, with its defaults;
-        'joined' stands for the join of each variant with the nearest patch.
+        Variants by their own ('paper' and 'release' of MediCLIP, 'anomaly-dino' and 'superadd' of
+        NearestPatch), all else is `Method.name`, with its defaults.
     base : MediCLIP
-        What the variants have in common.
+        What MediCLIP's variants have in common.
     auxiliary : bool
-        Add each variant a second time, beginning with auxiliary images.
+        Add each of MediCLIP's a second time, beginning with auxiliary images.
 
     Examples
     --------
-    >>> [entry.name for entry in entries(["paper", "nearest-patch", "joined"])]
-    ['paper', 'nearest-patch', 'paper + nearest-patch']
+    >>> [entry.name for entry in entries(["paper", "superadd", "joined"])]
+    ['paper', 'superadd', 'joined']
     """
     names = list(dict.fromkeys(names))
-    variants = [variant for name in names for variant in VARIANTS if variant == name]
-    learnt = [Entry(name, replace(base, variant=name)) for name in variants]
-    if auxiliary:
-        learnt += [replace(e, name=f"{e.name} + auxiliary", auxiliary=True) for e in learnt]
-    nearest = NearestPatch(layers=base.layers and (base.layers[len(base.layers) // 2],))
-    own: dict[str, Method] = {NearestPatch.name: nearest, MediCLIP.name: base}
-    others = [
-        Entry(name, own[name] if name in own else Method.named(name)())
-        for name in names
-        if name not in (*VARIANTS, Joined.name)
+    methods = {name: _method(name, base) for name in names}
+    learnt = [name for name in names if methods[name].training_recipe is not None]
+    rivals = tuple(name for name in names if name not in learnt)
+    found = [
+        Entry(name, method, baselines=rivals if name in learnt else ())
+        for name, method in methods.items()
     ]
-    found = []
-    for entry in learnt:
-        rivals = [other.name for other in others]
-        if Joined.name in names:
-            rivals.append(f"{entry.name} + {NearestPatch.name}")
-        found.append(replace(entry, baselines=tuple(rivals)))
-    if Joined.name in names:
-        others += [
-            Entry(
-                f"{entry.name} + {NearestPatch.name}",
-                Joined((entry.method, nearest)),
-                auxiliary=entry.auxiliary,
-                shares=entry.name,
-            )
-            for entry in learnt
+    if auxiliary:
+        found += [
+            replace(entry, name=f"{entry.name} + auxiliary", auxiliary=True)
+            for entry in found
+            if isinstance(entry.method, MediCLIP)
         ]
-    return found + others
+    return found
+
+
+def _method(name: str, base: MediCLIP) -> Method:
+    if name in VARIANTS:
+        return replace(base, variant=name)
+    if name in NEAREST:
+        return NearestPatch(variant=name)
+    return base if name == MediCLIP.name else Method.named(name)()
 
 
 def ablations(

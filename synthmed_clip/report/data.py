@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,9 +22,16 @@ from synthmed_clip.report.facts import fact_tables, recipes
 from synthmed_clip.report.heatmaps import heat_map, opacity_of
 from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, Row, image_rows, support_rows
 
+if TYPE_CHECKING:  # needs the extra `testing`
+    from synthmed.testing import ScoreShift
+
 
 def report_data(
-    detector: Detector, dataset: Dataset, evaluation: Evaluation, maps: NDArray[np.float32]
+    detector: Detector,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    maps: NDArray[np.float32],
+    shifts: Sequence[ScoreShift] = (),
 ) -> dict[str, object]:
     """Return all that the page shows as JSON-ready data. Parameters as `write_report`."""
     scores = np.array(evaluation.scores)
@@ -56,6 +63,7 @@ def report_data(
         "heuristic": detector.p_values_are_heuristic,
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
         "classes": _classes(dataset.test, kinds, scores, abnormal),
+        "robustness": [asdict(shift) for shift in shifts],
         "support": support_rows(detector, dataset),
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from synthmed_clip.evaluation.map_scale import MapScale
 from synthmed_clip.files import write_bytes
@@ -187,5 +188,7 @@ def save_picture(picture: NDArray[np.uint8], path: Path) -> None:
     (4, 4)
     """
     out = io.BytesIO()
-    Image.fromarray(picture).save(out, "PNG")
+    about = PngInfo()
+    about.add_text("Software", "synthmed-clip map")
+    Image.fromarray(picture).save(out, "PNG", pnginfo=about)
     write_bytes(path, out.getvalue())

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from synthmed_clip.evaluation.map_scale import HIGHEST, MapScale
 from synthmed_clip.files import write_bytes
@@ -69,7 +70,9 @@ def save_png16(anomaly_map: NDArray[np.floating], scale: MapScale, path: Path) -
             f"{zero:.4g} to {zero + step * _LEVELS:.4g}; write it as float"
         )
     out = io.BytesIO()
-    Image.fromarray(levels.astype(np.uint16)).save(out, "PNG")
+    about = PngInfo()
+    about.add_text("Software", "synthmed-clip map")
+    Image.fromarray(levels.astype(np.uint16)).save(out, "PNG", pnginfo=about)
     write_bytes(path, out.getvalue())
 
 
@@ -86,5 +89,10 @@ def save_float(anomaly_map: NDArray[np.floating], path: Path) -> None:
     [[0.25, -3.0]]
     """
     out = io.BytesIO()
-    tifffile.imwrite(out, anomaly_map.astype(np.float32), photometric="minisblack")
+    tifffile.imwrite(
+        out,
+        anomaly_map.astype(np.float32),
+        photometric="minisblack",
+        software="synthmed-clip map",
+    )
     write_bytes(path, out.getvalue())

@@ -16,7 +16,7 @@ from synthmed_clip.training.learner import Learner
 from synthmed_clip.training.seeds import Entropy
 from synthmed_clip.training.selection import Selection
 
-FORMAT = "synthmed-clip checkpoint 3"
+FORMAT = "synthmed-clip checkpoint 4"
 _ADAM = ("step", "exp_avg", "exp_avg_sq")
 
 

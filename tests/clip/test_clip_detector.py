@@ -98,7 +98,7 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 4' file"):
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 5' file"):
         Detector.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError):
         Detector.load(tmp_path / "none.safetensors")
@@ -110,9 +110,11 @@ def test_load_notices_damage(detector, backbone, tmp_path):
     content = bytearray(path.read_bytes())
     content[-100:] = bytes(100)
     (tmp_path / "zeros.safetensors").write_bytes(content)
-    with pytest.raises(ValueError, match="its tensors are not those that were written"):
+    with pytest.raises(
+        ValueError, match="its tensors or its settings are not those that were written"
+    ):
         Detector.load(tmp_path / "zeros.safetensors", backbone=backbone)
-    tensors, data = read_safetensors(path, "synthmed-clip detector 4")
+    tensors, data = read_safetensors(path, "synthmed-clip detector 5")
     for changes, lost in (
         ({"threshold": float("nan")}, None),
         ({"method": data["method"] | {"variant": "thesis"}}, None),
@@ -353,7 +355,7 @@ def test_killed_fit_goes_on_to_the_same_result(backbone, configs, normals, tmp_p
     finally:
         child.kill()
         child.wait()
-    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 3")[1]["log"])
+    done = len(read_safetensors(checkpoint, "synthmed-clip checkpoint 4")[1]["log"])
     options = {
         "backbone": backbone,
         "epochs": done + 3,

@@ -15,6 +15,7 @@ onnxruntime = pytest.importorskip("onnxruntime", reason="the extra `onnx`")
 
 import synthmed_clip  # noqa: E402
 from synthmed_clip import (  # noqa: E402
+    CrossedHeads,
     Detector,
     Fitted,
     GlobalNeighbour,
@@ -41,7 +42,8 @@ METHODS = {
     "colour": NearestPatch(channels="colour"),
     "subspace": Subspace(layers=(2, 3)),
     "zero": ZeroShot(),
-    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=0.01),
+    "heads": CrossedHeads(images=8, tokens=2),
+    "joined": Joined((MediCLIP(epochs=2), NearestPatch(), Subspace()), pool=(0.01,)),
 }
 
 
@@ -91,6 +93,15 @@ def test_every_method_says_the_same_in_onnxruntime(name, backbone, normals, tmp_
 def test_towers_of_open_clips(name, configs, normals, tmp_path):
     backbone = load_backbone(configs[name], None, **STRICT)
     detector = fitted_on(normals, Joined((MediCLIP(epochs=1), NearestPatch())), backbone)
+    detector.export(tmp_path / "d.onnx")
+    require_equal(detector, tmp_path / "d.onnx")
+
+
+@pytest.mark.filterwarnings("ignore:.*near chance")  # of random weights
+def test_the_join_with_crossed_heads_on_a_tower_without_text(normals, tmp_path):
+    backbone = load_backbone("timm/test_vit", None, image_size=64, **STRICT)
+    method = Joined((CrossedHeads(images=16), NearestPatch()))
+    detector = fitted_on(normals, method, backbone)
     detector.export(tmp_path / "d.onnx")
     require_equal(detector, tmp_path / "d.onnx")
 

@@ -34,7 +34,7 @@ POOLED = [
     NearestPatch(),
     NearestPatch(pool=0.1),
     Subspace(),
-    Joined((SHORT, NearestPatch()), pool=0.02),
+    Joined((SHORT, NearestPatch()), pool=(0.02, 0.5)),
 ]
 WHOLE = np.ones((50, 60), bool)
 HALF = WHOLE.copy()

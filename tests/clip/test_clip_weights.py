@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -138,10 +139,11 @@ def test_unknown_names_say_what_is_known(configs):
         load_backbone("missing.json")
     with pytest.raises(ValueError, match="precision must be"):
         load_backbone(configs["vit"], None, precision="half")
-    with pytest.raises(
-        ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'"
-    ):
-        load_backbone(configs["vit"], None, device="gpu")
+    for device in ("gpu", "xpu", "meta", "cpu:x", "CPU", ""):  # torch knows the kinds xpu and meta
+        with pytest.raises(
+            ValueError, match=f"^device must be 'auto', 'cpu', 'cuda' or 'mps', not '{device}'$"
+        ):
+            load_backbone(configs["vit"], None, device=device)
     with pytest.raises(
         ValueError, match=r"no device 'cuda:99' here: torch .* finds . of kind cuda"
     ):
@@ -181,3 +183,113 @@ def test_every_tag_has_its_weights_on_the_hub():
     """Which is the one place where they are looked for."""
     for model, tag in open_clip.list_pretrained():
         assert "/" in open_clip.get_pretrained_cfg(model, tag)["hf_hub"]
+
+
+def activations(backbone):
+    """Kinds of activation in the two towers."""
+    kinds = {type(module).__name__ for module in backbone.visual.modules()}
+    kinds |= {type(module).__name__ for module in backbone.text.transformer.modules()}
+    return {kind for kind in kinds if "GELU" in kind}
+
+
+QUICK, PLAIN = {"_FrozenQuickGELU", "QuickGELU"}, {"GELU"}
+
+
+@pytest.fixture
+def registry(monkeypatch, configs, tmp_path):
+    """open_clip's registry with a small model under the two names that its models have, and weights
+    of two tags, each with the activation that open_clip states for the real one.
+    """
+    net = random_clip(configs, "vit")
+    path = tmp_path / "w.safetensors"
+    save_file(net.state_dict(), path)
+    config = json.loads(configs["vit"].read_text())
+    models = {"ViT-T": config | {"quick_gelu": False}, "ViT-T-quickgelu": config}
+    tags = {
+        "openai": open_clip.get_pretrained_cfg("ViT-L-14", "openai"),
+        "plain": open_clip.get_pretrained_cfg("ViT-L-14", "laion2b_s32b_b82k"),
+    }
+    tags = {tag: dict(stated, hf_hub="") for tag, stated in tags.items()}
+    monkeypatch.setattr(open_clip, "list_models", lambda: list(models))
+    monkeypatch.setattr(open_clip, "get_model_config", models.get)
+    monkeypatch.setattr(
+        open_clip,
+        "list_pretrained_tags_by_model",
+        lambda name: ["openai"] if "quick" in name else list(tags) if name in models else [],
+    )
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: tags.get(tag, {}))
+    monkeypatch.setattr("synthmed_clip.backbone.model.find_weights", lambda *_: path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name, tag, kinds",
+    [
+        ("ViT-T", "openai", QUICK),
+        ("ViT-T", "plain", PLAIN),
+        ("ViT-T-quickgelu", "openai", QUICK),
+    ],
+)
+def test_the_activation_is_the_tags(name, tag, kinds, registry):
+    backbone = load_backbone(name, tag, device="cpu", precision="float32")
+    assert activations(backbone) == kinds
+    assert backbone.architecture["quick_gelu"] == (kinds is QUICK)
+
+
+@pytest.mark.filterwarnings("ignore:ViT-T.*its tags differ in normalisation")
+def test_a_file_does_not_tell_its_activation(registry):
+    match = (
+        r"differ in activation.*GELU is taken.*openai need QuickGELU: name the model ViT-T-quick"
+    )
+    with pytest.warns(UserWarning, match=match):
+        backbone = load_backbone("ViT-T", registry, device="cpu", precision="float32")
+    assert activations(backbone) == PLAIN
+
+
+def test_every_tag_of_open_clip_has_the_activation_that_its_registry_states():
+    """Of all models and tags, as open_clip itself resolves them."""
+    from synthmed_clip.backbone.architecture import activated, read_architecture
+
+    for name, tag in open_clip.list_pretrained():
+        stated = open_clip.get_pretrained_cfg(name, tag)
+        own = open_clip.get_model_config(name).get("quick_gelu", False)
+        config = activated(read_architecture(name), name, tag, False)
+        assert config.get("quick_gelu", False) == stated.get("quick_gelu", own), (name, tag)
+
+
+def test_a_detector_is_of_its_architecture(configs, normals, tmp_path):
+    """Weights of the same shapes in another architecture: other heads, another activation."""
+    from synthmed_clip import Detector, NearestPatch, fit
+
+    config = json.loads(configs["vit"].read_text())
+    own = load_backbone(config, None, device="cpu", precision="float32")
+    fit(normals, NearestPatch(), backbone=own).save(tmp_path / "d.safetensors")
+    vision = config["vision_cfg"]
+    for change, said in (
+        ({"quick_gelu": False}, "quick_gelu was True, is False"),
+        ({"vision_cfg": vision | {"head_width": 8}}, "head_width was 16, is 8"),
+        ({"vision_cfg": vision | {"no_ln_pre": False, "mlp_ratio": 4.0}}, None),  # the defaults
+    ):
+        other = load_backbone(config | change, None, device="cpu", precision="float32")
+        assert other.digest == own.digest
+        if said is None:
+            Detector.load(tmp_path / "d.safetensors", backbone=other)
+        else:
+            with pytest.raises(ValueError, match=f"fitted on another architecture.*{said}"):
+                Detector.load(tmp_path / "d.safetensors", backbone=other)
+
+
+@pytest.mark.parametrize("fault", ["int8", "NaN"])
+def test_weights_that_are_no_weights_are_refused(fault, configs, tmp_path):
+    state = random_clip(configs, "vit").state_dict()
+    state["visual.proj"] = state["visual.proj"].clone()
+    state["visual.proj"][0, 0] = float("nan")
+    if fault == "int8":
+        state["visual.proj"] = torch.ones_like(state["visual.proj"], dtype=torch.int8)
+    save_file(state, tmp_path / "w.safetensors")
+    match = {
+        "int8": r"visual\.proj holds torch\.int8",
+        "NaN": r"visual\.proj holds NaN or infinity",
+    }
+    with pytest.raises(ValueError, match=match[fault]):
+        load_backbone(configs["vit"], tmp_path / "w.safetensors", device="cpu")

@@ -60,8 +60,8 @@ def _is_visual_tower(net: nn.Module, state: State) -> bool:
 
 
 def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str | None:
-    """Describe the first weight of `wanted` that `given` lacks or shapes otherwise, or the first
-    surplus.
+    """Describe the first weight of `wanted` that `given` lacks, shapes otherwise or holds as
+    another kind of number, or the first surplus.
 
     Examples
     --------
@@ -75,6 +75,8 @@ def first_mismatch(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) ->
             return f"{name} {tuple(tensor.shape)} is missing"
         if given[name].shape != tensor.shape:
             return f"{name} is {tuple(given[name].shape)}, not {tuple(tensor.shape)}"
+        if given[name].is_floating_point() != tensor.is_floating_point():
+            return f"{name} holds {given[name].dtype}, not {tensor.dtype}"
     surplus = next((name for name in given if name not in wanted), None)
     return (
         None if surplus is None else f"{surplus} {tuple(given[surplus].shape)} has no place in it"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
+from typing import Any
 
 import open_clip
 from open_clip.hf_configs import arch_dict
 from open_clip.hf_model import HFTextEncoder
+from open_clip.model import CLIPVisionCfg
 from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
 from open_clip.transformer import QuickGELU
 from torch import Tensor, nn
@@ -57,6 +60,24 @@ def build(config: dict, image_size: int | None) -> nn.Module:
 # The visual tower
 
 
+def visual_settings(config: dict) -> dict[str, Any]:
+    """Return what a configuration says of the visual tower, defaults filled in: towers of the same
+    settings and weights give the same features at the same input size.
+
+    Examples
+    --------
+    >>> settings = visual_settings({"embed_dim": 4, "vision_cfg": {"patch_size": 8}})
+    >>> settings["patch_size"], settings["layers"], settings["quick_gelu"]
+    (8, 12, False)
+    """
+    settings = asdict(CLIPVisionCfg(**config["vision_cfg"]))
+    for what_is_said_elsewhere in ("image_size", "timm_model_pretrained"):
+        del settings[what_is_said_elsewhere]
+    quick = bool(config.get("quick_gelu")) and settings["timm_model_name"] is None
+    found = settings | {"embed_dim": config["embed_dim"], "quick_gelu": quick}
+    return json.loads(json.dumps(found))  # lists for tuples, as when read back
+
+
 class _FrozenQuickGELU(nn.Module):
     """QuickGELU to the bit, without its temporaries: a third of the time, but no gradient."""
 
@@ -94,13 +115,17 @@ def patch_side(visual: nn.Module) -> int | None:
     return max(patch) if patch else None
 
 
-def set_image_size(visual: nn.Module, size: int | None) -> int:
-    """Bring a tower, its weights loaded, to an input size or its own, and return the side."""
+def side_of(visual: nn.Module, size: int | None) -> int:
+    """Return the side of the square inputs that are asked for, or else the tower's own."""
     own = inner(visual).image_size
     sides = {size or own} if isinstance(size or own, int) else set(own)
     if len(sides) != 1:
         raise ValueError(f"only square inputs are supported, not {own}; pass image_size")
-    side = sides.pop()
+    return sides.pop()
+
+
+def set_image_size(visual: nn.Module, side: int) -> int:
+    """Bring a tower, its weights loaded, to an input size, and return it."""
     if hasattr(visual, "set_input_size"):  # timm's: resamples its positions itself
         inner(visual).set_input_size(side)
     return side
