@@ -55,7 +55,10 @@ class Screen:
             )
 
     def keys(self, *keys):
-        self.browser.switch_to.active_element.send_keys(*keys)
+        """Press keys, wherever the focus is: nowhere, too, as where a button was disabled."""
+        from selenium.webdriver import ActionChains
+
+        ActionChains(self.browser).send_keys(*keys).perform()
 
     def matrix(self):
         return tuple(int(self(f"#{name}").text) for name in ("tp", "fn", "fp", "tn"))
