@@ -32,8 +32,8 @@ def image_rows(
     scores: Sequence[float],
     kinds: Sequence[str],
     maps: NDArray[np.float32],
-) -> tuple[list[Row], list[str]]:
-    """Return what the page shows of every test image, and the digests that support images go by.
+) -> list[Row]:
+    """Return what the page shows of every test image.
 
     Parameters
     ----------
@@ -44,16 +44,12 @@ def image_rows(
     maps : ndarray
         Likewise, `(N, S, S)`; S is 0 where the method has no maps.
     """
-    size, method = detector.backbone.image_size, detector.method
-    grey = method.scored_channels == "grey"
+    size = detector.backbone.image_size
+    grey = detector.method.scored_channels == "grey"
     side, map_side = min(size, SIDE), min(maps.shape[-1], MAP_SIDE)
     rows: list[Row] = []
-    digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
         seen = square(item.image, size, detector.values, grey)[0]
-        alike = method.support_channels == method.scored_channels
-        other = seen if alike else square(item.image, size, detector.values, not grey)[0]
-        digests.append(digest_array(other))
         levels = levels_of(found, detector.map_scale.span)
         rows.append(
             {
@@ -66,7 +62,7 @@ def image_rows(
                 "outline": outline(read_masks([item], side)[0]),
             }
         )
-    return rows, digests
+    return rows
 
 
 def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
