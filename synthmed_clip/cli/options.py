@@ -122,8 +122,8 @@ def described(detector: Detector, path: Path) -> dict[str, object]:
 
 
 def not_default(command: DataclassInstance) -> dict[str, object]:
-    """Return the options of a command, but for its outputs, that have another value than by default,
-    JSON-ready; of paths the last name.
+    """Return the options of a command that are not by default, but for its outputs, JSON-ready;
+    of paths the last name.
 
     Examples
     --------

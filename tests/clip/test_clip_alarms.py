@@ -108,6 +108,6 @@ def test_the_command_line_tells_of_them_everywhere(detector, normals, tmp_path, 
     embedded = re.search(r'id="report">\s*(\{.*?\})\s*</script>', html, re.DOTALL)
     assert json.loads(embedded[1])["warnings"] == [alarm]
     assert json.loads(figures)["settings"] == {"batch_size": 3, "precision": "float32"}
-    assert json.loads(figures)["detector"]["method"]["name"] == "nearest-patch"
+    assert json.loads(figures)["detector"]["method"]["type"] == "NearestPatch"
     for text in (figures, html):  # local paths stay here
         assert str(tmp_path) not in text
