@@ -35,16 +35,17 @@ def choose_device(device: str | torch.device) -> torch.device:
 
     there = {
         "cuda": torch.cuda.device_count(),
+        "xpu": torch.xpu.device_count(),
         "mps": int(torch.backends.mps.is_available()),
         "cpu": 1,
     }
     if device == "auto":
-        return torch.device(next(kind for kind, count in there.items() if count))
+        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
     try:
         chosen = torch.device(device)
-    except RuntimeError:
+        count = there[chosen.type]
+    except (KeyError, RuntimeError):
         raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {device!r}") from None
-    count = there.get(chosen.type, 1)
     if (chosen.index or 0) >= count:
         raise ValueError(
             f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind "

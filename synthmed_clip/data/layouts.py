@@ -15,6 +15,7 @@ from PIL import Image
 from synthmed import io
 from synthmed.io import MaskLevel
 from synthmed_clip.data.images import image_files
+from synthmed_clip.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -209,8 +210,7 @@ _Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
 
 def _reader(root: Path) -> _Read | None:
     """Return what lists the train and test images of the layout that a folder has."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder at {root}")
+    require_folder(root, "data set")
     if (root / "samples" / "test.json").is_file():
         return lambda root: (_mediclip_train(root), _listed(root, "test.json"))
     if (root / "split_csv" / "1cls.csv").is_file():
