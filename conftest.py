@@ -1,13 +1,24 @@
-"""What the examples in the docstrings of `synthmed_clip` stand on: `scans` and `backbone`."""
+"""What the examples in docstrings stand on: the library of an integration, and `scans` and
+`backbone` in those of `synthmed_clip`.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+# A file of an integration has the name of its library, without which it cannot be imported.
+collect_ignore = [
+    str(file)
+    for file in (Path(__file__).parent / "synthmed" / "integrations").glob("[!_]*.py")
+    if find_spec(file.stem) is None
+]
 
 
 @pytest.fixture(autouse=True)

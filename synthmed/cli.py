@@ -257,7 +257,8 @@ def _source_and_out(paths: tuple[str, ...]) -> tuple[tuple[str, ...], Path]:
 def _check_sheet(out: Path, force: bool, source: Sequence[str]) -> None:
     """Refuse, before any work, what cannot become a contact sheet."""
     if out.suffix.lower() != ".png" or out.is_dir():
-        raise ValueError(f"OUT must be a PNG file, got {out}")
+        what = ", which is a folder" if out.is_dir() else ""
+        raise ValueError(f"OUT must be a PNG file, got {out}{what}")
     if not out.absolute().parent.is_dir():
         raise ValueError(f"OUT {out} cannot be written: no folder {out.parent}")
     inputs = (found.path.resolve() for item in source for found in find_inputs([item]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice, repeat
@@ -271,7 +271,8 @@ class Detector:
             on images a volume has no p-value, and its threshold is that of a single slice.
         roi : "auto", folder, paths or arrays, optional
             A region of interest an image, of its shape as stored; see `synthmed_clip.fit`. A score
-            is of what lies inside; outside, a map has its lowest value.
+            is of what lies inside; outside, a map has its lowest value. Slices of a volume that the
+            region does not reach are left out.
         mask_level : int, sequence of int, "any" or None
             Which levels of files with regions are inside; see `synthmed.io.read_mask`.
         value_range : (float, float), "window" or "dtype", optional
@@ -327,11 +328,11 @@ class Detector:
             )
             return found[0] if single else found
         self._require_alpha(alpha, axis)
-        if roi is not None:
-            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
         values = self.values_for(value_range)
-        volumes = (read_volume(item, axis) for item in items)
-        predictions = [self._predict_volume(v, values, batch_size, alpha) for v in volumes]
+        predictions = [
+            self._predict_volume(slices, values, batch_size, alpha)
+            for slices in _volumes(items, axis, collect_regions(roi, items, single), mask_level)
+        ]
         return predictions[0] if single else predictions
 
     @overload
@@ -463,20 +464,42 @@ class Detector:
     ) -> Prediction:
         """Score a volume slice by slice; a batch of slices is held at a time, and the map."""
         anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
-        view, scores, maps = slices.view(anomaly_map), [], 0
-        items: list[Path | io.Image] = [slices[number] for number in range(len(slices))]
-        for batch in self._batches(items, None, None, values, None, batch_size, "raise"):
-            for small in batch.whole.maps.cpu().numpy():
-                if small.size:
-                    view[maps] = resize_map(small, view[maps].shape)
-                    maps += 1
+        view, numbers = slices.view(anomaly_map), iter(slices.numbers)
+        scores: list[float] = []
+        lowest = float("inf")
+        for batch in self._slice_batches(slices, values, batch_size):
             scores += batch.scored.scores.tolist()
-        score, full = max(scores), anomaly_map if maps else None
+            small_maps = batch.whole.maps.cpu().numpy()
+            if small_maps.size:
+                for small, number in zip(small_maps, numbers, strict=False):
+                    view[number] = resize_map(small, view[number].shape)
+                    lowest = min(lowest, float(view[number].min()))
+        score, full = max(scores), anomaly_map if lowest < float("inf") else None
+        if full is not None and slices.inside is not None:
+            full[~slices.inside] = lowest
         known = self.axis is not None and self.normal_scores
         p = p_value(score, self.normal_scores) if known else None
         flagged = score > self.threshold if alpha is None or p is None else p <= alpha
         heuristic = p is not None and self.p_values_are_heuristic
         return Prediction(score, full, flagged, p, heuristic)
+
+    def _score_volume(self, slices: Slices, values: Values, batch_size: int) -> Scores:
+        """The score of a volume, and the maps of all its slices, `(D, S, S)`."""
+        found = [batch.scored for batch in self._slice_batches(slices, values, batch_size)]
+        maps = torch.cat([part.maps.cpu() for part in found])
+        full = maps
+        if slices.inside is not None and maps.numel():
+            full = maps.new_full((len(slices), *maps.shape[1:]), float(maps.min()))
+            full[slices.numbers] = maps
+        highest = torch.cat([part.scores.cpu() for part in found]).max()
+        return Scores(highest[None], full, depths=(len(full),))
+
+    def _slice_batches(self, slices: Slices, values: Values, batch_size: int) -> Iterator[_Batch]:
+        """What is found in the slices that are looked at, in their order."""
+        numbers = slices.numbers
+        items = [slices[number] for number in numbers]
+        regions = slices.regions(numbers)
+        return self._batches(items, regions, None, values, None, batch_size, "raise")
 
     def score(
         self,
@@ -498,7 +521,7 @@ class Detector:
         Returns
         -------
         Scores
-            `(N,)` and `(N, S, S)` float32; of volumes no maps, S is 0.
+            `(N,)` and `(N, S, S)` float32; of volumes `(M, S, S)`, all their slices, see `depths`.
 
         Examples
         --------
@@ -508,13 +531,17 @@ class Detector:
         """
         items, single = collect(images, channel_axis, volumes=self.axis is not None)
         size, values = self.backbone.image_size, self.values_for(value_range)
-        if self.axis is not None:
-            if roi is not None:
-                raise ValueError("roi is of images; regions of volumes (axis) are not taken")
-            volumes = (read_volume(item, self.axis) for item in items)
-            each = [self._predict_volume(v, values, batch_size, None).score for v in volumes]
-            return Scores(torch.tensor(each), torch.empty(len(each), 0, 0))
         regions = collect_regions(roi, items, single)
+        if self.axis is not None:
+            each = [
+                self._score_volume(slices, values, batch_size)
+                for slices in _volumes(items, self.axis, regions, mask_level)
+            ]
+            return Scores(
+                torch.cat([part.scores for part in each] or [torch.empty(0)]),
+                torch.cat([part.maps for part in each] or [torch.empty(0, size, size)]),
+                depths=tuple(len(part.maps) for part in each),
+            )
         batches = self._batches(items, regions, None, values, mask_level, batch_size, "raise")
         found = [batch.scored for batch in batches]
         return Scores(
@@ -794,6 +821,17 @@ class Detector:
             )
         except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
+
+
+def _volumes(
+    items: Iterable[Path | io.Image],
+    axis: Axis,
+    regions: Sequence[Region] | None,
+    level: MaskLevel,
+) -> Iterator[Slices]:
+    """Read volumes with their regions of interest, one at a time."""
+    for number, item in enumerate(items):
+        yield read_volume(item, axis, None if regions is None else regions[number], level)
 
 
 def _require_batch_size(batch_size: int) -> None:

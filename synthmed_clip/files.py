@@ -24,6 +24,7 @@ class Kind(Enum):
     LOG = b"number,loss,"
     PLOT = b"Software\0synthmed-clip plot"
     SCORES = b"image,score,"
+    JOURNAL = b'{"format": "synthmed-clip journal '
     PREDICTIONS = b'{\n "format": "synthmed-clip predictions '
     MAP = b"synthmed-clip map"
     ONNX = b"synthmed-clip"
@@ -132,8 +133,10 @@ def check_outputs(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file that is either whole or as it was."""
-    write_bytes(path, text.encode())
+    """Write a text file in UTF-8 that is either whole or as it was; of file names that are not of
+    UTF-8 their own bytes.
+    """
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
 
 
 def write_json(path: Path, kind: str, data: dict) -> None:

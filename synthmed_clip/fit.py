@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -91,7 +91,7 @@ def fit(
         scores give the threshold and (heuristic) p-values to a method that cannot leave images
         out. Costs as many fits, each on (folds - 1) / folds of the images. In place of a method's
         own left-out scores, where it has any. With a checkpoint each has one of its own
-        (NAME.fold-1, ...).
+        (NAME.fold-1, ...), as have the fits that leave a volume out.
     fitted : mapping of Method to Fitted, optional
         For a joined method: parts that are fitted on these images already.
     axis : int or {"axial", "coronal", "sagittal"}, optional
@@ -100,7 +100,8 @@ def fit(
         threshold and p-values are of volumes, each left out with all its slices, by a fit on the
         others: as many fits as volumes, and each volume scored in full.
     slices : int
-        How many slices of each volume are support images: the middles of as many equal parts.
+        How many slices of each volume are support images: the middles of as many equal parts, of
+        what its region of interest reaches.
     roi : "auto", folder, paths or arrays, optional
         A region of interest an image, of the image's shape as stored: a bool array, a file, a
         folder in which a file has the image's name, or "auto" for `synthmed.foreground`. Anomalies
@@ -184,11 +185,6 @@ def fit(
     )
     running = {"workers": workers, "progress": progress}
     options |= {name: value for name, value in running.items() if method.takes(name)}
-    parts = [] if folds is None else [f".fold-{fold + 1}" for fold in range(folds)]
-    if checkpoint is not None:
-        outputs = [(Path(f"{checkpoint}{part}"), Kind.CHECKPOINT) for part in ["", *parts]]
-        inputs = [] if isinstance(backbone, Backbone) else [weights]
-        check_outputs(outputs, inputs, force=True)  # its opening tells whose it is
     items, single = collect(images, channel_axis, volumes=axis is not None)
     if folds is not None:
         if axis is not None:
@@ -196,13 +192,18 @@ def fit(
                 "folds are of images; volumes (axis) are left out by fits of their own"
             )
         _check_folds(folds, len(items), method)
+    if checkpoint is not None:
+        parts = len(items) if axis is not None else folds or 0
+        outputs = [Path(checkpoint), *(_part(checkpoint, part) for part in range(parts))]
+        inputs = [] if isinstance(backbone, Backbone) else [weights]
+        # Its opening tells whose it is.
+        check_outputs([(path, Kind.CHECKPOINT) for path in outputs], inputs, force=True)
     regions = collect_regions(roi, items, single)
-    volumes, owners = items, np.arange(len(items))
+    volumes, of_volumes, owners = items, regions, np.arange(len(items))
     if axis is not None:
-        if regions is not None:
-            raise ValueError("roi is of images; regions of volumes (axis) are not taken")
         axis = require_axis(axis)
-        items, owners = support_slices(volumes, axis, slices)
+        taken = support_slices(volumes, axis, slices, regions, mask_level)
+        items, regions, owners = taken.items, taken.regions, taken.owners
     if len(items) < method.least_support:
         least = f"at least {method.least_support} normal image{'s' * (method.least_support > 1)}"
         raise ValueError(f"images are {len(items)}: {method.name} needs {least}")
@@ -231,7 +232,8 @@ def fit(
         if axis is not None and normal:  # slices of one volume are not left out one by one
             none = Provenance((), backbone.precision)
             judge = Detector(method, made, backbone, 0.0, none, values=values, axis=axis)
-            normal = _volumes_left_out(judge, support, owners, volumes, rng, running)
+            left = _Left(volumes, owners, of_volumes, mask_level)
+            normal = _volumes_left_out(judge, support, left, rng, options)
         threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
         item = volumes[owners[error.index]]
@@ -384,24 +386,12 @@ def _out_of_fold(
     """Score each support image by a fit on the other folds."""
     import torch
 
-    from synthmed_clip.training.steps import EmptyImage
-
     order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(FOLDS,)))
     fold_of = torch.from_numpy(order.permutation(len(support)) % folds)
     found = []
-    # A callback follows one fit alone, and parts that are fitted have seen every image.
-    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
     for fold in range(folds):
-        if "checkpoint" in kept:
-            kept["checkpoint"] = Path(f"{options['checkpoint']}.fold-{fold + 1}")
         seed = np.random.SeedSequence(entropy, spawn_key=(FOLDS, fold))
-        if "inside" in kept:
-            kept["inside"] = options["inside"][(fold_of != fold).numpy()]
-        try:
-            made = method.fit(support[fold_of != fold], backbone, seed, **kept)
-        except EmptyImage as error:  # counted among the images of this fit
-            index = int(torch.nonzero(fold_of != fold)[error.index])
-            raise EmptyImage(index, str(error).partition(": ")[2]) from None
+        made = _refit(method, support, backbone, seed, options, fold_of != fold, fold)
         found.append(made.score(support[fold_of == fold]))
     places = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]).argsort()
     scores = torch.cat([part.scores for part in found])
@@ -410,6 +400,37 @@ def _out_of_fold(
     places = places.to(scores.device)
     every = torch.cat(pooled)[places] if pooled else None
     return Scores(scores[places], maps[places], every)
+
+
+def _refit(
+    method: Method,
+    support: Tensor,
+    backbone: Backbone,
+    rng: RNG,
+    options: Mapping[str, Any],
+    others: Tensor,
+    part: int,
+) -> Fitted:
+    """Fit on some of the images, to judge the rest of them."""
+    import torch
+
+    from synthmed_clip.training.steps import EmptyImage
+
+    # A callback follows one fit alone, and parts that are fitted have seen every image.
+    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
+    if "checkpoint" in kept:
+        kept["checkpoint"] = _part(kept["checkpoint"], part)
+    if "inside" in kept:
+        kept["inside"] = kept["inside"][others.numpy()]
+    try:
+        return method.fit(support[others], backbone, rng, **kept)
+    except EmptyImage as error:  # counted among the images of this fit
+        index = int(torch.nonzero(others)[error.index])
+        raise EmptyImage(index, str(error).partition(": ")[2]) from None
+
+
+def _part(checkpoint: str | Path, part: int) -> Path:
+    return Path(f"{checkpoint}.fold-{part + 1}")
 
 
 def _entropy(fitted: Fitted, rng: RNG) -> Entropy:
@@ -432,25 +453,30 @@ def _inside(
     return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
 
 
+@dataclass(frozen=True)
+class _Left:
+    """Volumes, for each support slice the number of its volume, and the volumes' regions."""
+
+    volumes: Sequence[Path | Image]
+    owners: NDArray[np.int64]
+    regions: Sequence[Region] | None
+    level: MaskLevel
+
+
 def _volumes_left_out(
-    judge: Detector,
-    support: Tensor,
-    owners: NDArray[np.int64],
-    volumes: Sequence[Path | Image],
-    rng: RNG,
-    options: Mapping[str, Any],
+    judge: Detector, support: Tensor, left: _Left, rng: RNG, options: Mapping[str, Any]
 ) -> tuple[float, ...]:
     """Score each volume, all its slices, by a fit on the others; none where there is one alone."""
     import torch
 
     method, scores = judge.method, []
-    kept = {name: value for name, value in options.items() if method.takes(name)}
-    for number, volume in enumerate(volumes):
-        others = support[torch.from_numpy(owners != number)]
-        if len(others) < max(1, method.least_support):
+    for number, volume in enumerate(left.volumes):
+        others = torch.from_numpy(left.owners != number)
+        if int(others.sum()) < max(1, method.least_support):
             return ()
-        fitted = method.fit(others, judge.backbone, rng, **kept)
-        found = replace(judge, fitted=fitted).predict([volume])
+        fitted = _refit(method, support, judge.backbone, rng, options, others, number)
+        roi = None if left.regions is None else [left.regions[number]]
+        found = replace(judge, fitted=fitted).predict([volume], roi=roi, mask_level=left.level)
         scores.append(cast("list[Prediction]", found)[0].score)
     return tuple(scores)
 

@@ -9,6 +9,7 @@ import pkgutil
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 
 import grimp
@@ -96,7 +97,10 @@ def test_synthmed_clip_uses_public_names_of_synthmed_alone():
 def test_public_names_exist():
     """A lazily exported name is not looked up by the import; here it is."""
     for package in pkgutil.walk_packages(synthmed.__path__, "synthmed."):
+        room, _, library = package.name.rpartition(".")
         if package.name == "synthmed.__main__":
+            continue
+        if room == "synthmed.integrations" and find_spec(library) is None:
             continue
         module = importlib.import_module(package.name)
         missing = [name for name in getattr(module, "__all__", ()) if not hasattr(module, name)]

@@ -25,7 +25,7 @@ def drawn(number, n=2000, draw=draw_number):
         (Normal(2, 0.5), scipy.stats.norm(2, 0.5).cdf),
         (Gamma(2, 0.1, offset=0.03), scipy.stats.gamma(2, loc=0.03, scale=0.1).cdf),
     ],
-    ids=repr,
+    ids=["uniform", "normal", "gamma"],
 )
 def test_a_number_is_drawn_from_its_distribution(number, cdf):
     assert scipy.stats.kstest(drawn(number), cdf).pvalue > 1e-3

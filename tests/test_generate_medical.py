@@ -179,7 +179,7 @@ def test_preview_of_volumes_and_into_a_folder(series, tmp_path, capsys):
     with PIL.Image.open(sheet) as picture:
         assert picture.width > 3 * 3 * 192  # three planes a row
     assert main(["preview", str(series), str(tmp_path), "--size", "native"]) == 2
-    assert "is a folder" in capsys.readouterr().err
+    assert "which is a folder" in capsys.readouterr().err
     assert main(["preview", str(series), str(tmp_path / "no" / "a.png"), "--size", "native"]) == 2
     assert "no folder" in capsys.readouterr().err
 

@@ -17,7 +17,14 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ImplicitVRLittleEndian, RLELossless
 from scipy.spatial.transform import Rotation
 
-from synthmed.io import ImageWarning, Unreadable, find_series, read_image, read_mask
+from synthmed.io import (
+    ImageWarning,
+    Unreadable,
+    find_inputs,
+    find_series,
+    read_image,
+    read_mask,
+)
 
 FLIP = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -437,6 +444,8 @@ def test_a_plain_install_names_the_extra(tmp_path, monkeypatch):
             read_image(path)
     with pytest.raises(ImportError, match=r'pip install "synthmed\[medical\]"'):
         find_series(tmp_path / "s")
+    inputs = find_inputs([str(tmp_path)])  # a search goes on: each file says what it needs
+    assert [item.name for item in inputs] == [f"s/IM{number:05d}" for number in range(6)]
 
 
 def test_a_mask_of_slices(tmp_path):

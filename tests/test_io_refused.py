@@ -7,6 +7,7 @@ import warnings
 import zlib
 
 import cv2
+import numpy as np
 import PIL.Image
 import pytest
 import tifffile
@@ -27,7 +28,7 @@ from image_kinds import (
 )
 from tiff_by_hand import COMPRESSIONS, Page, write
 
-from synthmed.io import Image, ImageWarning, Unreadable, encode, read_image
+from synthmed.io import Image, ImageWarning, Unreadable, encode, read_image, read_mask
 
 
 @pytest.mark.parametrize("orientation", [0, 9])
@@ -263,3 +264,30 @@ def test_images_above_pillows_limit_are_read(tmp_path, suffix, monkeypatch):
     same(read_image(tmp_path / f"a.{suffix}"), picture)
     cv2.imwrite(str(tmp_path / "a.jpg"), picture)
     assert read_image(tmp_path / "a.jpg").array.shape == (40, 50)
+
+
+def test_a_mask_in_colour_is_never_merged_or_emptied_in_silence(tmp_path):
+    path, half = tmp_path / "mask.png", np.zeros((8, 8), np.uint8)
+    half[:4] = 255
+    none, full = np.zeros_like(half), np.full_like(half, 255)
+
+    def saved(*channels):
+        PIL.Image.fromarray(np.dstack(channels)).save(path)
+        return path
+
+    with pytest.warns(ImageWarning, match="alpha"):
+        assert read_mask(saved(half, half, half, full)).tolist() == (half > 0).tolist()
+        assert read_mask(saved(half, none, none, half)).tolist() == (half > 0).tolist()
+        assert not read_mask(saved(none, none, none, full)).any()
+    assert read_mask(saved(none, none, half // 255)).tolist() == (half > 0).tolist()  # luma 0
+    red_and_green = np.roll(half, 4, 0), half // 255 * np.uint8(130), none  # luma 76 both
+    with pytest.raises(ValueError, match="some have the same luma"):
+        read_mask(saved(*red_and_green))
+    assert read_mask(saved(*red_and_green), level="any").all()
+    for level in (None, "any"):
+        for colour in (none, full):
+            with (
+                pytest.warns(ImageWarning),
+                pytest.raises(ValueError, match="only its transparency draws"),
+            ):
+                read_mask(saved(colour, colour, colour, half), level=level)

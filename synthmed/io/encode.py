@@ -50,7 +50,7 @@ def encode(image: Image, suffix: str) -> bytes:
     image : Image
         With three channels, or without channels. For NIfTI the array may be bool, which becomes
         0 and 1 in uint8, and ``read_mask`` reads it back.
-    suffix : {".png", ".tif", ".nii.gz"}
+    suffix : {".png", ".tif", ".nii", ".nii.gz"}
 
     Returns
     -------
@@ -61,7 +61,7 @@ def encode(image: Image, suffix: str) -> bytes:
     ------
     ValueError
         If the suffix is another one, or the format cannot hold the image.
-    ImportError
+    MissingExtra
         If NIfTI is asked for without the extra ``medical``.
 
     Examples
@@ -87,10 +87,11 @@ def encode(image: Image, suffix: str) -> bytes:
         done, data = cv2.imencode(suffix, array[..., ::-1] if colour else array)
         assert done
         return bytes(data)
-    if suffix == ".nii.gz":
-        return _encode_nifti(image, array)
+    if suffix in (".nii", ".nii.gz"):
+        nifti = _encode_nifti(image, array)
+        return nifti if suffix == ".nii" else gzip.compress(nifti, mtime=0)  # of no time or name
     if suffix != ".tif":
-        raise ValueError(f"suffix must be '.png', '.tif' or '.nii.gz', got {suffix!r}")
+        raise ValueError(f"suffix must be '.png', '.tif', '.nii' or '.nii.gz', got {suffix!r}")
     import tifffile
 
     buffer = io.BytesIO()
@@ -119,4 +120,5 @@ def _encode_nifti(image: Image, array: NDArray) -> bytes:
         header.set_zooms(image.spacing)
     if image.value_range is not None:
         header["cal_min"], header["cal_max"] = image.value_range
-    return gzip.compress(nifti.to_bytes(), mtime=0)  # of no time and no name
+    content: bytes = nifti.to_bytes()
+    return content

@@ -6,10 +6,12 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
 _HEAD = 4096
+_LONGEST = 200
 _OURS = re.compile(rf"{re.escape(TEMPORARY)}(\d+-.+|manifest\.jsonl)")
 
 
@@ -26,7 +28,10 @@ def write_atomically(path: Path, data: bytes) -> None:
     ...     [p.name for p in Path(folder).iterdir()]
     ['a.txt']
     """
-    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{path.name}"
+    name = path.name
+    if len(os.fsencode(name)) > _LONGEST:  # a file system takes 255 bytes
+        name = sha256(os.fsencode(name)).hexdigest()
+    temporary = path.parent / f"{TEMPORARY}{os.getpid()}-{name}"
     try:
         with naming(path):
             temporary.write_bytes(data)

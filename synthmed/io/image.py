@@ -37,6 +37,20 @@ class MissingFile(Unreadable, FileNotFoundError):
     """
 
 
+class MissingExtra(Unreadable, ImportError):
+    """A format for which an extra of the distribution must be installed; the message names it.
+
+    Examples
+    --------
+    >>> from synthmed.io import MissingExtra
+    >>> try:
+    ...     raise MissingExtra('needs pydicom: pip install "synthmed[medical]"')
+    ... except ValueError as error:
+    ...     print(error)
+    needs pydicom: pip install "synthmed[medical]"
+    """
+
+
 class ImageWarning(UserWarning):
     """What a file holds and its image does not, such as an alpha channel.
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from synthmed.digests import digest_array, digest_file, digest_json
 from synthmed.io.find import find_images
-from synthmed.io.image import Image
+from synthmed.io.image import Image, MissingExtra
 from synthmed.io.read import read_image, read_series_files
 from synthmed.io.readers import READERS
 from synthmed.io.series import find_series, is_dicom
@@ -142,7 +142,10 @@ def _with_series(root: Path, paths: Sequence[Path]) -> list[Input]:
     found: list[Input] = []
     taken: set[Path] = set()
     for folder in sorted({path.parent for path in paths if path.is_file() and is_dicom(path)}):
-        volumes = [s for s in find_series(folder) if s.kind == "volume"]
+        try:
+            volumes = [s for s in find_series(folder) if s.kind == "volume"]
+        except MissingExtra:
+            continue  # each file says so when it is read
         name = folder.relative_to(root).as_posix() if folder != root else root.resolve().name
         for series in volumes:
             own = name if len(volumes) == 1 else f"{name}/{series.key}"

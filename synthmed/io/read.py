@@ -6,9 +6,10 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 
 from synthmed.io.convert import grey
@@ -151,8 +152,8 @@ def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]
     """Read a mask.
 
     Of a mask with the levels 0 and another one, the other one is inside; of a mask of one level,
-    all if it is not 0. Colour is brought to its luma first. A file with other levels (class
-    numbers, an antialiased edge) is refused, unless `level` chooses.
+    all if it is not 0. A file with other levels (class numbers, an antialiased edge) is refused,
+    unless `level` chooses. A colour's level is its luma, and at least 1 unless it is black.
 
     Parameters
     ----------
@@ -169,7 +170,8 @@ def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]
     Raises
     ------
     Unreadable
-        (a ValueError) If the file is not an image, or its levels do not say what is inside; the
+        (a ValueError) If the file is not an image, its levels do not say what is inside, two of its
+        colours have the same level, or it is of one colour and of several transparencies; the
         message names the file and the levels.
     TypeError
         If `level` is not as described.
@@ -192,10 +194,30 @@ def read_mask(path: Path | str, *, level: MaskLevel = None) -> NDArray[np.bool_]
     /classes.png: a mask with the levels 0, 1, 2, 3: which are inside? Choose them with the mask \
 level
     """
+    return read_mask_with_affine(Path(path), level)[0]
+
+
+def read_mask_with_affine(
+    path: Path, level: MaskLevel
+) -> tuple[NDArray[np.bool_], NDArray[np.float64] | None]:
+    """Read a mask as `read_mask`, and where its file says that it lies."""
     chosen = require_mask_level(level)
-    path = Path(path)
     image, reader = _read(path)
-    values = grey(image).array
+    values = (
+        grey(image).array
+        if reader.lossy or image.channel_axis is None
+        else _levels(path, image, chosen)
+    )
+    return _inside(path, values, reader, chosen, level), image.affine
+
+
+def _inside(
+    path: Path,
+    values: NDArray[Any],
+    reader: Reader,
+    chosen: tuple[int, ...] | Literal["any"] | None,
+    level: MaskLevel,
+) -> NDArray[np.bool_]:
     if reader.lossy:
         if chosen not in (None, "any"):
             raise Unreadable(
@@ -205,6 +227,8 @@ level
         return values > 127
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise Unreadable(f"{path}: a mask must be finite, but it holds NaN or infinity")
+    if values.size and values.min() == values.max():
+        _refuse_hidden(path)
     if chosen == "any":
         return values != 0
     if chosen is not None:
@@ -218,6 +242,45 @@ level
             f"mask level"
         )
     return values != 0
+
+
+def _levels(path: Path, image: Image, chosen: tuple[int, ...] | Literal["any"] | None) -> NDArray:
+    """A colour's luma, and at least 1 unless it is black."""
+    assert image.channel_axis is not None
+    luma = grey(image).array
+    channels = np.moveaxis(image.array, image.channel_axis, -1)
+    if (channels == channels[..., :1]).all():
+        return channels[..., 0]
+    levels = np.where((luma == 0) & channels.any(-1), luma.dtype.type(1), luma)
+    if chosen == "any":
+        return levels
+    colours, which = np.unique(channels.reshape(-1, 3), axis=0, return_inverse=True)
+    of_colour = np.zeros(len(colours), levels.dtype)
+    of_colour[which.ravel()] = levels.ravel()
+    if len(np.unique(of_colour)) < len(colours):
+        raise Unreadable(
+            f"{path}: a mask of {len(colours)} colours, of which some have the same luma: save it "
+            f"with grey levels"
+        )
+    return levels
+
+
+def _refuse_hidden(path: Path) -> None:
+    """Refuse a picture of one colour whose transparency draws the mask: what its levels say would
+    be all or nothing.
+    """
+    try:
+        with PIL.Image.open(path) as picture:
+            hidden = (
+                "A" in picture.getbands() and len(set(picture.getchannel("A").getextrema())) > 1
+            )
+    except (OSError, ValueError):  # no format of Pillow's
+        return
+    if hidden:
+        raise Unreadable(
+            f"{path}: a mask of one colour, which only its transparency draws: save it with grey "
+            f"levels"
+        )
 
 
 def require_mask_level(level: MaskLevel) -> tuple[int, ...] | Literal["any"] | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from synthmed.io.image import Image, ImageWarning, Unreadable
+from synthmed.io.image import Image, ImageWarning, MissingExtra, Unreadable
 from synthmed.io.readers.dicom import DICOM, read_planes
 from synthmed.io.readers.dicom_elements import has_pixels, load, modality_of, series_key
 from synthmed.io.readers.dicom_planes import Plane, planes_of
@@ -85,8 +85,9 @@ def find_series(folder: Path | str) -> list[Series]:
     ------
     FileNotFoundError
         If there is no such folder.
-    ImportError
-        If there are DICOM files, and the extra ``medical`` is not installed.
+    MissingExtra
+        (an ImportError and a ValueError) If there are DICOM files, and the extra ``medical`` is not
+        installed.
 
     Examples
     --------
@@ -174,6 +175,8 @@ def _scan(folder: Path) -> list[tuple[Series, list[Plane]]]:
                     members.setdefault(key, []).append((path, planes, number, modality))
                 else:
                     others.setdefault(key, []).append((path, number, modality))
+            except MissingExtra:
+                raise
             except (OSError, Unreadable):
                 found.append((Series(folder, (path,), "damaged"), []))
     for key, files in members.items():

@@ -13,7 +13,7 @@ the extra ``synthmed[testing]``.
 try:
     import hypothesis as _hypothesis  # noqa: F401
 except ImportError as _error:
-    raise ImportError(
+    raise ModuleNotFoundError(
         "synthmed.testing needs Hypothesis: pip install 'synthmed[testing]'"
     ) from _error
 

@@ -21,7 +21,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     Raises
     ------
     ValueError
-        If torch does not know the device, or does not find it on this machine.
+        If it is of another kind, or torch does not find it on this machine.
 
     Examples
     --------
@@ -35,17 +35,18 @@ def choose_device(device: str | torch.device) -> torch.device:
 
     there = {
         "cuda": torch.cuda.device_count(),
-        "xpu": torch.xpu.device_count(),
         "mps": int(torch.backends.mps.is_available()),
         "cpu": 1,
     }
     if device == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if there[kind]))
+        return torch.device(next(kind for kind, count in there.items() if count))
     try:
         chosen = torch.device(device)
         count = there[chosen.type]
-    except (KeyError, RuntimeError):
-        raise ValueError(f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {device!r}") from None
+    except (KeyError, RuntimeError, TypeError):  # torch knows further kinds, and none is tried here
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'mps', not {str(device)!r}"
+        ) from None
     if (chosen.index or 0) >= count:
         raise ValueError(
             f"no device {str(device)!r} here: torch {torch.__version__} finds {count} of kind "

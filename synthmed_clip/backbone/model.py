@@ -310,7 +310,7 @@ def load_backbone(
         If the model needs transformers, and it is not installed.
     ValueError
         If the model is unknown or its configuration lacks something, the file does not fit it (the
-        first mismatch is named), image_size is no multiple of the patches' side, random_text is
+        first mismatch is named), the input size is no multiple of the patches' side, random_text is
         asked of a model without a text tower, or the device is not there.
 
     Warns

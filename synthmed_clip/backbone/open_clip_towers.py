@@ -30,7 +30,8 @@ def build(
         torch.manual_seed(0)
         net = towers.build(found.config | {"text_cfg": text_config}, image_size)
     visual = towers.take_visual_tower(net, name)
-    require_whole_patches(name, image_size, towers.patch_side(visual))
+    size = towers.side_of(visual, image_size)
+    require_whole_patches(name, size, towers.patch_side(visual))
     mean, std = normalisation(name, found.config, weights, towers.timm_settings(visual))
     if state is not None:
         load_into(net, state, source, visual_only=random_text)
@@ -44,7 +45,7 @@ def build(
         visual=visual,
         intermediates=partial(towers.intermediates, visual),
         last_tokens=partial(towers.last_tokens, visual),
-        image_size=towers.set_image_size(visual, image_size),
+        image_size=towers.set_image_size(visual, size),
         mean=mean,
         std=std,
         take_text=partial(towers.take_text_tower, net, name, text_config),

@@ -109,14 +109,15 @@ def build(
         raise ValueError(
             f"the tower {name!r} ({type(net).__name__}) offers no forward_intermediates"
         )
-    require_whole_patches(name, image_size, patch_side(net))
     own = timm.data.resolve_model_data_config(net)
+    size = image_size or own["input_size"][-1]
+    require_whole_patches(name, size, patch_side(net))
     return Tower(
         model=net,
         visual=net,
         intermediates=partial(_intermediates, net),
         last_tokens=partial(_last_tokens, net),
-        image_size=image_size or own["input_size"][-1],
+        image_size=size,
         mean=torch.tensor(own["mean"], dtype=torch.float32),
         std=torch.tensor(own["std"], dtype=torch.float32),
     )

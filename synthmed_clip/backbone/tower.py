@@ -55,8 +55,8 @@ def inner(module: nn.Module) -> Any:
     return module
 
 
-def require_whole_patches(name: str, image_size: int | None, patch: int | None) -> None:
-    """Refuse an input size that is asked for and leaves a border that no patch sees.
+def require_whole_patches(name: str, image_size: int, patch: int | None) -> None:
+    """Refuse an input size, the model's own as well, that leaves a border which no patch sees.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def require_whole_patches(name: str, image_size: int | None, patch: int | None) 
     Traceback (most recent call last):
     ValueError: image_size must be a multiple of 14, the patch size of 'DINOv2', not 256: ...
     """
-    if image_size is not None and patch and image_size % patch:
+    if patch and image_size % patch:
         below = image_size // patch * patch
         beside = f"{below} or {below + patch}" if below else str(patch)
         raise ValueError(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Loading, MaskLevel, Roi, ValueRange
+from synthmed_clip.cli.options import Axis, Loading, MaskLevel, Roi, ValueRange
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.data.regions import regions_in
 from synthmed_clip.files import Kind, check_outputs, write_text
@@ -53,6 +54,9 @@ class Evaluate:
     value_range: ValueRange = None
     """Which stored values are darkest and brightest: two numbers, window (each image's own) or
     dtype; by default as for the support images."""
+    robustness: bool = False
+    """Lay what is no disease (callipers, text, gain, speckle and the like) over up to 32 normal
+    test images, and say how far their scores move; needs the extra testing."""
     batch_size: int = 16
     force: bool = False
     """Replace files of these names that evaluate did not write."""
@@ -61,16 +65,34 @@ class Evaluate:
         """Print the figures."""
         from synthmed_clip.evaluation.evaluate import evaluate_scores
 
-        dataset = read_dataset(self.dataset, mask_level=self.mask_level)
+        if self.robustness:
+            import synthmed_clip.evaluation.robustness as robust  # what it needs is asked for first
+
+            if self.roi is not None:
+                raise ValueError("--robustness is measured on whole images: leave --roi out")
+        detector = self._load(self.model)
+        other = None if self.against is None else self._load(self.against)
+        axis = detector.axis
+        if other is not None and other.axis != axis:
+            raise ValueError(f"detectors of axis {axis} and {other.axis} cannot be compared")
+        if axis is not None and self.report is not None:
+            raise ValueError("--report is of images; a detector of volumes (axis) has none")
+        if axis is not None and self.robustness:
+            raise ValueError("--robustness is of images; a detector of volumes (axis) has none")
+        dataset = read_dataset(self.dataset, mask_level=self.mask_level, volumes=axis is not None)
         items = dataset.test
+        one_kind = len({item.abnormal for item in items}) < 2
+        if one_kind and (self.report is not None or other is not None):
+            raise ValueError(
+                f"{self.dataset}: --report and --against compare normal with abnormal images; all "
+                f"{len(items)} are of one kind"
+            )
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(
             [(self.output, Kind.EVALUATION), (self.report, Kind.REPORT)],
             [self.model, self.against, self.loading.weights, *read],
             force=self.force,
         )
-        detector = self._load(self.model)
-        other = None if self.against is None else self._load(self.against)
         sizes = [d.backbone.image_size for d in (detector, other) if d is not None]
         if len(set(sizes)) > 1:
             raise ValueError(f"maps of {sizes[0]} and {sizes[1]} pixels a side cannot be compared")
@@ -84,23 +106,35 @@ class Evaluate:
             return by.score(images, roi=roi, mask_level=level, batch_size=size)
 
         scores = scored(detector)
-        found = evaluate_scores(scores, items, detector.threshold)
+        found = evaluate_scores(scores, items, detector.threshold, axis=axis)
+        for told in dataset.left_out:
+            print(f"synthmed-clip: left out: {told}", file=sys.stderr)
         print(found)
+        shifts = robust.robustness(detector, items) if self.robustness else ()
+        if shifts:
+            print(robust.table(shifts))
         if self.output is not None:
             names = [dataset.relative(item.image) for item in items]
             rows = [
                 {"image": n, "abnormal": i.abnormal, "score": s}
                 for n, i, s in zip(names, items, found.scores, strict=True)
             ]
-            figures = {"format": FORMAT} | found.to_dict() | {"scores": rows}
+            figures = (
+                {"format": FORMAT}
+                | found.to_dict()
+                | {"left_out": dataset.left_out, "scores": rows}
+            )
+            if shifts:
+                figures["robustness"] = [asdict(shift) for shift in shifts]
             write_text(self.output, json.dumps(figures, indent=1) + "\n")
         if self.report is not None:
             from synthmed_clip.report.write import write_report
 
-            write_report(self.report, detector, dataset, found, scores)
+            write_report(self.report, detector, dataset, found, scores, shifts)
         if other is not None:
             theirs = scored(other)
-            print("\n".join([f"against {self.against}:", *_compared(scores, theirs, items)]))
+            lines = _compared(scores, theirs, items, axis)
+            print("\n".join([f"against {self.against}:", *lines]))
         return 0
 
     def _load(self, model: Path) -> Detector:
@@ -108,21 +142,23 @@ class Evaluate:
         return replace(detector, values=detector.values_for(self.value_range))
 
 
-def _compared(ours: Scores, theirs: Scores, items: Sequence[Item]) -> list[str]:
+def _compared(ours: Scores, theirs: Scores, items: Sequence[Item], axis: Axis | None) -> list[str]:
     """A line for every metric of two detectors' scores and maps."""
     from synthmed_clip.evaluation.comparison import delong, paired_bootstrap
-    from synthmed_clip.evaluation.evaluate import read_masks
+    from synthmed_clip.evaluation.evaluate import maps_of, masks_of
 
     abnormal = np.array([item.abnormal for item in items])
     scores = ours.scores.numpy(), theirs.scores.numpy()
     image = paired_bootstrap(*scores, abnormal) | {"AUROC": delong(*scores, abnormal)}
     pixel = {}
     if 0 not in (ours.maps.shape[-1], theirs.maps.shape[-1]):
-        masks = read_masks(items, ours.maps.shape[-1])
-        known = masks.any((1, 2)) | ~abnormal
-        if masks.any():
-            maps = ours.maps.numpy()[known], theirs.maps.numpy()[known]
-            pixel = paired_bootstrap(*maps, abnormal[known], masks[known])
+        both = maps_of(ours), maps_of(theirs)
+        masks = masks_of(items, both[0], axis)
+        masked = np.array([mask.any() for mask in masks], bool)
+        known = np.flatnonzero(masked | ~abnormal)
+        if masked.any():
+            one, two = ([part[k] for k in known] for part in both)
+            pixel = paired_bootstrap(one, two, abnormal[known], [masks[k] for k in known])
     return [
         f"{level}-{name:<7} {comparison}"
         for level, metrics in (("Image", image), ("Pixel", pixel))

@@ -170,7 +170,7 @@ class Fit:
 def _contents(folder: Path, taken: Sequence[object]) -> str:
     """How many images of a folder are taken, and how much of what else lies in it is not."""
     known = set(taken)
-    deeper = [p for p in io.find_images(folder) if not known & {p, *p.parents}]
+    deeper = [p for p in io.find_images(folder) if not known & {p, p.parent}]
     others = [f"{count} {kind}" for kind, count in sorted(io.count_others(folder).items())]
     left = [f"{len(deeper)} images in its folders"] * bool(deeper) + others
     return f"{len(taken)} taken" + (f"; not taken: {', '.join(left)}" if left else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +25,8 @@ def main(args: list[str] | None = None) -> int:
     """Run the command line; a warning or a foreseeable error is one line on stderr, the latter with
     exit status 1.
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # a file's name may be of another encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
     arguments, modules = _split_imports(sys.argv[1:] if args is None else args)
     if arguments == ["--version"]:
         print(f"synthmed-clip {__version__}")

@@ -2,7 +2,8 @@
 
 from synthmed_clip.data.duplicates import Duplicate, duplicates_between, duplicates_within
 from synthmed_clip.data.images import ImageLike, collect, square
-from synthmed_clip.data.layouts import Dataset, Item, read_dataset, read_datasets, read_mask
+from synthmed_clip.data.layouts import Dataset, Item, read_dataset, read_datasets
+from synthmed_clip.data.masks import read_mask
 from synthmed_clip.data.prepare import PROTOCOLS, Prepared, prepare
 
 __all__ = [

@@ -5,7 +5,7 @@ sees.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +39,8 @@ def collect(
     images : path, array, Image, or iterable of them
         A folder stands for the images directly in it, sorted by name. NumPy arrays, torch tensors,
         `synthmed.io.Image` and those of Pillow's whose mode holds grey or RGB are one image each;
-        several come as a list (``list(stack)``).
+        several come as a list (``list(stack)``), a generator, or a data set of torch's that holds
+        images.
     channel_axis : int, optional
         The axis of channels of bare arrays and tensors with more than two axes. Without it none
         has channels.
@@ -59,7 +60,7 @@ def collect(
     FileNotFoundError
         If a path is not there, or a folder holds no image.
     TypeError
-        If something is none of these.
+        If something is none of these, or images come as a set, which has no order.
     ValueError
         If an array has no two or three spatial axes, an image of Pillow's has another mode or an
         orientation tag, or a list holds a folder.
@@ -77,19 +78,14 @@ def collect(
         if volumes and _is_series(path):
             return [path], True
         if path.is_dir():
-            series = [p for p in sorted(path.iterdir()) if volumes and _is_series(p)]
-            return [*image_files(path, at_least=0 if series else 1), *series], False
+            return list(image_files(path, volumes)), False
         if not path.exists():
             raise FileNotFoundError(f"no image or folder at {path}")
         return [path], True
     one = _as_image(images, channel_axis)
     if one is not None:
         return [one], True
-    if not isinstance(images, Iterable):
-        raise TypeError(
-            f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
-        )
-    return [one_of(item, channel_axis, volumes) for item in images], False
+    return [one_of(item, channel_axis, volumes) for item in _several(images)], False
 
 
 def each_of(
@@ -108,10 +104,27 @@ def each_of(
     >>> each_of(frames) is frames, len(each_of(np.zeros((40, 48))))
     (True, 1)
     """
-    one = isinstance(images, (str, Path)) or _as_image(images, channel_axis) is not None
-    if one or not isinstance(images, Iterable):
-        return collect(images, channel_axis)[0]  # which says what else it must be
-    return cast("Iterable[ImageLike]", images)
+    if isinstance(images, (str, Path)) or _as_image(images, channel_axis) is not None:
+        return collect(images, channel_axis)[0]
+    return _several(images)
+
+
+def _several(images: object) -> Iterable[ImageLike]:
+    """What holds several images, as an iterable."""
+    if isinstance(images, (set, frozenset)):
+        raise TypeError(
+            "images must not be a set, which has no order to tell results apart by: pass "
+            "sorted(images)"
+        )
+    if isinstance(images, Mapping):
+        raise TypeError(f"images must be a list, not a {type(images).__name__}: pass its values")
+    if isinstance(images, Iterable):
+        return cast("Iterable[ImageLike]", images)
+    if hasattr(images, "__getitem__") and hasattr(images, "__len__"):  # as torch's data sets are
+        return (images[index] for index in range(len(images)))
+    raise TypeError(
+        f"images must be paths, arrays, or an iterable of them, not {type(images).__name__}"
+    )
 
 
 def one_of(
@@ -133,9 +146,11 @@ def one_of(
     if found is not None:
         return found
     if not isinstance(item, (str, Path)):
+        pairs = isinstance(item, (tuple, list))
         raise TypeError(
             f"an image must be a path, an array, a tensor or a synthmed.io.Image, not "
             f"{type(item).__name__}"
+            + ("; of (image, label) pass the images alone: (pair[0] for pair in data)" * pairs)
         )
     if not volumes and Path(item).is_dir():
         raise ValueError(f"a list must hold single images; {item} is a folder")
@@ -176,13 +191,16 @@ def _of_pillow(picture: PIL.Image.Image) -> io.Image:
 
 def _is_series(path: Path) -> bool:
     """Whether a path is a folder whose DICOM files are the slices of volumes."""
-    if not path.is_dir() or path.name.startswith("."):
+    if not path.is_dir() or path.resolve().name.startswith("."):
         return False
     return any(series.kind == "volume" for series in io.find_series(path))
 
 
-def image_files(folder: Path, at_least: int = 1) -> list[Path]:
-    """Return the image files directly in a folder, sorted by name; at least one, or so many.
+def image_files(folder: Path, volumes: bool = False) -> list[Path]:
+    """Return the image files directly in a folder, sorted by name; at least one.
+
+    Of volumes, the folders in it that hold a DICOM series follow; a folder that itself holds one is
+    that volume.
 
     Raises
     ------
@@ -198,13 +216,41 @@ def image_files(folder: Path, at_least: int = 1) -> list[Path]:
     ...     [path.name for path in image_files(Path(folder))]
     ['a.png', 'b.png']
     """
+    if volumes and _is_series(folder):
+        return [folder]
     found = io.find_images(folder, recursive=False)
-    if len(found) < at_least:
+    if volumes:
+        found += [path for path in sorted(folder.iterdir()) if _is_series(path)]
+    if not found:
         inner = ", ".join(sorted(p.name for p in folder.iterdir() if p.is_dir()))
         raise FileNotFoundError(
             f"no image in {folder}" + (f"; it has the folders {inner}" if inner else "")
         )
     return found
+
+
+def volumes_under(folder: Path) -> list[Path]:
+    """Return the volumes in a folder and all its folders: files, and folders of DICOM slices.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is none.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     Path(folder, "patient").mkdir()
+    ...     Path(folder, "patient", "brain.nii.gz").touch()
+    ...     [path.name for path in volumes_under(Path(folder))]
+    ['brain.nii.gz']
+    """
+    files = io.find_images(folder)
+    if not files:
+        raise FileNotFoundError(f"no image in {folder}")
+    series = {parent for parent in {path.parent for path in files} if _is_series(parent)}
+    return sorted([*series, *(path for path in files if path.parent not in series)])
 
 
 def name_of(item: Path | io.Image) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from synthmed import io
 from synthmed_clip.data.images import name_of
+from synthmed_clip.data.regions import Region, read_inside
 
 PlaneName = Literal["axial", "coronal", "sagittal"]
 Axis = int | PlaneName
@@ -39,6 +40,8 @@ class Slices:
         The spatial axes along which slices, rows and columns lie.
     reversed : (bool, bool, bool)
         Whether each of them is run through backwards.
+    inside : ndarray of bool or None
+        A region of interest, of the volume's spatial shape; not empty.
 
     Examples
     --------
@@ -57,6 +60,7 @@ class Slices:
     volume: io.Image
     order: tuple[int, int, int]
     reversed: tuple[bool, bool, bool] = (False, False, False)
+    inside: NDArray[np.bool_] | None = None
 
     @classmethod
     def along(cls, volume: io.Image, axis: Axis) -> Slices:
@@ -119,6 +123,21 @@ class Slices:
             affine=self._affine(number),
         )
 
+    @property
+    def numbers(self) -> list[int]:
+        """Which slices are looked at: those that the region of interest reaches, or all."""
+        if self.inside is None:
+            return list(range(len(self)))
+        reached: list[int] = np.flatnonzero(self.view(self.inside).any((1, 2))).tolist()
+        return reached
+
+    def regions(self, numbers: Sequence[int]) -> list[NDArray[np.bool_]] | None:
+        """Return the region of interest in some slices, as copies; None where there is none."""
+        if self.inside is None:
+            return None
+        view = self.view(self.inside)
+        return [np.ascontiguousarray(view[number]) for number in numbers]
+
     def _affine(self, number: int) -> NDArray[np.float64] | None:
         """From a slice's rows and columns to where the volume's affine leads."""
         if self.volume.affine is None:
@@ -141,23 +160,19 @@ class Slices:
         steps = tuple(slice(None, None, -1 if back else 1) for back in self.reversed)
         return turned[steps]
 
-    def spread(self, count: int) -> list[io.Image]:
-        """Return copies of `count` slices, the middles of as many equal parts; all, if there are
-        fewer.
+    def spread(self, count: int) -> list[int]:
+        """Return the numbers of `count` slices that are looked at, the middles of as many equal
+        parts of them; all, if there are fewer.
 
         Examples
         --------
-        >>> slices = Slices.along(io.Image(np.arange(8).reshape(8, 1, 1)), 0)
-        >>> [int(own.array[0, 0]) for own in slices.spread(2)]
+        >>> Slices.along(io.Image(np.zeros((8, 1, 1))), 0).spread(2)
         [2, 6]
         """
-        count = min(count, len(self))
-        middles = ((2 * np.arange(count) + 1) * len(self)) // (2 * count)
-        found = [self[number] for number in middles.tolist()]
-        return [
-            io.Image(own.array.copy(), own.channel_axis, None, own.value_range, own.affine)
-            for own in found
-        ]
+        numbers = self.numbers
+        count = min(count, len(numbers))
+        middles = ((2 * np.arange(count) + 1) * len(numbers)) // (2 * count)
+        return [numbers[middle] for middle in middles.tolist()]
 
 
 def require_axis(axis: Any) -> Axis:
@@ -180,13 +195,24 @@ def require_axis(axis: Any) -> Axis:
     raise ValueError(f"axis must be 0, 1, 2, 'axial', 'coronal' or 'sagittal', not {axis!r}")
 
 
-def read_volume(item: Path | io.Image, axis: Axis) -> Slices:
-    """Read a volume where it is a file or a folder of slices, and cut it.
+def read_volume(
+    item: Path | io.Image, axis: Axis, region: Region | None = None, level: io.MaskLevel = None
+) -> Slices:
+    """Read a volume where it is a file or a folder of slices, and its region of interest, and cut
+    it.
+
+    Parameters
+    ----------
+    item : Path or Image
+    axis : int, "axial", "coronal" or "sagittal"
+    region : "auto", Path or ndarray, optional
+    level : int, sequence of int, "any" or None
+        Which levels of a file with a region are inside; see `synthmed.io.read_mask`.
 
     Raises
     ------
     ValueError
-        If it cannot be read, or as `Slices.along`; the message names it.
+        If it cannot be read, or as `Slices.along` and `read_inside`; the message names it.
 
     Examples
     --------
@@ -195,15 +221,43 @@ def read_volume(item: Path | io.Image, axis: Axis) -> Slices:
     """
     volume = io.read_image(item) if isinstance(item, Path) else item
     try:
-        return Slices.along(volume, axis)
+        slices = Slices.along(volume, axis)
     except ValueError as error:
         raise ValueError(f"{name_of(item)}: {error}") from None
+    return (
+        slices
+        if region is None
+        else replace(slices, inside=read_inside(region, item, volume, level))
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SupportSlices:
+    """Slices of several volumes.
+
+    Attributes
+    ----------
+    items : list of Image
+        Copies, so that no volume is kept for its slices.
+    owners : ndarray of int
+        For each slice, the number of its volume.
+    regions : list of ndarray of bool, or None
+        For each slice, what lies in the region of interest; None where there are none.
+    """
+
+    items: list[Path | io.Image]
+    owners: NDArray[np.int64]
+    regions: list[Region] | None
 
 
 def support_slices(
-    volumes: Sequence[Path | io.Image], axis: Axis, count: int
-) -> tuple[list[Path | io.Image], NDArray[np.int64]]:
-    """Take slices of several volumes, and the number of the volume that each is of.
+    volumes: Sequence[Path | io.Image],
+    axis: Axis,
+    count: int,
+    regions: Sequence[Region] | None = None,
+    level: io.MaskLevel = None,
+) -> SupportSlices:
+    """Take slices of several volumes; with regions of interest, of those that they reach.
 
     Raises
     ------
@@ -212,12 +266,20 @@ def support_slices(
 
     Examples
     --------
-    >>> slices, owners = support_slices([io.Image(np.zeros((9, 5, 6)))] * 2, 0, 3)
-    >>> len(slices), owners.tolist()
+    >>> taken = support_slices([io.Image(np.zeros((9, 5, 6)))] * 2, 0, 3)
+    >>> len(taken.items), taken.owners.tolist()
     (6, [0, 0, 0, 1, 1, 1])
     """
     if count < 1:
         raise ValueError(f"slices must be at least 1, not {count}")
-    found = [read_volume(volume, axis).spread(count) for volume in volumes]
-    owners = np.repeat(np.arange(len(found)), [len(part) for part in found])
-    return [own for part in found for own in part], owners
+    items: list[Path | io.Image] = []
+    owners: list[int] = []
+    insides: list[Region] = []
+    for number, volume in enumerate(volumes):
+        slices = read_volume(volume, axis, None if regions is None else regions[number], level)
+        taken = slices.spread(count)
+        found = (slices[place] for place in taken)
+        items += [replace(own, array=own.array.copy()) for own in found]
+        owners += [number] * len(taken)
+        insides += slices.regions(taken) or []
+    return SupportSlices(items, np.array(owners, np.int64), insides if regions else None)

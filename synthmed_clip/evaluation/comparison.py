@@ -4,6 +4,7 @@ other metrics.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,10 +126,10 @@ def delong(
 
 
 def paired_bootstrap(
-    a: NDArray[np.floating],
-    b: NDArray[np.floating],
+    a: Sequence[NDArray[np.floating]] | NDArray[np.floating],
+    b: Sequence[NDArray[np.floating]] | NDArray[np.floating],
     abnormal: NDArray[np.bool_],
-    masks: NDArray[np.bool_] | None = None,
+    masks: Sequence[NDArray[np.bool_]] | NDArray[np.bool_] | None = None,
     resamples: int = 1000,
 ) -> dict[str, Comparison]:
     """Compare two methods on the same images by every metric, on the same resamples of the images
@@ -136,12 +137,13 @@ def paired_bootstrap(
 
     Parameters
     ----------
-    a, b : ndarray
-        Scores `(N,)`, or with masks maps `(N, H, W)`, of the two methods; finite.
+    a, b : ndarray, or sequence of ndarray
+        Scores `(N,)`, or with masks maps `(N, H, W)`, of the two methods; finite. Of volumes, N
+        maps `(D, H, W)`.
     abnormal : ndarray
         `(N,)` bool, with both kinds.
-    masks : ndarray, optional
-        `(N, H, W)` bool.
+    masks : ndarray, or sequence of ndarray, optional
+        Of the maps' shapes, bool.
     resamples : int
         Normal and abnormal images are drawn separately, seed 0, as for the intervals of `metrics`.
 
@@ -172,15 +174,22 @@ def paired_bootstrap(
     """
     if resamples < 1:
         raise ValueError("a bootstrap needs resamples")
-    *both, abnormal = _checked(a, b, abnormal)
-    if abnormal.all() or not abnormal.any():
-        raise ValueError("the images are all of one kind; normal and abnormal ones are needed")
+    abnormal = np.asarray(abnormal, bool)
     if masks is None:
-        first, second = (image_resamples(part, abnormal, resamples) for part in both)
+        *scores, abnormal = _checked(np.asarray(a), np.asarray(b), abnormal)
+        _require_both_kinds(abnormal)
+        first, second = (image_resamples(part, abnormal, resamples) for part in scores)
     else:
-        if np.shape(masks) != np.shape(a):
-            raise ValueError(f"masks of shape {np.shape(masks)} for maps of shape {np.shape(a)}")
-        first, second = (pixel_resamples(part, masks, abnormal, resamples) for part in both)
+        for one, other in zip(a, b, strict=True):
+            _checked(one[None], other[None], np.ones(1, bool))
+        _require_both_kinds(abnormal)
+        shapes = [[np.shape(part) for part in parts] for parts in (masks, a)]
+        if shapes[0] != shapes[1] or len(a) != len(abnormal):
+            raise ValueError(
+                f"masks of shape {_shape(masks)} for maps of shape {_shape(a)} of {len(abnormal)} "
+                f"images"
+            )
+        first, second = (pixel_resamples(part, masks, abnormal, resamples) for part in (a, b))
     return {name: _bootstrapped(first[name], second[name]) for name in first}
 
 
@@ -200,6 +209,15 @@ def _bootstrapped(a: Resampled, b: Resampled) -> Comparison:
         _in_errors(difference, error),
         p,
     )
+
+
+def _require_both_kinds(abnormal: NDArray[np.bool_]) -> None:
+    if abnormal.all() or not abnormal.any():
+        raise ValueError("the images are all of one kind; normal and abnormal ones are needed")
+
+
+def _shape(arrays: Sequence[NDArray[np.generic]] | NDArray[np.generic]) -> str:
+    return str(arrays.shape if isinstance(arrays, np.ndarray) else [part.shape for part in arrays])
 
 
 def _in_errors(difference: float, error: float) -> float:

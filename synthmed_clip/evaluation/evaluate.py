@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from synthmed.io import MaskLevel
-from synthmed_clip.data.layouts import Item, read_mask
+from synthmed_clip.data.layouts import Item
+from synthmed_clip.data.masks import read_mask_of, read_volume_mask
 from synthmed_clip.data.regions import RegionLike
+from synthmed_clip.data.slices import Axis
 from synthmed_clip.evaluation.metrics import Interval, image_metrics
 from synthmed_clip.evaluation.pixels import pixel_metrics
 from synthmed_clip.methods.base import Scores
@@ -27,14 +29,16 @@ class Evaluation:
     normal, abnormal, masked : int
         Images of each kind, and abnormal images with a mask.
     image : dict of Interval
-        AUROC, AP and F1-max of the scores.
+        AUROC, AP and F1-max of the scores; empty where all images are of one kind.
     pixel : dict of Interval
         AUROC, AP and AUPRO of the maps at the backbone's size; empty where no abnormal image has a
         mask.
     threshold, sensitivity, specificity : float
-        At the detector's own threshold.
+        At the detector's own threshold; NaN where there is no image of the kind.
     scores : tuple of float
         In the order of the items.
+    missing : tuple of str
+        Which metrics there are not, and why.
 
     Examples
     --------
@@ -56,10 +60,11 @@ class Evaluation:
     sensitivity: float
     specificity: float
     scores: tuple[float, ...] = field(repr=False)
+    missing: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
-        """Return JSON-ready data."""
-        return asdict(self)
+        """Return JSON-ready data; None stands for NaN."""
+        return _without_nan(asdict(self))
 
     def figures(self) -> dict[str, float]:
         """Return every metric's value, by names as 'Image-AUROC'."""
@@ -74,11 +79,18 @@ class Evaluation:
         lines = [f"{self.normal} normal, {self.abnormal} abnormal images, {self.masked} with masks"]
         for level, metrics in (("Image", self.image), ("Pixel", self.pixel)):
             lines += [f"{level}-{name:<7} {interval}" for name, interval in metrics.items()]
-        lines.append(
-            f"at threshold {self.threshold:.4f}: sensitivity {self.sensitivity:.3f}, specificity "
-            f"{self.specificity:.3f}"
-        )
+        rates = [("sensitivity", self.sensitivity), ("specificity", self.specificity)]
+        known = ", ".join(f"{name} {value:.3f}" for name, value in rates if not np.isnan(value))
+        lines += [f"at threshold {self.threshold:.4f}: {known}", *self.missing]
         return "\n".join(lines)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(map(_without_nan, data))
+    return None if isinstance(data, float) and np.isnan(data) else data
 
 
 class Scorer(Protocol):
@@ -87,6 +99,10 @@ class Scorer(Protocol):
     @property
     def threshold(self) -> float:
         """Scores above it are anomalous."""
+
+    @property
+    def axis(self) -> Axis | None:
+        """Along which it sees volumes; None for images."""
 
     def score(
         self,
@@ -114,16 +130,23 @@ def evaluate(
     ----------
     detector : Detector
     items : sequence of Item
-        As `read_dataset` lists them; of both kinds.
+        As `read_dataset` lists them. Of images of one kind there are no image metrics, and what
+        masks allow of the others: those of pixels need no normal image.
     roi, mask_level
         Regions of interest, as `Detector.predict` takes them.
     batch_size : int
     resamples : int
         Of the bootstrap over images.
 
+    Raises
+    ------
+    ValueError
+        As `evaluate_scores`.
+
     Notes
     -----
-    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour.
+    Pixels are compared at the backbone's size, to which masks are brought by nearest neighbour; of
+    volumes, in each of their slices along the detector's axis, and regions are those in space.
     Abnormal images without a mask take no part in it. Pixels outside a region of interest do, with
     their map's lowest value: what is abnormal there is missed.
 
@@ -144,11 +167,18 @@ def evaluate(
     """
     paths = [item.image for item in items]
     found = detector.score(paths, roi=roi, mask_level=mask_level, batch_size=batch_size)
-    return evaluate_scores(found, items, detector.threshold, resamples=resamples)
+    return evaluate_scores(
+        found, items, detector.threshold, axis=detector.axis, resamples=resamples
+    )
 
 
 def evaluate_scores(
-    found: Scores, items: Sequence[Item], threshold: float, *, resamples: int = 1000
+    found: Scores,
+    items: Sequence[Item],
+    threshold: float,
+    *,
+    axis: Axis | None = None,
+    resamples: int = 1000,
 ) -> Evaluation:
     """Say how well a method's scores and maps tell labelled images apart.
 
@@ -159,8 +189,15 @@ def evaluate_scores(
     items : sequence of Item
     threshold : float
         Scores above it count as anomalous.
+    axis : int, "axial", "coronal", "sagittal" or None
+        Of items that are volumes, the detector's.
     resamples : int
         Of the bootstrap over images; 0 leaves the intervals out.
+
+    Raises
+    ------
+    ValueError
+        If there is no metric at all: all images are of one kind, and there are no masks or no maps.
 
     Notes
     -----
@@ -178,25 +215,40 @@ def evaluate_scores(
     Image-F1-max  1.0000
     at threshold 0.5000: sensitivity 1.000, specificity 1.000
     """
-    scores, maps = found.scores.numpy(), found.maps.numpy()
+    scores, maps = found.scores.numpy(), maps_of(found)
     abnormal = np.array([item.abnormal for item in items])
     flagged = scores.astype(np.float64) > threshold
-    masks = read_masks(items, maps.shape[-1])
-    masked = masks.reshape(len(items), -1).any(1)
-    known = masked | ~abnormal
-    pixel = (
-        pixel_metrics(maps[known], masks[known], abnormal[known], resamples) if masked.any() else {}
-    )
+    masks = masks_of(items, maps, axis)
+    masked = np.array([mask.any() for mask in masks], bool)
+    known = np.flatnonzero(masked | ~abnormal)
+    both = abnormal.any() and not abnormal.all()
+    missing = []
+    if not both:
+        word = "abnormal" if abnormal.any() else "normal"
+        missing.append(
+            f"no image metrics: all {len(items)} test images are {word}, and AUROC, AP and F1-max "
+            f"compare the two kinds"
+        )
+    pixel = {}
+    if masked.any():
+        kept = [maps[k] for k in known], [masks[k] for k in known]
+        if all(mask.all() for mask in kept[1]):
+            missing.append("no pixel metrics: the masks cover their images, and no pixel is normal")
+        else:
+            pixel = pixel_metrics(*kept, abnormal[known], resamples)
+    if not both and not pixel:
+        raise ValueError("; ".join([*missing, "nor are there masks and maps to compare"][:2]))
     return Evaluation(
         normal=int((~abnormal).sum()),
         abnormal=int(abnormal.sum()),
         masked=int(masked.sum()),
-        image=image_metrics(scores, abnormal, resamples),
+        image=image_metrics(scores, abnormal, resamples) if both else {},
         pixel=pixel,
         threshold=threshold,
-        sensitivity=float(flagged[abnormal].mean()),
-        specificity=float((~flagged[~abnormal]).mean()),
+        sensitivity=float(flagged[abnormal].mean()) if abnormal.any() else np.nan,
+        specificity=float((~flagged[~abnormal]).mean()) if not abnormal.all() else np.nan,
         scores=tuple(scores.tolist()),
+        missing=tuple(missing),
     )
 
 
@@ -208,4 +260,40 @@ def read_masks(items: Sequence[Item], size: int) -> NDArray[np.bool_]:
     >>> read_masks([Item(Path("normal.png"), abnormal=False)], 8).shape
     (1, 8, 8)
     """
-    return np.stack([read_mask(i.mask if i.abnormal else None, size, i.mask_level) for i in items])
+    return np.stack([read_mask_of(item, size) for item in items])
+
+
+def maps_of(found: Scores) -> list[NDArray[np.float32]]:
+    """Return the map of each image `(S, S)`, of each volume `(D, S, S)`, as views.
+
+    Examples
+    --------
+    >>> import torch
+    >>> found = Scores(torch.zeros(2), torch.zeros(5, 8, 8), depths=(2, 3))
+    >>> [own.shape for own in maps_of(found)]
+    [(2, 8, 8), (3, 8, 8)]
+    """
+    maps = found.maps.numpy()
+    return list(maps) if found.depths is None else np.split(maps, np.cumsum(found.depths)[:-1])
+
+
+def masks_of(
+    items: Sequence[Item], maps: Sequence[NDArray[np.floating]], axis: Axis | None
+) -> list[NDArray[np.bool_]]:
+    """Return the mask of each item, of its map's shape; empty where there is none.
+
+    Raises
+    ------
+    ValueError
+        If a mask cannot be read, or does not fit its image.
+    """
+    size = maps[0].shape[-1]
+    if axis is None:
+        return [read_mask_of(item, size) for item in items]
+    masks = []
+    for item, own in zip(items, maps, strict=True):
+        mask = np.zeros(own.shape, bool)
+        if item.mask is not None and item.abnormal and size:
+            mask = read_volume_mask(item.mask, item.image, axis, size, item.mask_level)
+        masks.append(mask)
+    return masks

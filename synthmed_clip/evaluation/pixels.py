@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,12 +20,11 @@ from synthmed_clip.evaluation.metrics import (
 )
 
 _BINS = 2000  # of the resampled metrics, whose values stay exact
-_EIGHT_NEIGHBOURS = np.ones((3, 3), int)
 
 
 def pixel_metrics(
-    maps: NDArray[np.floating],
-    masks: NDArray[np.bool_],
+    maps: Sequence[NDArray[np.floating]] | NDArray[np.floating],
+    masks: Sequence[NDArray[np.bool_]] | NDArray[np.bool_],
     abnormal: NDArray[np.bool_],
     resamples: int = 1000,
 ) -> dict[str, Interval]:
@@ -33,10 +32,12 @@ def pixel_metrics(
 
     Parameters
     ----------
-    maps : ndarray
-        `(N, H, W)` float32, without NaN; higher is more abnormal.
-    masks : ndarray
-        `(N, H, W)` bool, neither all empty nor all full.
+    maps : ndarray, or sequence of ndarray
+        `(N, H, W)`, or N of `(H, W)` or, of volumes, `(D, H, W)`; float32, without NaN; higher is
+        more abnormal.
+    masks : ndarray, or sequence of ndarray
+        Of the same shapes, bool, neither all empty nor all full. AUPRO's regions touch by a corner
+        at least, in volumes too.
     abnormal : ndarray
         `(N,)` bool.
     resamples : int
@@ -62,8 +63,8 @@ def pixel_metrics(
 
 
 def pixel_resamples(
-    maps: NDArray[np.floating],
-    masks: NDArray[np.bool_],
+    maps: Sequence[NDArray[np.floating]] | NDArray[np.floating],
+    masks: Sequence[NDArray[np.bool_]] | NDArray[np.bool_],
     abnormal: NDArray[np.bool_],
     resamples: int = 1000,
 ) -> dict[str, Resampled]:
@@ -71,10 +72,8 @@ def pixel_resamples(
 
     Parameters
     ----------
-    maps : ndarray
-        `(N, H, W)` float32, without NaN.
-    masks : ndarray
-        `(N, H, W)` bool, neither all empty nor all full.
+    maps, masks : ndarray, or sequence of ndarray
+        As of `pixel_metrics`.
     abnormal : ndarray
         `(N,)` bool, for the bootstrap: the two kinds are drawn separately.
     resamples : int
@@ -118,8 +117,8 @@ def pixel_resamples(
 class _Pixels:
     """All pixels in rising order, and those of every image in rising order.
 
-    `inside` are the abnormal values, each with the `weight` one over the size of its 8-connected
-    region.
+    `inside` are the abnormal values, each with the `weight` one over the size of its region, which
+    is connected by corners.
     """
 
     outside: NDArray[np.float32]
@@ -130,11 +129,15 @@ class _Pixels:
     weight_of: list[NDArray[np.float64]]
 
 
-def _pixels(maps: NDArray[np.floating], masks: NDArray[np.bool_]) -> _Pixels:
+def _pixels(
+    maps: Sequence[NDArray[np.floating]] | NDArray[np.floating],
+    masks: Sequence[NDArray[np.bool_]] | NDArray[np.bool_],
+) -> _Pixels:
     outside_of, inside_of, weight_of = [], [], []
-    for values, mask in zip(np.asarray(maps, np.float32), masks, strict=True):
+    for own, mask in zip(maps, masks, strict=True):
+        values = np.asarray(own, np.float32)
         outside_of.append(np.sort(values[~mask]))
-        numbers = label(mask, _EIGHT_NEIGHBOURS)[0][mask]
+        numbers = label(mask, np.ones((3,) * mask.ndim, int))[0][mask]
         order = np.argsort(values[mask])
         inside_of.append(values[mask][order])
         weight_of.append(1 / np.bincount(numbers)[numbers[order]])

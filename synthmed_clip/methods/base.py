@@ -44,6 +44,8 @@ class Scores:
     pooled : Tensor or None
         `(N, h, w)` float32: of which values scores are pooled (`Fitted.pool`), where these are not
         the maps; those of patches, say.
+    depths : tuple of int or None
+        Of volumes: how many of the maps, one a slice, are each volume's; M in all, `(M, S, S)`.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Scores:
     scores: Tensor
     maps: Tensor
     pooled: Tensor | None = None
+    depths: tuple[int, ...] | None = None
 
 
 class Fitted(ABC):

@@ -15,7 +15,8 @@ from synthmed.io import remove_temporary
 from synthmed_clip.backbone.model import Backbone
 from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.images import read_plane, squares_of, values_in
-from synthmed_clip.data.layouts import Dataset, Item, read_mask
+from synthmed_clip.data.layouts import Dataset, Item
+from synthmed_clip.data.masks import read_mask_of
 from synthmed_clip.files import read_json, write_json
 from synthmed_clip.methods.mediclip.pretrain import usable
 from synthmed_clip.protocol.held_out import content
@@ -33,13 +34,19 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
     ------
     ValueError
         For a method that does not fit the backbone, a file that cannot be read, a support image
-        that carries no anomaly, or validation images that are of one kind or among the test images.
+        that carries no anomaly, test images of one kind, or validation images that are of one kind
+        or among the test images.
     """
     for entry in protocol.entries:
         entry.method.resolved(backbone)
     if any(entry.auxiliary for entry in protocol.entries):
         _require_readable(usable(protocol.auxiliary))
     for dataset in protocol.datasets:
+        if len({item.abnormal for item in dataset.test}) < 2:
+            raise ValueError(
+                f"{dataset.name}: the test images are all of one kind; normal and abnormal ones "
+                f"are needed"
+            )
         _require_readable((*dataset.test, *dataset.validation))
         _check_validation(dataset)
         _check_support(protocol, dataset, backbone.image_size)
@@ -47,8 +54,7 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
 
 def _require_readable(items: Sequence[Item]) -> None:
     for item in items:
-        read_plane(item.image)
-        read_mask(item.mask, 1, item.mask_level)
+        read_mask_of(item, 1, read_plane(item.image))
 
 
 def _check_validation(dataset: Dataset) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,16 @@ from synthmed_clip.report.facts import fact_tables, is_imported, recipes
 from synthmed_clip.report.heatmaps import heat_map
 from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, Row, image_rows, support_rows
 
+if TYPE_CHECKING:  # needs the extra `testing`
+    from synthmed.testing import ScoreShift
+
 
 def report_data(
-    detector: Detector, dataset: Dataset, evaluation: Evaluation, maps: NDArray[np.float32]
+    detector: Detector,
+    dataset: Dataset,
+    evaluation: Evaluation,
+    maps: NDArray[np.float32],
+    shifts: Sequence[ScoreShift] = (),
 ) -> dict[str, object]:
     """Return all that the page shows as JSON-ready data. Parameters as `write_report`."""
     scores = np.array(evaluation.scores)
@@ -53,6 +60,7 @@ def report_data(
         "calibration": _calibration(detector),
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
         "classes": _classes(dataset.test, kinds, scores, abnormal),
+        "robustness": [asdict(shift) for shift in shifts],
         "support": support_rows(detector, dataset),
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from synthmed_clip.files import write_text
 from synthmed_clip.methods.base import Scores
 from synthmed_clip.report.data import report_data
 
+if TYPE_CHECKING:  # needs the extra `testing`
+    from synthmed.testing import ScoreShift
+
 _SCRIPTS = ("scale.js", "plots.js", "gallery.js", "script.js")
 
 
@@ -26,6 +31,7 @@ def write_report(
     dataset: Dataset,
     evaluation: Evaluation,
     scores: Scores,
+    shifts: Sequence[ScoreShift] = (),
 ) -> None:
     """Write a page that shows figures, curves, every test image, and where the detector comes from.
 
@@ -40,12 +46,15 @@ def write_report(
         Of the detector on `dataset.test`, as `evaluate_scores` gives it.
     scores : Scores
         Of `dataset.test`, in its order, as `Detector.score` gives them.
+    shifts : sequence of ScoreShift
+        As `synthmed_clip.evaluation.robustness` gives them; without them the page says nothing of
+        robustness.
 
     Raises
     ------
     ValueError
         If evaluation and scores are not of as many images as the data set tests with, a score is
-        not finite, or a map holds NaN.
+        not finite, a map holds NaN, or all images are of one kind.
 
     Examples
     --------
@@ -74,6 +83,8 @@ def write_report(
             f"{counts[0]} test images, but {counts[1]} scores and {counts[2]} maps: they must "
             f"belong together"
         )
+    if not evaluation.image:
+        raise ValueError("a report compares normal with abnormal images; all are of one kind")
     maps = scores.maps.numpy()
     for item, score, found in zip(dataset.test, evaluation.scores, maps, strict=True):
         if not np.isfinite(score) or np.isnan(found).any():
@@ -81,7 +92,7 @@ def write_report(
                 f"scores must be finite, and maps without NaN; those of {item.image} are not "
                 f"(score {score})"
             )
-    page = _page(report_data(detector, dataset, evaluation, maps), str(evaluation))
+    page = _page(report_data(detector, dataset, evaluation, maps, shifts), str(evaluation))
     write_text(Path(path), page)
 
 

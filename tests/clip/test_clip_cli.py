@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -119,6 +120,34 @@ def test_evaluate_prints_and_writes_figures(model, folder, tmp_path, capsys):
     ) and "abnormal/a0.png" in page.read_text(encoding="utf-8")
     assert main(["evaluate", str(model), str(folder), "--report", str(tmp_path)]) == 1
     assert "is a folder" in capsys.readouterr().err
+
+
+def test_evaluate_measures_robustness(model, folder, tmp_path, capsys):
+    pytest.importorskip("hypothesis", reason="robustness needs the extra `testing`")
+    from synthmed.testing import check_detector
+
+    out, page = tmp_path / "figures.json", tmp_path / "page.html"
+    command = ["evaluate", str(model), str(folder), "--robustness", "-o", str(out)]
+    assert main([*command, "--report", str(page)]) == 0
+    printed, found = capsys.readouterr().out, json.loads(out.read_text())
+    shifts = found["robustness"]
+    names = {"callipers", "text", "side marker", "gain", "speckle", "shift"}
+    assert {shift["name"] for shift in shifts} == names
+    assert all(f"{shift['name']:<14} mean {shift['mean']:+.2f}" in printed for shift in shifts)
+    assert json.dumps(shifts, separators=(",", ":")) in page.read_text(encoding="utf-8")
+    # The same by arrays as a user has them: the images are 8-bit grey files.
+    detector = Detector.load(model)
+    scans = [np.array(Image.open(folder / "normal" / f"n{i}.png")) for i in range(6)]
+    plain = check_detector(detector, scans, value_range=(0, 255))
+    assert [asdict(shift) for shift in plain] == shifts
+    for name in ("normal", "abnormal"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        source = folder / name / f"{name[0]}0.png"
+        (tmp_path / "few" / name / "0.png").write_bytes(source.read_bytes())
+    assert main(["evaluate", str(model), str(tmp_path / "few"), "--robustness"]) == 1
+    assert "images must be two or more, got 1" in capsys.readouterr().err
+    assert main([*command, "--roi", "auto"]) == 1
+    assert "leave --roi out" in capsys.readouterr().err
 
 
 def test_evaluate_compares_two_detectors(model, folder, weights, configs, tmp_path, capsys):

@@ -16,7 +16,8 @@ from fits import fit_mediclip
 from PIL import Image
 from scipy.ndimage import label
 
-from synthmed_clip.data.layouts import Item, read_dataset, read_datasets, read_mask
+from synthmed_clip.data.layouts import Item, read_dataset, read_datasets
+from synthmed_clip.data.masks import read_mask
 from synthmed_clip.evaluation.evaluate import evaluate
 from synthmed_clip.evaluation.metrics import bootstrap_counts, image_metrics, image_resamples
 from synthmed_clip.evaluation.pixels import pixel_metrics, pixel_resamples
@@ -269,8 +270,9 @@ def test_other_layouts_are_refused(tmp_path):
         read_dataset(tmp_path / "x")
     with pytest.raises(ValueError, match="none of the known layouts"):
         read_dataset(tmp_path)
-    write(tmp_path / "test/good/0.png")
-    with pytest.raises(ValueError, match="all of one kind"):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/test.json").write_text("")
+    with pytest.raises(ValueError, match="no test image is listed"):
         read_dataset(tmp_path)
 
 

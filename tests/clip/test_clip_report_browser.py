@@ -196,7 +196,7 @@ def test_browser_a_method_without_maps_or_log(browser, brightness, scans, tmp_pa
     screen = Screen(browser, tmp_path / "page.html")
     screen.until("[...document.images].every((image) => image.complete && image.naturalWidth)")
     assert len(screen.texts("#cards img")) == 12 and not screen.texts("#cards canvas")
-    for hidden in (".legend", ".opacity", "#losses"):
+    for hidden in (".legend", ".opacity", "#losses", "#robustness", "nav a[href='#robustness']"):
         assert not screen(hidden).is_displayed()
     assert screen("#gallery .outlines").is_displayed() and screen.texts("#recipes details") == []
     assert "gives no maps" in screen("#pixel-note").text
@@ -211,6 +211,19 @@ def test_browser_a_method_without_maps_or_log(browser, brightness, scans, tmp_pa
     outlined.click()
     assert len(screen.texts("#viewer .picture")) == 2
     assert errors(browser) == []
+
+
+def test_browser_shows_robustness_where_it_was_measured(browser, parts, tmp_path):
+    from synthmed.testing import ScoreShift
+
+    shifts = [ScoreShift("text", 4, -0.5, 1.25), ScoreShift("<speckle>", 0, 0.0, 0.0)]
+    write_report(tmp_path / "page.html", *parts, shifts)
+    screen = Screen(browser, tmp_path / "page.html")
+    assert screen.texts("#robustness-rows tr > *") == [
+        *("text", "4", "\u22120.50", "1.25"),
+        *("<speckle>", "0", "\u2013", "\u2013"),
+    ]
+    assert screen("nav a[href='#robustness']").is_displayed() and errors(browser) == []
 
 
 def test_browser_prevalence_changes_predictive_values(screen, parts):

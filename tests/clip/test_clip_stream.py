@@ -6,6 +6,7 @@ import weakref
 
 import numpy as np
 import pytest
+from PIL import Image
 
 torch = pytest.importorskip("torch", reason="the detector needs the extra `clip`")
 pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
@@ -97,6 +98,35 @@ def test_arguments_are_refused_before_the_first_image(detector):
     with pytest.raises(TypeError, match="images must be paths, arrays, or an iterable of them"):
         detector.predict_stream(3)
     assert list(detector.predict_stream(iter(()))) == []
+
+
+class Scans:
+    """As a map-style data set of torch's: items by number, and a length."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+    def __len__(self):
+        return len(self.items)
+
+
+def test_data_sets_and_generators_are_taken_and_sets_and_pairs_refused(detector, normals):
+    tensors = [torch.from_numpy(image) for image in normals]
+    expected = [found.score for found in detector.predict(normals)]
+    for several in (Scans(tensors), (t for t in tensors), map(Image.fromarray, normals)):
+        assert [found.score for found in detector.predict(several)] == expected
+    streamed = detector.predict_stream(Scans(tensors))
+    assert [found.score for found in streamed] == expected
+    for predict in (detector.predict, lambda images: list(detector.predict_stream(images))):
+        with pytest.raises(TypeError, match=r"must not be a set, .* pass sorted\(images\)"):
+            predict({"a.png", "b.png"})
+        with pytest.raises(TypeError, match="must be a list, not a dict: pass its values"):
+            predict({"a": normals[0]})
+        with pytest.raises(TypeError, match=r"not tuple; of \(image, label\) pass the images"):
+            predict(Scans([(image, 0) for image in normals]))
 
 
 class Counted(np.ndarray):

@@ -238,6 +238,10 @@ def test_faults_are_refused_by_name(tmp_path, backbone):
         load("timm/test_vit", None, image_size=100)
     with pytest.raises(ValueError, match=r"multiple of 8, the patch size of 'vit', not 33"):
         load(backbone.config, None, name="vit", image_size=33)
+    vision = backbone.config["vision_cfg"] | {"image_size": 34}  # as if published so
+    with pytest.raises(ValueError, match=r"multiple of 8, .* not 34: take 32 or 40"):
+        load(backbone.config | {"vision_cfg": vision}, None, name="vit")
+    assert load(backbone.config | {"vision_cfg": vision}, None, name="v", image_size=40).depth == 4
     with pytest.raises(ValueError, match=r"random_text=True: 'timm/test_vit.* has no text tower"):
         load("timm/test_vit", None, random_text=True)
 

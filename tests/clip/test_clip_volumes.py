@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,8 +18,10 @@ pytest.importorskip("open_clip", reason="the detector needs the extra `clip`")
 from synthmed import io  # noqa: E402
 from synthmed_clip import Detector, MediCLIP, NearestPatch, ZeroShot, fit  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
-from synthmed_clip.data.images import resize_map  # noqa: E402
+from synthmed_clip.data import read_dataset  # noqa: E402
 from synthmed_clip.data.slices import Slices, read_volume, require_axis  # noqa: E402
+from synthmed_clip.evaluation import evaluate  # noqa: E402
+from synthmed_clip.evaluation.evaluate import maps_of  # noqa: E402
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # indices to left, posterior, superior
 
@@ -124,15 +127,9 @@ def test_a_map_has_the_volumes_own_geometry(detector, volumes):
     assert expected.anomaly_map.shape == strange.shape
     assert expected.p_value in {n / 6 for n in range(1, 7)}
     slices = Slices.along(volume, "axial")
-    flat = fit([volumes[0]], NearestPatch(), backbone=detector.backbone, axis=2)
-    found = flat.fitted  # any: the same pixels give the same map
-    assert found is not detector.fitted
+    of_images = replace(detector, axis=None)
     for number in (0, 7, 11):
-        image = slices[number]
-        seen = detector._batches([image], None, None, detector.values, None, 1, "raise")
-        (batch,) = list(seen)
-        small = batch.whole.maps.cpu().numpy()[0]
-        plane = resize_map(small, image.array.shape)
+        plane = of_images.predict(slices[number]).anomaly_map
         assert np.allclose(expected.anomaly_map[:, :, number], plane.T, atol=1e-6)
     for order, flips in ORIENTATIONS[::5]:
         other = detector.predict(turned(volume, order, flips))
@@ -156,7 +153,8 @@ def test_files_and_saved_detectors(detector, volumes, tmp_path):
     found = loaded.predict(folder / "2.nii.gz")
     assert found.score == pytest.approx(again.predict(volumes[2]).score, rel=1e-5)
     scores = loaded.score(folder)
-    assert scores.scores.shape == (5,) and scores.maps.shape == (5, 0, 0)
+    assert scores.scores.shape == (5,) and scores.maps.shape == (60, 32, 32)
+    assert scores.depths == (12,) * 5
     assert scores.scores[2].item() == pytest.approx(found.score)
 
 
@@ -166,7 +164,8 @@ def test_what_cannot_be_is_named(detector, backbone, volumes, normals):
         (lambda: images.predict(volumes[0]), "slices of volumes need axis="),
         (lambda: images.predict(volumes[0], axis=0, alpha=0.5), "needs p-values of volumes"),
         (lambda: detector.predict(normals[0]), "expected a volume, not an image of shape"),
-        (lambda: detector.predict(volumes[0], roi="auto"), "regions of volumes .axis. are not"),
+        (lambda: detector.predict(volumes[0], roi=np.ones((24, 22), bool)), "has shape .24, 22."),
+        (lambda: detector.predict(volumes[0], roi=np.zeros((24, 22, 12), bool)), "is empty"),
         (lambda: fit(volumes, ZeroShot(), backbone=backbone, axis=3), "axis must be 0, 1, 2"),
         (lambda: fit(volumes, ZeroShot(), backbone=backbone, axis=0, slices=0), "at least 1"),
         (lambda: read_volume(io.Image(np.zeros((4, 5, 6))), "axial"), "needs an affine"),
@@ -196,11 +195,157 @@ def test_the_command_line_fits_and_maps_volumes(volumes, configs, tmp_path, caps
     (scans / "bad.nii.gz").write_bytes(b"no volume")
     assert main(f"predict {model} {scans} -o {out}".split()) == 1
     told = capsys.readouterr()
-    assert "bad.nii.gz" in told.err and "5 volumes, 0 anomalous, 1 left out" in told.out
     detector = Detector.load(model, device="cpu")
+    rule = f"above the threshold {detector.threshold:.4f}"
+    assert "bad.nii.gz" in told.err and f"5 volumes, 0 {rule}, 1 left out" in told.out
     expected = detector.predict(scans / "3.nii.gz")
     written = nibabel.load(out / "maps" / "3.nii.gz.nii.gz")
     assert np.array_equal(written.affine, LPS)
     assert np.allclose(written.get_fdata(), expected.anomaly_map, atol=1e-6)
     rows = json.loads((out / "scores.json").read_text())["images"]
     assert rows[3]["image"] == "3.nii.gz" and rows[3]["score"] == pytest.approx(expected.score)
+
+
+def marked(volume, at):
+    """A volume with a patch of inverted values, and the patch as a mask."""
+    inside = np.zeros(volume.array.shape, bool)
+    inside[at] = True
+    array = np.where(inside, 120 - volume.array, volume.array)
+    return replace(volume, array=array.astype(np.int16)), inside
+
+
+def test_regions_of_volumes_count_alone(backbone, volumes):
+    """In every orientation of the files, for fit and predict."""
+    left = np.zeros((24, 22, 12), bool)
+    left[:12, :, 2:9] = True
+    own = fit(
+        volumes,
+        NearestPatch(),
+        backbone=backbone,
+        axis="axial",
+        slices=4,
+        roi=[left] * len(volumes),
+    )
+    assert len(own.provenance.support) == 20 and len(own.normal_scores) == 5
+    assert own.threshold == max(own.normal_scores)
+    plain, _ = marked(volumes[0], np.s_[2:8, 6:14, 4])
+    other = plain.array.copy()
+    other[14:, ::2, 10] = 900  # outside
+    other = replace(plain, array=other)
+    expected, found = (own.predict(v, roi=left) for v in (plain, other))
+    assert own.predict(other).score != found.score == expected.score
+    assert np.all(expected.anomaly_map[~left] == expected.anomaly_map.min())
+    whole = own.predict(plain)
+    assert np.array_equal(expected.anomaly_map[left], whole.anomaly_map[left])
+    assert left[expected.peak]
+    for order, flips in ORIENTATIONS[::7]:
+        steps = tuple(slice(None, None, -1 if f else 1) for f in flips)
+        turn = own.predict(turned(plain, order, flips), roi=left.transpose(order)[steps])
+        assert turn.score == pytest.approx(expected.score, abs=1e-6)
+    in_one = own.score(plain, roi=left)
+    assert in_one.scores[0].item() == pytest.approx(expected.score)
+    (maps,) = maps_of(in_one)
+    assert maps.shape == (12, 32, 32) and np.all(maps[[0, 1, 9, 10, 11]] == maps.min())
+
+
+def test_support_slices_are_of_the_region(backbone, volumes):
+    """Those that it reaches; a method that draws anomalies draws them in it."""
+    low = np.zeros((24, 22, 12), bool)
+    low[:, :, 3:5] = True
+    method = MediCLIP(layers=(2, 4), epochs=1)
+    two = fit(
+        volumes[:2],
+        method,
+        backbone=backbone,
+        axis="axial",
+        slices=9,
+        roi=[low, low],
+        rng=0,
+        progress=False,
+    )
+    assert len(two.provenance.support) == 4
+
+
+@pytest.fixture(scope="module")
+def labelled(volumes, tmp_path_factory):
+    """Volumes as NIfTI in the plain layout; the masks lie along other axes than their volumes."""
+    pytest.importorskip("nibabel", reason="NIfTI needs the extra `medical`")
+    root = tmp_path_factory.mktemp("labelled")
+    for name in ("normal", "abnormal", "masks"):
+        (root / name).mkdir()
+    for number, volume in enumerate(volumes[:3]):
+        (root / "normal" / f"{number}.nii.gz").write_bytes(io.encode(volume, ".nii.gz"))
+        image, inside = marked(volume, np.s_[4:12, 4 + number : 14, 5:8])
+        (root / "abnormal" / f"{number}.nii.gz").write_bytes(io.encode(image, ".nii.gz"))
+        mask = turned(replace(volume, array=inside), *ORIENTATIONS[11 + 9 * number])
+        mask = replace(mask, value_range=None)
+        (root / "masks" / f"{number}.nii.gz").write_bytes(io.encode(mask, ".nii.gz"))
+    return root
+
+
+def test_voxels_are_compared_with_masks(detector, labelled):
+    """By scikit-learn, on maps and masks that are brought to one size by other means."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    items = read_dataset(labelled, volumes=True).test
+    assert [item.mask is not None for item in items] == [False] * 3 + [True] * 3
+    found = evaluate(detector, items)
+    assert (found.normal, found.abnormal, found.masked) == (3, 3, 3)
+    maps, masks = [], []
+    for item in items:
+        maps.append(maps_of(detector.score(item.image))[0].ravel())
+        mask = np.zeros((12, 32, 32), bool)
+        if item.abnormal:
+            number = int(item.image.name[0])
+            rows, columns = (((np.arange(32) + 0.5) * n / 32).astype(int) for n in (22, 24))
+            inside = np.zeros((24, 22, 12), bool)
+            inside[4:12, 4 + number : 14, 5:8] = True
+            mask = inside.transpose(2, 1, 0)[:, rows][:, :, columns]
+        masks.append(mask.ravel())
+    truth, values = np.concatenate(masks), np.concatenate(maps)
+    assert found.pixel["AUROC"].value == pytest.approx(metrics.roc_auc_score(truth, values))
+    expected = metrics.average_precision_score(truth, values)
+    assert found.pixel["AP"].value == pytest.approx(expected)
+    assert found.pixel["AUROC"].low <= found.pixel["AUROC"].value <= found.pixel["AUROC"].high
+
+
+def test_a_mask_on_another_grid_is_refused(detector, labelled, volumes, tmp_path):
+    items = read_dataset(labelled, volumes=True).test
+    moved = LPS.copy()
+    moved[0, 3] = 1
+    for array, affine in (
+        (np.ones((24, 22, 12), np.uint8), moved),
+        (np.ones((12, 11, 6), np.uint8), LPS @ np.diag([2, 2, 2, 1])),
+        (np.ones((24, 22, 11), np.uint8), LPS),
+    ):
+        path = tmp_path / "mask.nii.gz"
+        path.write_bytes(io.encode(io.Image(array, affine=affine), ".nii.gz"))
+        with pytest.raises(ValueError, match="lies on another grid than its image"):
+            evaluate(detector, [items[0], replace(items[3], mask=path)])
+
+
+def test_the_command_line_evaluates_volumes(detector, labelled, tmp_path, capsys, monkeypatch):
+    model, out = tmp_path / "m.safetensors", tmp_path / "found.json"
+    detector.save(model)
+    load = Detector.load
+    monkeypatch.setattr(Detector, "load", lambda path, **_: load(path, backbone=detector.backbone))
+    again = f"evaluate {model} {labelled} -o {out} --against {model}"
+    assert main(again.split()) == 0
+    told = capsys.readouterr().out
+    first, _, second = told.partition("against")
+    assert "Pixel-AUROC" in first and "Pixel-AUPRO" in second
+    expected = evaluate(detector, read_dataset(labelled, volumes=True).test)
+    assert json.loads(out.read_text())["pixel"]["AUROC"]["value"] == expected.pixel["AUROC"].value
+    assert main(f"evaluate {model} {labelled} --report {tmp_path / 'r.html'}".split()) == 1
+    assert "--report is of images" in capsys.readouterr().err
+    regions = tmp_path / "regions"
+    regions.mkdir()
+    region = np.zeros((24, 22, 12), np.uint8)
+    region[:12, :, 3:9] = 1
+    for name in ("0", "1", "2"):
+        image = io.Image(region, affine=LPS)
+        (regions / f"{name}.nii.gz").write_bytes(io.encode(image, ".nii.gz"))
+    scored = f"predict {model} {labelled / 'abnormal'} -o {tmp_path / 'p'} --roi {regions}"
+    assert main(scored.split()) == 0
+    rows = json.loads((tmp_path / "p" / "scores.json").read_text())["images"]
+    one = detector.predict(labelled / "abnormal" / "1.nii.gz", roi=regions / "1.nii.gz")
+    assert rows[1]["score"] == pytest.approx(one.score)

@@ -139,10 +139,11 @@ def test_unknown_names_say_what_is_known(configs):
         load_backbone("missing.json")
     with pytest.raises(ValueError, match="precision must be"):
         load_backbone(configs["vit"], None, precision="half")
-    with pytest.raises(
-        ValueError, match="device must be 'auto', 'cpu', 'cuda' or 'mps', not 'gpu'"
-    ):
-        load_backbone(configs["vit"], None, device="gpu")
+    for device in ("gpu", "xpu", "meta", "cpu:x", "CPU", ""):  # torch knows the kinds xpu and meta
+        with pytest.raises(
+            ValueError, match=f"^device must be 'auto', 'cpu', 'cuda' or 'mps', not '{device}'$"
+        ):
+            load_backbone(configs["vit"], None, device=device)
     with pytest.raises(
         ValueError, match=r"no device 'cuda:99' here: torch .* finds . of kind cuda"
     ):

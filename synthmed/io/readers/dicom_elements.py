@@ -57,6 +57,8 @@ def load(path: Path, *, pixels: bool = True) -> FileDataset:
 
     Raises
     ------
+    MissingExtra
+        If pydicom is not installed.
     Unreadable
         If it is no DICOM, or damaged. No message repeats the content of an element.
     """

@@ -115,13 +115,17 @@ def patch_side(visual: nn.Module) -> int | None:
     return max(patch) if patch else None
 
 
-def set_image_size(visual: nn.Module, size: int | None) -> int:
-    """Bring a tower, its weights loaded, to an input size or its own, and return the side."""
+def side_of(visual: nn.Module, size: int | None) -> int:
+    """Return the side of the square inputs that are asked for, or else the tower's own."""
     own = inner(visual).image_size
     sides = {size or own} if isinstance(size or own, int) else set(own)
     if len(sides) != 1:
         raise ValueError(f"only square inputs are supported, not {own}; pass image_size")
-    side = sides.pop()
+    return sides.pop()
+
+
+def set_image_size(visual: nn.Module, side: int) -> int:
+    """Bring a tower, its weights loaded, to an input size, and return it."""
     if hasattr(visual, "set_input_size"):  # timm's: resamples its positions itself
         inner(visual).set_input_size(side)
     return side

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthmed_clip.backbone.model import Backbone
-from synthmed_clip.data.images import square, values_in
-from synthmed_clip.data.layouts import Item, read_mask
+from synthmed_clip.data.images import read_plane, square, values_in
+from synthmed_clip.data.layouts import Item
+from synthmed_clip.data.masks import read_mask_of
 from synthmed_clip.data.values import Values
 from synthmed_clip.methods.mediclip.method import FittedMediCLIP, MediCLIP
 from synthmed_clip.training.history import History
@@ -37,8 +38,9 @@ class MaskedSteps(Steps):
 
     def pair(self, epoch: int, index: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
         item = self.items[index]
-        mask = read_mask(item.mask, self.size, item.mask_level)
-        return square(item.image, self.size, self.values, self.grey)[0], mask
+        image = read_plane(item.image)
+        mask = read_mask_of(item, self.size, image)
+        return square(image, self.size, self.values, self.grey)[0], mask
 
 
 def pretrain(

@@ -113,6 +113,18 @@ function drawClasses() {
   byId("class-rows").replaceChildren(...rows);
 }
 
+function drawRobustness() {
+  const rows = report.robustness;
+  byId("robustness").hidden = !rows.length;
+  document.querySelector('nav a[href="#robustness"]').hidden = !rows.length;
+  byId("robustness-rows").append(...rows.map(({ name, images: count, mean, largest }) =>
+    element("tr", {}, element("th", { scope: "row" }, name),
+      ...[["Images", String(count)],
+        ["Mean shift", count ? (mean < 0 ? "−" : "+") + Math.abs(mean).toFixed(2) : "–"],
+        ["Largest shift", count ? largest.toFixed(2) : "–"],
+      ].map(([label, text]) => element("td", { "data-label": label }, text)))));
+}
+
 function drawData() {
   const { normal, abnormal, train } = report.counts;
   const masked = report.classes.reduce((sum, group) => sum + (group.abnormal ? group.masked : 0), 0);
@@ -201,6 +213,7 @@ function followTheme() {
 
 followTheme();
 drawSummary();
+drawRobustness();
 drawData();
 drawProvenance();
 followThreshold();
