@@ -262,8 +262,13 @@ def _begin(plan: Plan, out: Path) -> None:
                 f"{out} holds another run ({'; '.join(changes)}). Choose another folder, or "
                 f"remove this one"
             )
-    elif not all(is_temporary(path) for path in out.iterdir()):
-        raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
+    else:
+        others = sorted(path.name for path in out.iterdir() if not is_temporary(path))
+        if others:
+            raise Refused(
+                f"{out} is not empty and holds no run of synthmed, but {others[0]}; choose another "
+                f"folder"
+            )
     remove_temporary(out)
     if not (out / RECIPE_FILE).exists():
         write_atomically(out / RECIPE_FILE, text.encode())

@@ -57,6 +57,7 @@ FOREIGN = {
     "command, name", [(command, name) for command, names in FOREIGN.items() for name in names]
 )
 def test_no_command_replaces_a_file_of_others(command, name, house, tmp_path):
+    house.made(command)  # and what it needs
     path = tmp_path / "out" / name
     path.parent.mkdir(parents=True)
     path.write_bytes(b"patient,age\n")
@@ -121,7 +122,7 @@ def test_version(program):
         ("predict {model} {data}/normal -o {out} --device cdua", "not 'cdua'"),
         ("predict {model} {data}/normal -o {out} --device xpu", "not 'xpu'"),
         ("predict {model} {data}/normal -o {out} --device vulkan", "not 'vulkan'"),
-        ("evaluate {data} {model}", "m.safetensors is a file; the data set, a folder, is needed"),
+        ("evaluate {data} {model}", "data is a folder; the detector, a file, is needed"),
         ("export {data} {out}", "data is a folder; the detector, a file"),
         ("protocol {model} -o {out}", "m.safetensors is a file; the data set, a folder"),
         ("prepare busi {model} -o {out}", "m.safetensors is a file; the download, a folder"),
