@@ -14,11 +14,12 @@ from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.curves import Curve, curves
-from synthmed_clip.evaluation.evaluate import Evaluation
-from synthmed_clip.evaluation.map_scale import Unit
+from synthmed_clip.evaluation.evaluate import Evaluation, read_masks
+from synthmed_clip.evaluation.map_scale import MapScale, Unit
 from synthmed_clip.evaluation.metrics import image_metrics
-from synthmed_clip.report.facts import fact_tables, is_imported, recipes
-from synthmed_clip.report.heatmaps import heat_map
+from synthmed_clip.report.decision import decision_of
+from synthmed_clip.report.facts import fact_tables, recipes
+from synthmed_clip.report.heatmaps import heat_map, opacity_of
 from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, Row, image_rows, support_rows
 
 if TYPE_CHECKING:  # needs the extra `testing`
@@ -55,9 +56,11 @@ def report_data(
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
         },
+        "baselines": _baselines(dataset, evaluation, maps.shape[-1]),
         "scale": scale_of(detector.map_scale.unit, [*evaluation.scores, evaluation.threshold]),
         "threshold": evaluation.threshold,
-        "calibration": _calibration(detector),
+        "decision": decision_of(detector),
+        "heuristic": detector.p_values_are_heuristic,
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
         "classes": _classes(dataset.test, kinds, scores, abnormal),
         "robustness": [asdict(shift) for shift in shifts],
@@ -65,11 +68,9 @@ def report_data(
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),
         "recipes": recipes(detector.method),
-        "map_range": detector.map_scale.span,
-        "colours": heat_map(np.linspace(0, 1, 256)[None]).ravel().tolist(),
+        "maps": _maps(detector.map_scale, maps.shape[-1]),
         "media": MEDIA,
-        "side": min(detector.backbone.image_size, SIDE),
-        "map_side": min(maps.shape[-1], MAP_SIDE),
+        "side": SIDE,
         "images": images,
     }
 
@@ -155,26 +156,44 @@ def _warnings(
     ]
 
 
-def _calibration(detector: Detector) -> str:
-    if is_imported(detector):
-        meaning = (
-            "The detector was imported from a checkpoint that has no threshold; this one was not "
-            "calibrated."
-        )
-    elif not detector.provenance.support:
-        meaning = "The detector was fitted without support images; its threshold is not calibrated."
-    else:
-        meaning = (
-            "A detector comes calibrated to the largest score of its support images, each left out "
-            "of what judges it; where a method cannot leave them out, to the score that best "
-            "separates (balanced accuracy) them from fresh synthetic anomalies on them. It has "
-            "seen no real anomaly, and normal images that were not in the support set may score "
-            "higher: treat it as a start, and set your own from validation data."
-        )
-    return (
-        f"{meaning} A threshold that is chosen here is fitted to the test set: its figures are too "
-        f"good."
-    )
+def _baselines(
+    dataset: Dataset, evaluation: Evaluation, side: int
+) -> dict[str, dict[str, tuple[float, str]]]:
+    """What each metric is for scores and maps that know nothing, and what that stands for."""
+    ill = evaluation.abnormal / (evaluation.normal + evaluation.abnormal)
+    baselines = {
+        "Image": {
+            "AUROC": (0.5, "chance"),
+            "AP": (ill, "prevalence"),
+            "F1-max": (2 * ill / (1 + ill), "flagging all"),
+        }
+    }
+    if evaluation.pixel:
+        masks = read_masks(dataset.test, side)
+        normal = np.array([not item.abnormal for item in dataset.test])
+        known = masks[masks.any((1, 2)) | normal]
+        baselines["Pixel"] = {
+            "AUROC": (0.5, "chance"),
+            "AP": (float(known.mean()), "share of abnormal pixels"),
+            "AUPRO": (0.15, "chance"),  # the mean of false positive rates from 0 to 0.3
+        }
+    return baselines
+
+
+def _maps(scale: MapScale, side: int) -> dict[str, object] | None:
+    """How maps are to be looked at: as `predict` draws them."""
+    if not side:
+        return None
+    levels = np.arange(256, dtype=np.uint8)
+    return {
+        "side": min(side, MAP_SIDE),
+        "range": scale.span,
+        "shown": (scale.shown(scale.low), scale.shown(scale.high)),
+        "unit": scale.unit,
+        "colours": heat_map(levels[None] / 255.0).ravel().tolist(),
+        "opacity": opacity_of(levels).tolist(),
+        "matching": scale.matching(),
+    }
 
 
 def _rounded(curve: Curve) -> dict[str, list[float]]:
