@@ -376,6 +376,14 @@ def test_a_call_takes_values_of_numpy():
 @pytest.mark.parametrize("value", [np.bool_(True), np.float64(2.0), np.array([2, 3]), "2", [2]])
 def test_what_is_no_whole_number_is_refused_whatever_it_came_in(value):
     with pytest.raises(ValueError, match="cells must be a whole number"):
+        LesionMask(cells=value)
+
+
+@pytest.mark.parametrize(
+    "value", [np.bool_(True), 2.5, (2, 2.5), "2", [2], synthmed.Choice((1.5,))]
+)
+def test_a_number_of_which_no_whole_numbers_are_drawn_is_refused(value):
+    with pytest.raises(ValueError, match="PerlinMask: cells must be"):
         PerlinMask(cells=value)
 
 
@@ -390,7 +398,7 @@ def test_what_is_no_whole_number_is_refused_whatever_it_came_in(value):
         (
             lambda: PerlinMask(cells=0),
             ValueError,
-            "PerlinMask: cells must be a whole number at least 1, got 0",
+            "PerlinMask: cells must be a number at least 1, got 0",
         ),
         (
             lambda: EllipseMask(shear=-1),

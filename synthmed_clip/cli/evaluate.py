@@ -36,9 +36,9 @@ FORMAT = "synthmed-clip evaluation 1"
 class Evaluate:
     """Evaluate a detector on labelled images: AUROC, AP, F1-max, AUPRO, with 95 % intervals."""
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DETECTOR")]
     """A detector that fit wrote."""
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with
     images/.
     """
