@@ -13,6 +13,7 @@ from synthmed import io
 from synthmed.io import MaskLevel
 from synthmed_clip.data.images import image_files
 from synthmed_clip.data.labelled import Labelled, list_labelled, mask_folders
+from synthmed_clip.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -219,8 +220,7 @@ _Read = Callable[[Path], tuple[_Listed[Path], _Listed[Item]]]
 
 def _reader(root: Path, volumes: bool = False) -> _Read | None:
     """Return what lists the train and test images of the layout that a folder has."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder at {root}")
+    require_folder(root, "data set")
     if (root / "samples" / "test.json").is_file():
         return lambda root: ((_mediclip_train(root), ()), (_listed(root, "test.json"), ()))
     if (root / "split_csv" / "1cls.csv").is_file():

@@ -69,6 +69,8 @@ def broken(transform):
         def apply(self, *given, **data):
             raise OSError("broken")
 
+    if hasattr(transform, "apply"):  # it binds its methods when it is made
+        return Careless(p=1)
     careless = copy.copy(transform)
     careless.__class__ = Careless
     return careless
