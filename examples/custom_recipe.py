@@ -13,6 +13,7 @@ import numpy as np
 
 import synthmed
 from synthmed import (
+    Choice,
     CutPaste,
     EllipseMask,
     GaussianIntensityChange,
@@ -28,7 +29,8 @@ ragged = IntersectionMask(
     EllipseMask(box=(0.2, 0.4)), PerlinMask(box=(0.3, 0.5), cells=2), roi_overlap=1.0
 )
 mass = Source(ragged, exponent=(0.5, 1.0)) + GaussianIntensityChange(ragged, gamma=(0.15, 0.3))
-recipe = Repeat(mass | CutPaste(ragged, blend="mixed"), times=(1, 2, 3), weights=(0.6, 0.3, 0.1))
+often = Choice((1, 2, 3), weights=(0.6, 0.3, 0.1))
+recipe = Repeat(mass | CutPaste(ragged, blend="mixed"), times=often)
 
 
 def main(path: str = "") -> None:

@@ -21,6 +21,7 @@ from synthmed.generate.preview import MARK
 from synthmed.generate.settings import Channels, LayoutName, Size
 from synthmed.io import ValueRange, find_inputs, require_own, write_atomically
 from synthmed.presets import read_recipe
+from synthmed.version import __version__
 
 _SHOWN = 8  # inputs that there are notes on
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -180,7 +181,7 @@ class Preview:
 class Gallery:
     """Draw every anomaly and every distractor on images of each modality at hand."""
 
-    out: Positional[Path]
+    out: Annotated[Positional[Path], arg(metavar="OUT.png")]
     """The PNG file to write."""
     source: tuple[str, ...] = ("sample:retina",)
     """Each a modality: a folder, a file or a glob of normal images, or sample:retina."""
@@ -216,7 +217,7 @@ class Gallery:
 class Replay:
     """Regenerate samples of a dataset from its manifest, and verify that they equal its files."""
 
-    manifest: Positional[Path]
+    manifest: Annotated[Positional[Path], arg(metavar="MANIFEST")]
     """The manifest.jsonl of a run."""
     index: int | None = None
     """One sample."""
@@ -315,11 +316,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit status: 0, 1 if something was skipped or differs, 2 for
     an error.
     """
+    if (sys.argv[1:] if arguments is None else arguments) == ["--version"]:
+        print(f"synthmed {__version__}")
+        return 0
     command = tyro.extras.subcommand_cli_from_dict(
         {"generate": Generate, "preview": Preview, "gallery": Gallery, "replay": Replay},
         args=arguments,
         prog="synthmed",
-        description="Seeded, composable synthetic anomalies for medical images.",
+        description="Seeded, composable synthetic anomalies for medical images. --version says "
+        "which version it is.",
     )
     try:
         return command.run()

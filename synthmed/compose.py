@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from synthmed import validation
+from synthmed.distributions import Number, draw_whole, require_whole
 from synthmed.generator import Generator, Outcome, Parameters, nothing, outcome_of
 from synthmed.sample import NothingToSee
 from synthmed.scene import Region, Scene
@@ -145,37 +145,31 @@ class Repeat(Generator):
     ----------
     member : Generator
         An anomaly or a composition.
-    times : tuple of int, or int
-        The numbers to draw from.
-    weights : sequence of float, optional
-        Their relative frequencies; equal by default.
+    times : Number
+        How often, a whole number: ``2``, ``(1, 3)``, or ``Choice((1, 2, 4), weights=(3, 2, 1))``.
 
     Examples
     --------
     >>> import numpy as np
     >>> from synthmed import CutPaste, Repeat
     >>> scan = np.random.default_rng(0).random((64, 64))
-    >>> Repeat(CutPaste(), times=(3,))(scan, rng=7).record["anomalies"]
+    >>> Repeat(CutPaste(), times=3)(scan, rng=7).record["anomalies"]
     ['CutPaste', 'CutPaste', 'CutPaste']
     """
 
     member: Generator
-    times: tuple[int, ...] = (1, 2)
-    weights: tuple[float, ...] | None = None
+    times: Number = (1, 2)
 
     def __post_init__(self) -> None:
         _anomalies(self, _members(self, (self.member,)))
-        times = validation.plain(self.times)
-        object.__setattr__(self, "times", times if isinstance(times, tuple) else (times,))
-        validation.wholes(self, "times", 0)
-        object.__setattr__(self, "weights", _weights(self, self.weights, len(self.times)))
+        require_whole(self, "times", 0)
 
     def _repr_arguments(self) -> list[str]:
         return [repr(self.member), *super()._repr_arguments()[1:]]
 
     def run(self, rng: np.random.Generator, scene: Scene) -> tuple[Parameters, Outcome]:
         """Draw the number, then run the member that often."""
-        times = self.times[_draw_index(rng, self.weights, len(self.times))]
+        times = draw_whole(rng, self.times)
         return _run_all((self.member,) * times, rng, scene, self)
 
     def apply(self, parameters: Parameters, scene: Scene) -> Outcome:

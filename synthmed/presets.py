@@ -27,7 +27,7 @@ from synthmed.anomalies import (
     ThinStructure,
 )
 from synthmed.compose import OneOf, Repeat
-from synthmed.distributions import Gamma, Normal
+from synthmed.distributions import Choice, Gamma, Normal
 from synthmed.generator import Generator, from_dict
 from synthmed.masks import (
     BlobMask,
@@ -39,7 +39,8 @@ from synthmed.masks import (
 )
 
 _SQUARE = RectangleMask(box=(0.1, 0.4), side=(0.1, 0.4), regular=True, shear=0.0, rotation=0.0)
-_FIGURE = EllipseMask() | RectangleMask()
+_RESIZED = Normal(1.0, 0.5, bounds=(0.7, 1.3))
+_DEFORMED = EllipseMask(box=(0.06, 0.8)) | RectangleMask(box=(0.06, 0.8))
 
 _RECIPES: dict[str, Generator] = {
     "paper": OneOf(CutPaste(), GaussianIntensityChange(), Source()),
@@ -92,35 +93,38 @@ _RECIPES: dict[str, Generator] = {
     "nsa": Repeat(
         CutPaste(
             RectangleMask(
-                box=(0.06, 0.8),
-                side=Gamma(2.0, 0.1, offset=0.06),
+                box=(0.03, 0.4),
+                side=Gamma(2.0, 0.06, offset=0.1),
+                scale=_RESIZED,
                 shear=0.0,
                 rotation=0.0,
-                roi_overlap=0.25,
+                roi_overlap=0.49,
             ),
+            blend="mixed",
             rotation=0.0,
-            scale=Normal(1.0, 0.25, bounds=(0.7, 1.3)),
+            scale=_RESIZED,
             inverse=False,
             label="changed",
-            logistic=(1 / 12, 24.0),
+            logistic=(0.5, 4.0),
         ),
-        times=(1, 2, 3),
-        weights=(1.0, 2.0, 1.0),
+        times=Choice((1, 2, 3), weights=(1, 2, 1)),
     ),
     "draem": TextureBlend(
-        OneOf(
-            *(
-                PerlinMask(box=(1.0, 1.0), cells=2**octave, threshold=0.5, least_cover=0.0)
-                for octave in range(7)
-            )
+        PerlinMask(
+            box=(1.0, 1.0), cells=Choice((1, 2, 4, 8, 16, 32)), threshold=0.5, least_cover=0.0
         ),
         texture="donors",
     ),
     "mtml": OneOf(
-        CutPaste(_FIGURE),
-        SmoothIntensityChange(_FIGURE),
-        Source(_FIGURE),
-        Sink(_FIGURE),
+        *(
+            Repeat(task, times=Choice((1, 2, 3, 4), weights=(4, 2, 1, 1)))
+            for task in (
+                CutPaste(_DEFORMED, blend="mixed", order=3),
+                SmoothIntensityChange(_DEFORMED, step=Gamma(3.0, 25.5, offset=12.75)),
+                Source(_DEFORMED, order=3),
+                Sink(_DEFORMED, order=3),
+            )
+        ),
         weights=(2.0, 1.0, 1.0, 1.0),
     ),
 }
@@ -140,15 +144,32 @@ def preset(name: str) -> Generator:
         visibly changed; the texture of GaussianIntensityChange made over the whole image; cubic
         splines; with probability one half a second anomaly on top.
 
-        Of other papers: ``"fpi"`` [2]_ and ``"pii"`` [3]_: square patches of 0.1 to 0.4 of the
-        side, mixed in by a factor of 0.05 to 0.95, linearly or by gradients. ``"nsa"`` [4]_: one to
-        three patches whose sides are ``0.06 + Gamma(2, 0.1)`` of the image's, at most 0.8, resized
-        by 0.7 to 1.3, with Poisson editing and, with ``soft=True``, a logistic label; at least a
-        quarter in the region of interest. ``"draem"`` [5]_: textures of `donors` over the whole
-        image where gradient noise of 1 to 64 cells exceeds 0.5, of opacity 0.1 to 1. ``"mtml"``
-        [6]_: Poisson blending (twice as often, for its two kinds of donors), smooth intensity
-        change, Source or Sink in ellipses and rectangles. Each makes anomalies alone: that half of
-        a batch stays normal is the training's affair.
+        Of other papers, the constants as in the authors' code; each makes anomalies alone, that a
+        share of a batch stays normal is the training's affair.
+
+        - ``"fpi"`` [2]_ and ``"pii"`` [3]_: a square of 0.1 to 0.4 of the side, mixed in by a
+          factor of 0.05 to 0.95, linearly or by gradients. The code centres it within the middle
+          0.8 of the image, in each slice of a volume, and cuts off what lies outside; here it lies
+          wholly inside, and a volume gets a cube.
+        - ``"nsa"`` [4]_, as for chest X-rays: one to three patches, 1 + Binomial(2, 1/2), of sides
+          ``0.1 + Gamma(2, 0.06)`` of the image's, resized by a normal number of mean 1 and
+          deviation 0.5 clipped to 0.7 to 1.3, at most 0.4; mixed gradients; with ``soft=True`` a
+          logistic label of steepness 1/2 about 4 grey levels. For MVTec AD the code has ``0.06 +
+          Gamma(2, 0.1)``, and other labels. The code cuts patches off at the donor's border,
+          filters the change with medians and asks that 0.7 of the patch hold the object, and 0.7 of
+          that lie on the image's; here 0.49 of the patch lies in the region of interest, and the
+          content is resized on its own.
+        - ``"draem"`` [5]_: textures of `donors` over the whole image where gradient noise exceeds
+          0.5, its cells 1 to 32 along each axis, of opacity 0.1 to 1 as in the paper (0.2 to 1 in
+          the code). The code resizes the texture to the image and augments it; here it is mirrored,
+          and another augmentation is that of the donors.
+        - ``"mtml"`` [6]_: one task an image, Poisson blending with mixed gradients (twice as often,
+          for its two kinds of donors), smooth intensity change (as for chest X-rays), Source or
+          Sink, by cubic splines, in an ellipse or rectangle of sides ``0.03 + Gamma(2, 0.1)``, 0.06
+          to 0.8; once, and each time again with probability one half, at most four times. The code
+          draws the sign of the change for each channel, and Source's and Sink's strength from a
+          displacement of 0.5 to 10 pixels; here it is ``2**u`` with u from 0.5 to 2, as in the
+          tasks that the code's are derived from.
 
         For a kind of disease: ``"small"``: focal lesions, specks and thin structures;
         ``"diffuse"``: large areas of low contrast; ``"all"``: every anomaly, equally
@@ -201,7 +222,7 @@ def read_recipe(name: str) -> Generator:
     --------
     >>> import tempfile
     >>> from pathlib import Path
-        >>> from synthmed import read_recipe
+    >>> from synthmed import read_recipe
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "recipe.json"
     ...     _ = path.write_text('{"type": "CutPaste", "blend": "mixed"}')

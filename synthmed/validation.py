@@ -84,15 +84,6 @@ def whole(owner: object, name: str, low: int, *, otherwise: str = "") -> None:
         )
 
 
-def wholes(owner: object, name: str, low: int) -> None:
-    """Require the field to be a tuple of ints, one or more, each at least `low`."""
-    value = _plain_field(owner, name)
-    if not (isinstance(value, tuple) and value and all(_is_whole(v) and v >= low for v in value)):
-        raise ValueError(
-            f"{_name(owner, name)} must be whole numbers at least {low}, got {value!r}"
-        )
-
-
 def choice(owner: object, name: str, options: Collection[Any]) -> None:
     """Require the field to be one of the options."""
     value = _plain_field(owner, name)

@@ -59,9 +59,24 @@ def require_file(path: str | Path, what: str) -> None:
     FileNotFoundError: no file at missing.safetensors
     """
     if Path(path).is_dir():
-        raise ValueError(f"{path} is a folder; the {what} itself is needed")
+        raise ValueError(f"{path} is a folder; the {what}, a file, is needed")
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file at {path}")
+
+
+def require_folder(path: str | Path, what: str) -> None:
+    """See that a folder is there; likewise.
+
+    Examples
+    --------
+    >>> require_folder("missing", "data set")
+    Traceback (most recent call last):
+    FileNotFoundError: no folder at missing
+    """
+    if Path(path).is_file():
+        raise ValueError(f"{path} is a file; the {what}, a folder, is needed")
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"no folder at {path}")
 
 
 def check_outputs(

@@ -60,27 +60,57 @@ def test_all_draws_every_anomaly():
 
 @pytest.mark.parametrize("name", ["fpi", "pii"])
 def test_fpi_and_pii_mix_squares_by_a_uniform_factor(name):
+    """Half the side is drawn from 0.05 to 0.2 of the image's, the factor from 0.05 to 0.95."""
     made = samples(name, 300, soft=True)
     boxes = [scipy.ndimage.find_objects((s.mask > 0).astype(np.uint8))[0] for s in made]
     sides = np.array([[b.stop - b.start for b in box] for box in boxes])
     assert (sides[:, 0] == sides[:, 1]).all() and uniform((sides[:, 0] + 0.5) / 112, 0.1, 0.4)
     assert all((s.mask[box] > 0).all() for s, box in zip(made, boxes, strict=True))
-    assert uniform([s.mask.max() for s in made], 0.05, 0.95)
+    factors = np.array([s.mask.max() for s in made])
+    assert uniform(factors, 0.05, 0.95)
+    if name == "fpi":  # what is labelled by the factor is that share of the donor
+        for sample, factor in zip(made, factors, strict=True):
+            donor = DONORS[sample.record["parameters"]["donor"]["index"]]
+            mixed = (1 - factor) * IMAGE + factor * donor
+            np.testing.assert_allclose(sample.image, np.where(sample.mask > 0, mixed, IMAGE), 1e-5)
+
+
+def members_of(sample):
+    """What each repetition drew."""
+    return sample.record["parameters"]["members"]
+
+
+def sides_of(shape):
+    """The sides of a figure's shape, in pixels; shear and rotation leave the area."""
+    return 2 * np.linalg.norm(np.array(shape["to_pixels"]), axis=0)
+
+
+def same_law(found, expected):
+    return scipy.stats.ks_2samp(found, expected).pvalue > 1e-3
 
 
 def test_nsa_pastes_one_to_three_patches_of_gamma_sides():
-    drawn = [s.record["parameters"]["members"] for s in samples("nsa", 400)]
-    counts = np.bincount([len(members) for members in drawn], minlength=4)[1:]
-    assert scipy.stats.chisquare(counts, np.array([1, 2, 1]) / 4 * counts.sum()).pvalue > 1e-3
-    patches = [p for members in drawn for p in members]
-    sides = np.array([2 * np.diag(p["mask"]["shape"]["to_pixels"]) for p in patches]) / 112
-    law = scipy.stats.gamma(2, loc=0.06, scale=0.1)
-    assert sides.min() > 0.05 and sides.max() <= 0.8
-    assert scipy.stats.kstest(sides.ravel(), law.cdf).pvalue > 1e-4
+    """train_chest_xray.py and patch_ex: half of each side is 0.05 + Gamma(2, 0.03) of the image's;
+    the patch is then resized by a clipped normal number, at most to 0.4 of the image; after the
+    first, a coin decides on each further one.
+    """
+    made = [members_of(s) for s in samples("nsa", 400)]
+    coins = 1 + np.random.default_rng(0).integers(2, size=(4000, 2)).sum(axis=1)
+    expected = np.bincount(coins, minlength=4)[1:] / len(coins)
+    counts = np.bincount([len(members) for members in made], minlength=4)[1:]
+    assert scipy.stats.chisquare(counts, expected * counts.sum()).pvalue > 1e-3
+
+    rng, n = np.random.default_rng(1), 4000
+    halves = 0.05 + rng.gamma(2, 0.03, size=(n, 2))
+    resized = np.clip(rng.normal(1, 0.5, size=n), 0.7, 1.3)
+    plain = np.minimum(2 * halves * resized[:, None], 0.4)
+    patches = [p for members in made for p in members]
+    sides = np.array([sides_of(p["mask"]["shape"]) for p in patches]) / 112
+    assert same_law(sides[:, 0], plain[:, 0]) and same_law(sides[:, 1], plain[:, 1])
+    assert same_law(sides.prod(axis=1), plain.prod(axis=1))
+    assert same_law([p["scale"] for p in patches], resized)
     assert all(p["rotation"] == [0.0] for p in patches)
-    scales = np.array([p["scale"] for p in patches])
-    ends = scipy.stats.norm(1, 0.25).cdf(0.7)
-    assert scales.min() == 0.7 and abs((scales == 0.7).mean() - ends) < 0.04
+    assert preset("nsa").member.blend == "mixed"  # of chest X-rays, says the authors' readme
 
 
 def test_nsa_labels_by_a_logistic_function_of_the_change():
@@ -90,14 +120,15 @@ def test_nsa_labels_by_a_logistic_function_of_the_change():
         hard = recipe(IMAGE, rng=seed, donors=DONORS, value_range=(0, 1)).mask
         change = 255 * np.abs(soft.image - IMAGE)
         seen = hard & (change >= 1)
-        expected = 1 / (1 + np.exp(-(change - 24) / 12))
+        expected = 1 / (1 + np.exp(-(change - 4) / 2))
         np.testing.assert_allclose(soft.mask[seen], expected[seen], atol=1e-5)
         assert not soft.mask[~seen].any()
     with pytest.raises(ValueError, match="logistic must be a pair"):
         type(recipe)(logistic=(1.0,))
 
 
-def test_nsa_overlaps_the_object_by_a_quarter():
+def test_nsa_overlaps_the_object_by_half():
+    """0.7 of the patch's object, which is 0.7 of the patch."""
     image = np.zeros((112, 112))
     image[30:80, 30:80] = phantom("smooth", (50, 50), "float64") / 2 + 0.5
     roi = foreground(image)
@@ -105,24 +136,88 @@ def test_nsa_overlaps_the_object_by_a_quarter():
     for seed in range(60):
         mask = preset("nsa").member(image, rng=seed, roi=roi).mask
         shares.append((mask & roi).sum() / mask.sum())
-    assert 0.25 <= min(shares) < 0.5
+    assert 0.49 <= min(shares) < 0.7
 
 
 def test_draem_lays_textures_where_noise_exceeds_a_threshold():
-    drawn = [s.record["parameters"] for s in samples("draem", 250)]
+    """data_loader.py: 2**k cells along each axis, k from 0 to 5; the noise, turned by up to 90
+    degrees, above 0.5; where that is nowhere, the image is a normal one. The code interpolates the
+    turned noise between pixels, here between halves of them.
+    """
+    perlin = pytest.importorskip("perlin_numpy")
+    image = phantom("smooth", (128, 128), "float64")
+    drawn, covers = [], []
+    for seed in range(250):
+        sample = preset("draem")(image, rng=seed, donors=[1 - image])
+        drawn.append(sample.record["parameters"])
+        covers.append(sample.mask.mean())
+    shapes = [d["mask"]["shape"] for d in drawn]
     assert uniform([d["opacity"] for d in drawn], 0.1, 1)
-    octaves = np.bincount([d["mask"]["option"] for d in drawn], minlength=7)
-    assert scipy.stats.chisquare(octaves).pvalue > 1e-3
-    assert all(d["mask"]["parameters"]["shape"]["box"] == [112, 112] for d in drawn)
+    assert all(s["box"] == [128, 128] for s in shapes)
+    assert {c for s in shapes for c in s["cells"]} == {1, 2, 4, 8, 16, 32}
+    assert sum(s["cells"][0] != s["cells"][1] for s in shapes) > 150
+
+    plain, rng = [], np.random.default_rng(0)
+    np.random.seed(0)  # noqa: NPY002 - the reference draws from there
+    while len(plain) < 250:
+        cells = tuple(2 ** rng.integers(0, 6, size=2))
+        noise = perlin.generate_perlin_noise_2d((256, 256), cells)
+        turned = scipy.ndimage.rotate(noise, rng.uniform(-90, 90), reshape=False, order=1)[::2, ::2]
+        if (turned > 0.5).any():
+            plain.append((turned > 0.5).mean())
+    assert same_law(covers, plain)
 
 
-def test_mtml_blends_twice_as_often_as_it_deforms_or_shades():
+def test_mtml_repeats_one_task_and_blends_twice_as_often():
+    """base_task.py: one task an image, again with probability one half each time, at most four."""
     made = samples("mtml", 500)
+    assert all(len(set(s.record["anomalies"])) == 1 for s in made)
     kinds = [s.record["anomalies"][0] for s in made]
     names, counts = np.unique(kinds, return_counts=True)
     assert names.tolist() == ["CutPaste", "Sink", "SmoothIntensityChange", "Source"]
     expected = np.array([2, 1, 1, 1]) / 5 * len(made)
     assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+    times = np.bincount([len(s.record["anomalies"]) for s in made], minlength=5)[1:]
+    assert scipy.stats.chisquare(times, np.array([4, 2, 1, 1]) / 8 * len(made)).pvalue > 1e-3
+
+
+def test_mtml_figures_cover_what_a_plain_reading_covers():
+    """nsa_sample_dimension and task_shape.py: sides of 0.03 + Gamma(2, 0.1), clipped to 0.06 to
+    0.8; a shear of deviation 0.2, a turn of up to 90 degrees; shrunk where the box then exceeds
+    0.8 of the image.
+    """
+    recipe, rng, n = preset("mtml"), np.random.default_rng(0), 224
+    image = phantom("smooth", (n, n), "float64")
+    mask = recipe.options[0].member.mask
+    for kind, member in zip(("ellipse", "rectangle"), mask.options, strict=True):
+        found = [member(image, rng=seed).mask.mean() for seed in range(300)]
+        plain = []
+        for _ in range(1000):
+            sides = np.clip(0.03 + rng.gamma(2, 0.1, size=2), 0.06, 0.8)
+            shear = np.array([[1, rng.normal(0, 0.2)], [rng.normal(0, 0.2), 1]])
+            angle = rng.uniform(-np.pi / 2, np.pi / 2)
+            turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+            t = np.linspace(0, 2 * np.pi, 400)
+            outline = {
+                "ellipse": np.stack([np.cos(t), np.sin(t)]),
+                "rectangle": np.array([[1, 1, -1, -1], [1, -1, 1, -1]]),
+            }[kind]
+            to_image = turn @ shear @ np.diag(sides / 2)
+            extent = np.ptp(to_image @ outline, axis=1).max()
+            area = {"ellipse": np.pi, "rectangle": 4.0}[kind] * abs(np.linalg.det(to_image))
+            plain.append(area * min(1, 0.8 / extent) ** 2)
+        assert same_law(found, plain)
+
+
+def test_mtml_shades_by_gamma_steps():
+    """exp_VINDR: a scale of 0.2 on images from -1 to 1, half of it plus Gamma(3, 0.2)."""
+    member = preset("mtml").options[1].member
+    image = np.full((64, 64), 0.5)
+    image[0] = np.linspace(0, 1, 64)
+    steps = [member(image, rng=s).record["parameters"]["step"] for s in range(300)]
+    plain = (0.1 + np.random.default_rng(0).gamma(3, 0.2, size=3000)) / 2
+    assert same_law(np.abs(steps) / 255, plain)
+    assert abs(np.mean(np.sign(steps))) < 0.25
 
 
 def test_the_gallery_shows_every_anomaly_on_every_modality(tmp_path, capsys):

@@ -31,6 +31,7 @@ from synthmed.generate.stored import (
     read_run,
     read_whole_lines,
 )
+from synthmed.generate.verify import unlike
 from synthmed.io import Input, count_others, write_atomically
 from synthmed.io.files import TEMPORARY, is_temporary, naming, remove_temporary
 
@@ -192,14 +193,15 @@ def generate(
         notes={e.name: e.notes for e in plan.examined if e.notes},
         others=sum((count_others(i) for i in items if Path(i).is_dir()), Counter()),
     )
+    producer = Producer(plan)
     if _is_complete(out):
         for line in read_lines(out / MANIFEST):
+            _require_like(line, producer, out)
             summary.count(line)
         for sample in read_rejected(out / SKIPPED):
             summary.count(sample)
         summary.resumed = summary.samples
     else:
-        producer = Producer(plan)
         _produce(producer, out, summary, workers, strict, progress)
         _finish(plan, producer, out)
     summary.seconds = time.monotonic() - started
@@ -260,8 +262,13 @@ def _begin(plan: Plan, out: Path) -> None:
                 f"{out} holds another run ({'; '.join(changes)}). Choose another folder, or "
                 f"remove this one"
             )
-    elif not all(is_temporary(path) for path in out.iterdir()):
-        raise Refused(f"{out} is not empty and holds no run of synthmed; choose another folder")
+    else:
+        others = sorted(path.name for path in out.iterdir() if not is_temporary(path))
+        if others:
+            raise Refused(
+                f"{out} is not empty and holds no run of synthmed, but {others[0]}; choose another "
+                f"folder"
+            )
     remove_temporary(out)
     if not (out / RECIPE_FILE).exists():
         write_atomically(out / RECIPE_FILE, text.encode())
@@ -317,15 +324,25 @@ def _finish(plan: Plan, producer: Producer, out: Path) -> None:
         }
         write_atomically(out / SKIPPED, (json.dumps(skipped, indent=1) + "\n").encode())
     temporary = out / f"{TEMPORARY}{MANIFEST}"
-    with naming(out / MANIFEST), temporary.open("w", encoding="utf-8") as manifest:
-        manifest.writelines(
-            json.dumps(line, separators=(",", ":")) + "\n"
-            for line in read_lines(out / JOURNAL)
-            if "rejected" not in line
-        )
-    temporary.replace(out / MANIFEST)
+    with naming(out / MANIFEST):
+        with temporary.open("w", encoding="utf-8") as manifest:
+            manifest.writelines(
+                json.dumps(line, separators=(",", ":")) + "\n"
+                for line in read_lines(out / JOURNAL)
+                if "rejected" not in line
+            )
+        temporary.replace(out / MANIFEST)
     write_atomically(out / PREVIEW, draw_dataset(producer, out, read_lines(out / MANIFEST)))
     (out / JOURNAL).unlink()
+
+
+def _require_like(line: dict[str, Any], producer: Producer, out: Path) -> None:
+    """Refuse a manifest with a line that this run does not write."""
+    problems = ["the run makes no such sample"]
+    if line["index"] < len(producer):
+        problems = list(unlike(line, producer))
+    if problems:
+        raise ValueError(f"{out / MANIFEST} is damaged: sample {line['index']}: {problems[0]}")
 
 
 def _is_complete(out: Path) -> bool:

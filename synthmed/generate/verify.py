@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from synthmed.generate.layouts import GOOD
 from synthmed.generate.plan import read_plan
 from synthmed.generate.producer import Producer, has_place, kind_of, label_image
-from synthmed.generate.stored import read_lines
+from synthmed.generate.stored import MANIFEST, read_lines
 from synthmed.io import Image, Unreadable, read_image
 from synthmed.replay import replay
 
@@ -75,6 +75,8 @@ def verify(
     14
     """
     manifest = Path(manifest)
+    if manifest.is_dir():
+        raise ValueError(f"{manifest} is a folder; its {MANIFEST} is needed")
     if not manifest.is_file():
         raise FileNotFoundError(f"no manifest {manifest}")
     producer = Producer(read_plan(manifest.parent, source))
@@ -93,7 +95,7 @@ def verify(
 
 
 def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterator[str]:
-    yield from _unlike(line, producer)
+    yield from unlike(line, producer)
     prepared = producer.cache[producer.source_of(line["index"])]
     made = {"image": prepared.image}
     if "record" in line:
@@ -132,7 +134,7 @@ def _problems(line: dict[str, Any], producer: Producer, folder: Path) -> Iterato
                 yield f"{name}: its affine differs from the input's"
 
 
-def _unlike(line: dict[str, Any], producer: Producer) -> Iterator[str]:
+def unlike(line: dict[str, Any], producer: Producer) -> Iterator[str]:
     """Say what of a line is not as the run writes it, the record's numbers aside."""
     expected = {
         "source": producer.plan.inputs[producer.source_of(line["index"])].name,

@@ -24,6 +24,7 @@ class _FigureMask(Mask):
     box: tuple[float, float] = (0.2, 0.6)
     side: Number = Gamma(2.0, 0.1, offset=0.03)
     regular: bool = False
+    scale: Number = 1.0
     shear: float = 0.2
     rotation: Number = (-90.0, 90.0)
     roi_overlap: float = 0.5
@@ -35,6 +36,7 @@ class _FigureMask(Mask):
         validation.interval(self, "box", 0, 1)
         require_number(self, "side", 0)
         validation.choice(self, "regular", (False, True))
+        require_number(self, "scale", 0)
         validation.number(self, "shear", 0)
         require_number(self, "rotation", -180, 180)
 
@@ -46,8 +48,9 @@ class _FigureMask(Mask):
         bounds = side_bounds(self.box, scene, type(self).__name__)
         fractions = [draw_number(rng, self.side) for _ in range(1 if self.regular else n)]
         fractions *= n if self.regular else 1
+        scale = draw_number(rng, self.scale)
         sides = [
-            min(max(f * k, low), high)
+            min(max(scale * f * k, low), high)
             for f, k, (low, high) in zip(fractions, scene.shape, bounds, strict=True)
         ]
         spacing = np.array(scene.spacing)
@@ -92,9 +95,12 @@ class EllipseMask(_FigureMask):
     box : (float, float)
         Bounds of the sides as fractions of the image's.
     side : Number
-        Each side is drawn on its own, a fraction of the image's side, and clipped to `box`.
+        Each side is drawn on its own, a fraction of the image's side; times `scale` it is clipped
+        to `box`.
     regular : bool
         One draw for all sides, which are then equal fractions of the image's.
+    scale : Number
+        A factor of all sides alike.
     shear : float
         Standard deviation of the off-diagonal factors of the shear.
     rotation : Number

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthmed import kernels, validation
-from synthmed.distributions import Number, draw_number, require_number
+from synthmed.distributions import (
+    Number,
+    draw_number,
+    draw_whole,
+    require_number,
+    require_whole,
+)
 from synthmed.generator import Parameters
 from synthmed.masks.base import Mask, Shape, is_level, side_bounds
 from synthmed.scene import Scene
@@ -22,8 +28,9 @@ class PerlinMask(Mask):
     ----------
     box : (float, float)
         Bounds of the box's sides as fractions of the image's; each side is drawn on its own.
-    cells : int
-        Lattice cells along each side of the box; more give more ragged shapes.
+    cells : Number
+        Lattice cells along each side of the box, whole numbers, each drawn on its own; more give
+        more ragged shapes.
     threshold : float
         The mask is where the noise, scaled to [-1, 1], exceeds it.
     least_cover : float
@@ -49,7 +56,7 @@ class PerlinMask(Mask):
     """
 
     box: tuple[float, float] = (0.1, 0.6)
-    cells: int = 1
+    cells: Number = 1
     threshold: float = 0.3
     least_cover: float = 0.2
     rotation: Number = (-90.0, 90.0)
@@ -59,7 +66,7 @@ class PerlinMask(Mask):
         """Check the parameters."""
         super().__post_init__()
         validation.interval(self, "box", 0, 1)
-        validation.whole(self, "cells", 1)
+        require_whole(self, "cells", 1)
         validation.number(self, "threshold", -1, 1)
         validation.number(self, "least_cover", 0, 1)
         require_number(self, "rotation", -180, 180)
@@ -71,12 +78,17 @@ class PerlinMask(Mask):
         turns = np.array([draw_number(rng, self.rotation) for _ in range(math.comb(len(sides), 2))])
         if is_level(bounds, scene):
             turns = scene.levelled(turns)
-        return {"box": sides, "seed": int(rng.integers(2**53)), "rotation": turns.tolist()}
+        return {
+            "box": sides,
+            "seed": int(rng.integers(2**53)),
+            "rotation": turns.tolist(),
+            "cells": [draw_whole(rng, self.cells) for _ in sides],
+        }
 
     def render(self, parameters: Parameters, scene: Scene) -> Shape:
         """Evaluate the noise over the box."""
         sides = parameters["box"]
-        gradients = kernels.unit_gradients((self.cells,) * len(sides), parameters["seed"])
+        gradients = kernels.unit_gradients(parameters["cells"], parameters["seed"])
         turn = kernels.rotation_matrix(parameters["rotation"], scene.spacing)
         return Shape(kernels.gradient_noise(sides, gradients, turn) > self.threshold)
 

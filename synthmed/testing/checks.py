@@ -16,7 +16,14 @@ from numpy.typing import DTypeLike, NDArray
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee
 from synthmed.testing import strategies
-from synthmed.testing.invariants import EVERY_CALL, MANY_SEEDS, OPTIONAL, Invariant
+from synthmed.testing.adapters import adapted
+from synthmed.testing.invariants import (
+    EVERY_CALL,
+    MANY_SEEDS,
+    OPTIONAL,
+    Invariant,
+    other_rngs_other_results,
+)
 from synthmed.testing.phantoms import CONTENTS, LAYOUTS, phantom
 from synthmed.testing.trial import DoesNotApply, Fault, Trial
 
@@ -117,28 +124,32 @@ def check_augmentation(
     without: Iterable[str | Invariant] = (),
     examples: int | None = None,
     dtype: DTypeLike | list[DTypeLike] | None = None,
-    side: tuple[int, int] = (8, 40),
+    side: tuple[int, int] | None = None,
     value_range: tuple[float, float] | None = None,
     channel_axis: int | None = None,
 ) -> Report:
-    """Check an augmentation: any function of an image and a random generator.
+    """Check an augmentation: any function of an image and a random generator, or a transform of
+    MONAI, TorchIO, albumentations or torchvision as it is.
 
     Parameters
     ----------
     function : callable
         ``f(image, rng)``, `rng` a `numpy.random.Generator`. It returns an image, or a pair (image,
-        mask) whose mask says where it changed the image. Others take an adapter, such as ``lambda
-        image, rng: transform(image=image)["image"]``. It may raise `synthmed.NothingToSee` to
-        reject an image; any other exception is a fault.
+        mask) whose mask says where it changed the image. It may raise `synthmed.NothingToSee` to
+        reject an image; any other exception is a fault. A transform of one of the four libraries
+        is found by its type, gets images of the dtypes that its library documents, and is seeded in
+        its library's own way.
     images : strategy, optional
         Of the images, say `synthmed.testing.strategies.images` with arguments of its own.
     invariants, without, examples
         As in `check_anomaly`. By default all that any function can keep; those in
-        `synthmed.testing.invariants.OPTIONAL` only where they are asked for.
+        `synthmed.testing.invariants.OPTIONAL` only where they are asked for, and
+        `other_rngs_other_results` of a library's transform only where its type says that it is
+        random.
     dtype, side
         Of the images drawn by default: in the plane, without channels, with values as usual for the
-        dtype, in the machine's byte order. What works on tiles or windows of a fixed size (CLAHE)
-        may do the same with every seed on so small images: give it larger ones, ``side=(64, 96)``.
+        dtype, in the machine's byte order; sides from 8 to 40, for a library's transform from 24 to
+        64.
     value_range : (low, high), optional
         Of the images, and then also of what the function may return; by default that need only be
         finite.
@@ -163,18 +174,31 @@ def check_augmentation(
     """
     if not callable(function):
         raise TypeError(f"function must be callable as f(image, rng), got {function!r}")
+    foreign = adapted(function, channel_axis)
+    if foreign is not None:
+        function, dtype = foreign, list(foreign.library.dtypes) if dtype is None else dtype
+        side = (24, 64) if side is None else side
+    telling: list[Trial] = []
     if images is None:
+        if channel_axis is None:
+            kind = dtype[0] if isinstance(dtype, list) else dtype
+            large = phantom("smooth", (96, 128), kind or "uint8", value_range=value_range)
+            telling = [Trial(function, large, value_range=value_range)]
         images = strategies.images(
             dtype,
-            side=side,
+            side=side or (8, 40),
             value_range=value_range,
             channel_axis=channel_axis,
             contents=[c for c in CONTENTS if c != "extreme"],
             layouts=[k for k in LAYOUTS if k != "big-endian"],
         )
-    usual = tuple(i for i in EVERY_CALL + MANY_SEEDS if i not in OPTIONAL)
+    optional = OPTIONAL
+    if foreign is not None and not foreign.library.is_random(foreign.transform):
+        optional = (*OPTIONAL, other_rngs_other_results)
+    usual = tuple(i for i in EVERY_CALL + MANY_SEEDS if i not in optional)
+    chosen = _chosen(invariants, without, usual)
     trials = strategies.trials(function, images, value_range=value_range, channel_axis=channel_axis)
-    return _check(trials, _chosen(invariants, without, usual), invariants is not None, examples, [])
+    return _check(trials, chosen, invariants is not None, examples, telling)
 
 
 def _telling(generator: Generator, images: SearchStrategy[NDArray[Any]] | None) -> list[Trial]:
@@ -269,6 +293,8 @@ def _judge_for_one(invariant: Invariant, candidates: list[Trial], report: Report
             _judge(invariant, trial, report)
         except Fault as fault:
             first = first or fault
+            continue
+        except NothingToSee:
             continue
         if invariant.__name__ in report.applied:
             return

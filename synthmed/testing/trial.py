@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from synthmed.distributions import Distribution
 from synthmed.generator import Generator
 from synthmed.sample import NothingToSee, Sample
+from synthmed.testing.adapters import Adapted
 from synthmed.testing.phantoms import origin
 
 _LITERAL = 600  # elements up to which an array is written out
@@ -214,8 +215,12 @@ class Trial:
 
     def code(self, invariant: str, folder: Path | None = None) -> str:
         """Python source that shows the fault again; large arrays that no call tells go into
-        `folder`.
+        `folder`. A transform of another library is called without synthmed, so that its authors can
+        run it.
         """
+        if isinstance(self.function, Adapted):
+            given = self.function.laid_out(self.image).copy()  # of no known origin
+            return "\n".join(self.function.script(_source(given, folder, "image"), self.seed))
         imports, subject = _subject(self.function)
         arguments = [subject, _source(self.image, folder, "image")]
         for name, value in {"seed": self.seed, **self.arguments}.items():

@@ -64,7 +64,7 @@ def read_safetensors(path: str | Path, kind: str) -> tuple[dict[str, Tensor], di
     ValueError
         If it is a folder, is damaged anywhere, or its data has another `format` than `kind`.
     """
-    require_file(path, "safetensors file")
+    require_file(path, kind.removeprefix("synthmed-clip ").rpartition(" ")[0] or kind)
     try:
         with safe_open(path, "pt") as file:
             entry = (file.metadata() or {}).get("synthmed_clip", "{}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -21,13 +22,15 @@ class Calibrate:
     Its p-values are then against the normal images.
     """
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DETECTOR")]
     """A detector that fit wrote."""
-    normals: tyro.conf.Positional[Path]
+    normals: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NORMALS")]
     """Folder of normal images, none of them a support image."""
     output: Output
     """The new detector."""
-    abnormal: tyro.conf.Positional[Path | None] = None
+    abnormal: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[ABNORMAL]")] = (
+        None
+    )
     """Folder of abnormal images; sensitivity, youden and f1 need it."""
     rule: Rule = "false-alarm-rate"
     """What the threshold is to attain: false-alarm-rate (conformal), percentile (of the normal

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -15,7 +16,7 @@ from synthmed_clip.data.layouts import read_dataset
 class Duplicates:
     """List the images of a data set that are copies, or nearly, of one another."""
 
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """A folder in one of the layouts that evaluate reads."""
     threshold: float = 0.99
     """Correlation, at 48 x 48 pixels in grey, from which two images count as the same."""

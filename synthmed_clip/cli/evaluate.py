@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Axis, Loading, MaskLevel, Roi, ValueRange
+from synthmed_clip.cli.options import (
+    Axis,
+    Loading,
+    MaskLevel,
+    Roi,
+    ValueRange,
+    described,
+    not_default,
+)
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.data.regions import regions_in
 from synthmed_clip.files import Kind, check_outputs, write_text
@@ -27,9 +36,9 @@ FORMAT = "synthmed-clip evaluation 1"
 class Evaluate:
     """Evaluate a detector on labelled images: AUROC, AP, F1-max, AUPRO, with 95 % intervals."""
 
-    model: tyro.conf.Positional[Path]
+    model: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DETECTOR")]
     """A detector that fit wrote."""
-    dataset: tyro.conf.Positional[Path]
+    dataset: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DATASET")]
     """normal/ and abnormal/ (and masks/), MVTec's or VisA's layout, or samples/test.json with
     images/.
     """
@@ -63,6 +72,7 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         from synthmed_clip.evaluation.evaluate import evaluate_scores
+        from synthmed_clip.report.alarms import find_alarms
 
         if self.robustness:
             import synthmed_clip.evaluation.robustness as robust  # what it needs is asked for first
@@ -80,6 +90,12 @@ class Evaluate:
             raise ValueError("--robustness is of images; a detector of volumes (axis) has none")
         dataset = read_dataset(self.dataset, mask_level=self.mask_level, volumes=axis is not None)
         items = dataset.test
+        one_kind = len({item.abnormal for item in items}) < 2
+        if one_kind and (self.report is not None or other is not None):
+            raise ValueError(
+                f"{self.dataset}: --report and --against compare normal with abnormal images; all "
+                f"{len(items)} are of one kind"
+            )
         read = [path for item in items for path in (item.image, item.mask)]
         check_outputs(
             [(self.output, Kind.EVALUATION), (self.report, Kind.REPORT)],
@@ -100,6 +116,11 @@ class Evaluate:
 
         scores = scored(detector)
         found = evaluate_scores(scores, items, detector.threshold, axis=axis)
+        for told in dataset.left_out:
+            print(f"synthmed-clip: left out: {told}", file=sys.stderr)
+        alarms = find_alarms(detector, dataset, found)
+        for alarm in alarms:
+            print(f"synthmed-clip: {alarm}", file=sys.stderr)
         print(found)
         shifts = robust.robustness(detector, items) if self.robustness else ()
         if shifts:
@@ -110,7 +131,17 @@ class Evaluate:
                 {"image": n, "abnormal": i.abnormal, "score": s}
                 for n, i, s in zip(names, items, found.scores, strict=True)
             ]
-            figures = {"format": FORMAT} | found.to_dict() | {"scores": rows}
+            figures = (
+                {"format": FORMAT}
+                | found.to_dict()
+                | {
+                    "alarms": [asdict(alarm) for alarm in alarms],
+                    "detector": described(detector, self.model),
+                    "settings": not_default(self),
+                    "left_out": dataset.left_out,
+                    "scores": rows,
+                }
+            )
             if shifts:
                 figures["robustness"] = [asdict(shift) for shift in shifts]
             write_text(self.output, json.dumps(figures, indent=1) + "\n")

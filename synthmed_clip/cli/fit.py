@@ -33,7 +33,7 @@ else:
 class Fit:
     """Fit a detector to a folder of normal images; by MediCLIP, or by the method that is named."""
 
-    normals: tyro.conf.Positional[Path]
+    normals: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="NORMALS")]
     """Folder of normal images."""
     output: Output
     """The detector, NAME.safetensors; for a method that learns, a log, NAME.csv, and the loss

@@ -11,6 +11,8 @@ from typing import Protocol
 
 import tyro
 
+from synthmed import __version__
+
 
 class Command(Protocol):
     """A command with its arguments."""
@@ -26,6 +28,9 @@ def main(args: list[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):  # a file's name may be of another encoding
         sys.stdout.reconfigure(errors="backslashreplace")
     arguments, modules = _split_imports(sys.argv[1:] if args is None else args)
+    if arguments == ["--version"]:
+        print(f"synthmed-clip {__version__}")
+        return 0
     command: Command | None = None
     with warnings.catch_warnings():
         warnings.showwarning = _show
@@ -70,7 +75,7 @@ def _parse(arguments: list[str]) -> Command:
             prog="synthmed-clip",
             args=arguments,
             description="Few-shot anomaly detection on medical images. Methods of your own are "
-            "known after --import MODULE.",
+            "known after --import MODULE. --version says which version it is.",
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,7 +20,7 @@ class Prepare:
 
     name: tyro.conf.Positional[Literal[tuple(PROTOCOLS)]]  # type: ignore[valid-type]
     """Which data set."""
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DOWNLOAD")]
     """The download, unpacked."""
     output: Output
     """Folder to write; missing or empty."""

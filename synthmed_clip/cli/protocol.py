@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -28,7 +28,9 @@ class RunProtocol:
     methods may be added.
     """
 
-    datasets: tyro.conf.Positional[tuple[Path, ...]]
+    datasets: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="DATASET [DATASET ...]")
+    ]
     """Folders with normal training images and labelled test images."""
     output: Output
     """Folder for detectors, results, tables and plots."""

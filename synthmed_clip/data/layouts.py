@@ -7,10 +7,13 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from synthmed import io
 from synthmed.io import MaskLevel
 from synthmed_clip.data.images import image_files
+from synthmed_clip.data.labelled import Labelled, list_labelled, mask_folders
+from synthmed_clip.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,11 @@ class Dataset:
     train : tuple of Path
         Normal images, from which support sets are drawn; may be empty.
     test : tuple of Item
-        Of both kinds.
+        Of both kinds, or of one.
     validation : tuple of Item
         To choose an epoch by; usually there are none.
+    left_out : tuple of str
+        What else is in its folders, counted, in words.
 
     Examples
     --------
@@ -69,6 +74,7 @@ class Dataset:
     train: tuple[Path, ...]
     test: tuple[Item, ...]
     validation: tuple[Item, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -90,8 +96,11 @@ def read_dataset(
     - VisA's: `split_csv/1cls.csv` with the columns object, split, label, image and mask; an item's
       kind is its object;
     - MVTec's: `train/good/`, `test/good/`, `test/DEFECT/` and `ground_truth/DEFECT/NAME_mask.png`;
-    - plain: `normal/`, `abnormal/` and, if there are masks, `masks/` with the names of the abnormal
-      images; normal images to train with, if there are any, in `train/`.
+    - plain: `normal/`, `abnormal/` or both, and `masks/` or `ground_truth/`, if there are masks;
+      normal images to train with, if there are any, in `train/`. Folders in `abnormal/` are kinds.
+
+    In the last two a mask is found by its image's name wherever data sets have it; see
+    `synthmed_clip.data.labelled.list_labelled`. Hidden files and folders are left out.
 
     Parameters
     ----------
@@ -108,8 +117,8 @@ def read_dataset(
     FileNotFoundError
         If there is no such folder, or an image that a list names is not there.
     ValueError
-        If it has none of the layouts, one kind of image only, or a list that lacks a column or has
-        an unknown word.
+        If it has none of the layouts, no test image, or a list that lacks a column or has an
+        unknown word; an image has two masks, or two images have one.
     TypeError
         If the mask level is none.
 
@@ -132,17 +141,15 @@ def read_dataset(
     read = _reader(root, volumes)
     if read is None:
         raise ValueError(f"{root} has none of the known layouts: {_LAYOUTS}")
-    train, test = read(root)
-    found = Dataset(root, train, test, _listed(root, "valid.json"))
+    (train, beside), (test, others) = read(root)
+    if not test:
+        raise ValueError(f"{root}: no test image is listed")
+    found = Dataset(root, train, test, _listed(root, "valid.json"), (*beside, *others))
     if level is not None:
         found = replace(
             found,
             test=tuple(replace(item, mask_level=level) for item in found.test),
             validation=tuple(replace(item, mask_level=level) for item in found.validation),
-        )
-    if len({item.abnormal for item in found.test}) < 2:
-        raise ValueError(
-            f"{root}: the test images are all of one kind; normal and abnormal ones are needed"
         )
     labelled = (
         path for item in (*found.test, *found.validation) for path in (item.image, item.mask)
@@ -192,7 +199,7 @@ def read_datasets(folder: str | Path, *, mask_level: MaskLevel = None) -> list[D
     found = [
         read_dataset(inner, mask_level=mask_level)
         for inner in sorted(root.iterdir())
-        if inner.is_dir() and _reader(inner) is not None
+        if inner.is_dir() and not inner.name.startswith(".") and _reader(inner) is not None
     ]
     if not found:
         raise ValueError(
@@ -206,24 +213,27 @@ _LAYOUTS = (
     "ground_truth/; "
     "or normal/ with abnormal/ (and masks/)"
 )
-_Read = Callable[[Path], tuple[tuple[Path, ...], tuple[Item, ...]]]
+_Found = TypeVar("_Found", Path, Item)
+_Listed = tuple[tuple[_Found, ...], tuple[str, ...]]  # and what is left out, in words
+_Read = Callable[[Path], tuple[_Listed[Path], _Listed[Item]]]
 
 
 def _reader(root: Path, volumes: bool = False) -> _Read | None:
     """Return what lists the train and test images of the layout that a folder has."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"no folder at {root}")
+    require_folder(root, "data set")
     if (root / "samples" / "test.json").is_file():
-        return lambda root: (_mediclip_train(root), _listed(root, "test.json"))
+        return lambda root: ((_mediclip_train(root), ()), (_listed(root, "test.json"), ()))
     if (root / "split_csv" / "1cls.csv").is_file():
         return _visa
-    if (root / "test" / "good").is_dir():
+    if (root / "test" / "good").is_dir() or (
+        (root / "test").is_dir() and (root / "ground_truth").is_dir()
+    ):
         return lambda root: (
-            _images_in(root / "train" / "good", volumes),
+            _train_images(root / "train" / "good", volumes),
             _mvtec_test(root, volumes),
         )
-    if (root / "normal").is_dir() and (root / "abnormal").is_dir():
-        return lambda root: (_images_in(root / "train", volumes), _plain_test(root, volumes))
+    if (root / "normal").is_dir() or (root / "abnormal").is_dir():
+        return lambda root: (_train_images(root / "train", volumes), _plain_test(root, volumes))
     return None
 
 
@@ -261,7 +271,7 @@ def read_table(path: Path, columns: Sequence[str]) -> Iterator[dict[str, str]]:
             yield row
 
 
-def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
+def _visa(root: Path) -> tuple[_Listed[Path], _Listed[Item]]:
     table = root / "split_csv" / "1cls.csv"
     known = {"split": ("train", "test"), "label": ("normal", "anomaly")}
     train: list[Path] = []
@@ -280,7 +290,7 @@ def _visa(root: Path) -> tuple[tuple[Path, ...], tuple[Item, ...]]:
             test.append(Item(root / row["image"], abnormal, mask, row["object"], "any"))
         elif not abnormal:
             train.append(root / row["image"])
-    return tuple(train), tuple(test)
+    return (tuple(train), ()), (tuple(test), ())
 
 
 def _rows(path: Path) -> list[dict]:
@@ -316,30 +326,50 @@ def _listed(root: Path, name: str) -> tuple[Item, ...]:
     )
 
 
-def _images_in(folder: Path, volumes: bool) -> tuple[Path, ...]:
-    return tuple(image_files(folder, volumes)) if folder.is_dir() else ()
+def _train_images(folder: Path, volumes: bool) -> _Listed[Path]:
+    """Those directly in the folder: of others nothing says that they are normal."""
+    if not folder.is_dir():
+        return (), ()
+    images = tuple(image_files(folder, volumes))
+    inner = 0 if volumes else len(io.find_images(folder)) - len(images)
+    return images, (f"{inner} images in folders of {folder.name}/",) if inner else ()
 
 
-def _mvtec_test(root: Path, volumes: bool) -> tuple[Item, ...]:
-    items = []
-    for kind in sorted(p for p in (root / "test").iterdir() if p.is_dir()):
-        truth = root / "ground_truth" / kind.name
-        for image in image_files(kind, volumes):
-            mask = _mask_of(image, truth, ("_mask", "")) if kind.name != "good" else None
-            items.append(Item(image, kind.name != "good", mask, kind.name))
-    return tuple(items)
+def _mvtec_test(root: Path, volumes: bool) -> _Listed[Item]:
+    items: list[Item] = []
+    notes: list[str] = []
+    folders = [p for p in (root / "test").iterdir() if p.is_dir() and not p.name.startswith(".")]
+    for kind in sorted(folders):
+        abnormal = kind.name != "good"
+        masks = [root / "ground_truth" / kind.name] if abnormal else []
+        found = list_labelled(kind, masks, volumes)
+        items += _items(found, abnormal, [kind.name] * len(found.images))
+        notes += _notes(found, abnormal)
+    return tuple(items), tuple(notes)
 
 
-def _plain_test(root: Path, volumes: bool) -> tuple[Item, ...]:
-    normal, abnormal = (image_files(root / kind, volumes) for kind in ("normal", "abnormal"))
-    items = [Item(image, False, None, "normal") for image in normal]
-    for image in abnormal:
-        items.append(Item(image, True, _mask_of(image, root / "masks", ("", "_mask")), "abnormal"))
-    return tuple(items)
+def _plain_test(root: Path, volumes: bool) -> _Listed[Item]:
+    items: list[Item] = []
+    notes: list[str] = []
+    for name in ("normal", "abnormal"):
+        if not (root / name).is_dir():
+            continue
+        abnormal = name == "abnormal"
+        found = list_labelled(root / name, mask_folders(root) if abnormal else [], volumes)
+        items += _items(
+            found, abnormal, [kind if abnormal and kind else name for kind in found.kinds]
+        )
+        notes += _notes(found, abnormal)
+    return tuple(items), tuple(notes)
 
 
-def _mask_of(image: Path, folder: Path, endings: tuple[str, ...]) -> Path | None:
-    """Find the mask of an image: the same name with one of the endings, of any image type."""
-    stem = io.stem_of(image.name)
-    found = (io.find_image(folder, f"{stem}{ending}") for ending in endings)
-    return next((path for path in found if path is not None), None)
+def _items(found: Labelled, abnormal: bool, kinds: Sequence[str]) -> Iterator[Item]:
+    for image, mask, kind in zip(found.images, found.masks, kinds, strict=True):
+        yield Item(image, abnormal, mask if abnormal else None, kind)
+
+
+def _notes(found: Labelled, abnormal: bool) -> Iterator[str]:
+    yield from found.left_out
+    unneeded = sum(mask is not None for mask in found.masks)
+    if unneeded and not abnormal:
+        yield f"the masks of {unneeded} normal images"

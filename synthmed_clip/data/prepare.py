@@ -22,6 +22,7 @@ from PIL import Image
 from synthmed import io
 from synthmed.io import MaskLevel
 from synthmed_clip.data.downloads import Entry, read_brainmri, read_busi, read_chexpert
+from synthmed_clip.files import require_folder
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,7 @@ def prepare(
     if name not in PROTOCOLS:
         raise ValueError(f"no data set {name!r}; known: {', '.join(PROTOCOLS)}")
     protocol, source, destination = PROTOCOLS[name], Path(source), Path(destination)
-    if not source.is_dir():
-        raise FileNotFoundError(f"no folder at {source}")
+    require_folder(source, "download")
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise FileExistsError(f"{destination} is there and not empty; nothing was written")
     numbers = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,14 +29,16 @@ class Evaluation:
     normal, abnormal, masked : int
         Images of each kind, and abnormal images with a mask.
     image : dict of Interval
-        AUROC, AP and F1-max of the scores.
+        AUROC, AP and F1-max of the scores; empty where all images are of one kind.
     pixel : dict of Interval
         AUROC, AP and AUPRO of the maps at the backbone's size; empty where no abnormal image has a
         mask.
     threshold, sensitivity, specificity : float
-        At the detector's own threshold.
+        At the detector's own threshold; NaN where there is no image of the kind.
     scores : tuple of float
         In the order of the items.
+    missing : tuple of str
+        Which metrics there are not, and why.
 
     Examples
     --------
@@ -58,10 +60,11 @@ class Evaluation:
     sensitivity: float
     specificity: float
     scores: tuple[float, ...] = field(repr=False)
+    missing: tuple[str, ...] = ()
 
     def to_dict(self) -> dict:
-        """Return JSON-ready data."""
-        return asdict(self)
+        """Return JSON-ready data; None stands for NaN."""
+        return _without_nan(asdict(self))
 
     def figures(self) -> dict[str, float]:
         """Return every metric's value, by names as 'Image-AUROC'."""
@@ -76,11 +79,18 @@ class Evaluation:
         lines = [f"{self.normal} normal, {self.abnormal} abnormal images, {self.masked} with masks"]
         for level, metrics in (("Image", self.image), ("Pixel", self.pixel)):
             lines += [f"{level}-{name:<7} {interval}" for name, interval in metrics.items()]
-        lines.append(
-            f"at threshold {self.threshold:.4f}: sensitivity {self.sensitivity:.3f}, specificity "
-            f"{self.specificity:.3f}"
-        )
+        rates = [("sensitivity", self.sensitivity), ("specificity", self.specificity)]
+        known = ", ".join(f"{name} {value:.3f}" for name, value in rates if not np.isnan(value))
+        lines += [f"at threshold {self.threshold:.4f}: {known}", *self.missing]
         return "\n".join(lines)
+
+
+def _without_nan(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_nan(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return type(data)(map(_without_nan, data))
+    return None if isinstance(data, float) and np.isnan(data) else data
 
 
 class Scorer(Protocol):
@@ -120,12 +130,18 @@ def evaluate(
     ----------
     detector : Detector
     items : sequence of Item
-        As `read_dataset` lists them; of both kinds.
+        As `read_dataset` lists them. Of images of one kind there are no image metrics, and what
+        masks allow of the others: those of pixels need no normal image.
     roi, mask_level
         Regions of interest, as `Detector.predict` takes them.
     batch_size : int
     resamples : int
         Of the bootstrap over images.
+
+    Raises
+    ------
+    ValueError
+        As `evaluate_scores`.
 
     Notes
     -----
@@ -178,6 +194,11 @@ def evaluate_scores(
     resamples : int
         Of the bootstrap over images; 0 leaves the intervals out.
 
+    Raises
+    ------
+    ValueError
+        If there is no metric at all: all images are of one kind, and there are no masks or no maps.
+
     Notes
     -----
     An abnormal image whose mask is empty at the maps' size counts as one without a mask.
@@ -200,20 +221,34 @@ def evaluate_scores(
     masks = masks_of(items, maps, axis)
     masked = np.array([mask.any() for mask in masks], bool)
     known = np.flatnonzero(masked | ~abnormal)
+    both = abnormal.any() and not abnormal.all()
+    missing = []
+    if not both:
+        word = "abnormal" if abnormal.any() else "normal"
+        missing.append(
+            f"no image metrics: all {len(items)} test images are {word}, and AUROC, AP and F1-max "
+            f"compare the two kinds"
+        )
     pixel = {}
     if masked.any():
         kept = [maps[k] for k in known], [masks[k] for k in known]
-        pixel = pixel_metrics(*kept, abnormal[known], resamples)
+        if all(mask.all() for mask in kept[1]):
+            missing.append("no pixel metrics: the masks cover their images, and no pixel is normal")
+        else:
+            pixel = pixel_metrics(*kept, abnormal[known], resamples)
+    if not both and not pixel:
+        raise ValueError("; ".join([*missing, "nor are there masks and maps to compare"][:2]))
     return Evaluation(
         normal=int((~abnormal).sum()),
         abnormal=int(abnormal.sum()),
         masked=int(masked.sum()),
-        image=image_metrics(scores, abnormal, resamples),
+        image=image_metrics(scores, abnormal, resamples) if both else {},
         pixel=pixel,
         threshold=threshold,
-        sensitivity=float(flagged[abnormal].mean()),
-        specificity=float((~flagged[~abnormal]).mean()),
+        sensitivity=float(flagged[abnormal].mean()) if abnormal.any() else np.nan,
+        specificity=float((~flagged[~abnormal]).mean()) if not abnormal.all() else np.nan,
         scores=tuple(scores.tolist()),
+        missing=tuple(missing),
     )
 
 

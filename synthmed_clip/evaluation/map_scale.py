@@ -120,12 +120,41 @@ class MapScale:
             return value
         return (value - self.low) / (self.high - self.low) * HIGHEST
 
-    def level_of(self, threshold: float) -> float | None:
-        """Return the value of a map that corresponds to a threshold on scores.
+    def matching(self) -> tuple[tuple[float, ...], tuple[float, ...], float] | None:
+        """Return the line that leads from a score to a map's value: knots, and its slope beyond.
 
-        As many normal images have a pixel above it as have a score above the threshold: the two
-        are matched by their quantiles, linearly between and beyond. For a score that is its map's
-        peak this is the threshold itself.
+        As many normal images have a pixel above the value as score above the score: the two are
+        matched by their quantiles, linearly between and beyond. For a score that is its map's peak
+        the value is the score itself.
+
+        Returns
+        -------
+        scores, peaks : tuple of float
+            In rising order.
+        slope : float
+            Below the first knot and above the last.
+            None in place of all three where no normal image tells.
+
+        Examples
+        --------
+        >>> MapScale(scores=(0.5, 1.5), peaks=(4.0, 2.0)).matching()
+        ((0.5, 1.5), (2.0, 4.0), 2.0)
+        """
+        if not self.scores:
+            return None
+        if np.allclose(self.scores, self.peaks, rtol=1e-6, atol=0):
+            return (0.0,), (0.0,), 1.0
+        spread = float(np.std(self.scores))
+        if not spread > 0:
+            return None
+        return (
+            tuple(sorted(self.scores)),
+            tuple(sorted(self.peaks)),
+            float(np.std(self.peaks)) / spread,
+        )
+
+    def level_of(self, threshold: float) -> float | None:
+        """Return the value of a map that corresponds to a threshold on scores, by `matching`.
 
         Parameters
         ----------
@@ -144,14 +173,9 @@ class MapScale:
         >>> MapScale(scores=(0.2,), peaks=(0.2,)).level_of(0.5), MapScale().level_of(0.5)
         (0.5, None)
         """
-        if not self.scores:
+        matched = self.matching()
+        if matched is None:
             return None
-        if np.allclose(self.scores, self.peaks, rtol=1e-6, atol=0):
-            return threshold
-        scores, peaks = np.sort(self.scores), np.sort(self.peaks)
-        spread = scores.std()
-        if not spread > 0:
-            return None
-        nearest = float(np.clip(threshold, scores[0], scores[-1]))
-        beyond = (threshold - nearest) * peaks.std() / spread
-        return float(np.interp(nearest, scores, peaks) + beyond)
+        scores, peaks, slope = matched
+        nearest = min(max(threshold, scores[0]), scores[-1])
+        return float(np.interp(nearest, scores, peaks)) + (threshold - nearest) * slope

@@ -166,7 +166,7 @@ def image_metrics(
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is NaN, or the images are all of one kind.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def image_resamples(
     Raises
     ------
     ValueError
-        If a score is NaN.
+        If a score is NaN, or the images are all of one kind.
 
     Examples
     --------
@@ -209,6 +209,11 @@ def image_resamples(
     scores = np.asarray(scores, np.float64)
     if np.isnan(scores).any():
         raise ValueError("the scores hold NaN")
+    if len(set(np.asarray(abnormal, bool).tolist())) < 2:
+        raise ValueError(
+            f"AUROC, AP and F1-max compare normal with abnormal images; all {len(scores)} are of "
+            f"one kind"
+        )
     order = np.argsort(-scores, kind="stable")
     falling, kind = scores[order], np.asarray(abnormal, bool)[order]
     starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]]))

@@ -34,13 +34,19 @@ def check(protocol: Protocol, backbone: Backbone) -> None:
     ------
     ValueError
         For a method that does not fit the backbone, a file that cannot be read, a support image
-        that carries no anomaly, or validation images that are of one kind or among the test images.
+        that carries no anomaly, test images of one kind, or validation images that are of one kind
+        or among the test images.
     """
     for entry in protocol.entries:
         entry.method.resolved(backbone)
     if any(entry.auxiliary for entry in protocol.entries):
         _require_readable(usable(protocol.auxiliary))
     for dataset in protocol.datasets:
+        if len({item.abnormal for item in dataset.test}) < 2:
+            raise ValueError(
+                f"{dataset.name}: the test images are all of one kind; normal and abnormal ones "
+                f"are needed"
+            )
         _require_readable((*dataset.test, *dataset.validation))
         _check_validation(dataset)
         _check_support(protocol, dataset, backbone.image_size)

@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.curves import Curve, curves
-from synthmed_clip.evaluation.evaluate import Evaluation
-from synthmed_clip.evaluation.map_scale import Unit
+from synthmed_clip.evaluation.evaluate import Evaluation, read_masks
+from synthmed_clip.evaluation.map_scale import MapScale, Unit
 from synthmed_clip.evaluation.metrics import image_metrics
-from synthmed_clip.report.facts import fact_tables, is_imported, recipes
-from synthmed_clip.report.heatmaps import heat_map
-from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, Row, image_rows, support_rows
+from synthmed_clip.report.alarms import find_alarms
+from synthmed_clip.report.decision import decision_of
+from synthmed_clip.report.facts import fact_tables, recipes
+from synthmed_clip.report.heatmaps import heat_map, opacity_of
+from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, image_rows, support_rows
 
 if TYPE_CHECKING:  # needs the extra `testing`
     from synthmed.testing import ScoreShift
@@ -36,13 +37,12 @@ def report_data(
     scores = np.array(evaluation.scores)
     abnormal = np.array([item.abnormal for item in dataset.test])
     kinds = kinds_of(dataset.test)
-    images, digests = image_rows(detector, dataset, evaluation.scores, kinds, maps)
+    images = image_rows(detector, dataset, evaluation.scores, kinds, maps)
     history, support = detector.fitted.history, detector.provenance.support
     shots = f", {len(support)} support images" if support else ""
     roc, pr = curves(scores, abnormal)
     return {
         "name": dataset.name,
-        "folder": str(dataset.root),
         "detector": f"{detector.method.name} on {detector.backbone.name}{shots}",
         "counts": {
             "normal": evaluation.normal,
@@ -50,14 +50,17 @@ def report_data(
             "masked": evaluation.masked,
             "train": len(dataset.train),
         },
-        "warnings": _warnings(images, digests, dataset, support),
+        "warnings": [asdict(alarm) for alarm in find_alarms(detector, dataset, evaluation)],
+        "left_out": dataset.left_out,
         "metrics": {
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
         },
+        "baselines": _baselines(dataset, evaluation, maps.shape[-1]),
         "scale": scale_of(detector.map_scale.unit, [*evaluation.scores, evaluation.threshold]),
         "threshold": evaluation.threshold,
-        "calibration": _calibration(detector),
+        "decision": decision_of(detector),
+        "heuristic": detector.p_values_are_heuristic,
         "curves": {"roc": _rounded(roc), "pr": _rounded(pr)},
         "classes": _classes(dataset.test, kinds, scores, abnormal),
         "robustness": [asdict(shift) for shift in shifts],
@@ -65,11 +68,9 @@ def report_data(
         "log": [] if history is None else [asdict(epoch) for epoch in history.log],
         "facts": fact_tables(detector),
         "recipes": recipes(detector.method),
-        "map_range": detector.map_scale.span,
-        "colours": heat_map(np.linspace(0, 1, 256)[None]).ravel().tolist(),
+        "maps": _maps(detector.map_scale, maps.shape[-1]),
         "media": MEDIA,
-        "side": min(detector.backbone.image_size, SIDE),
-        "map_side": min(maps.shape[-1], MAP_SIDE),
+        "side": SIDE,
         "images": images,
     }
 
@@ -113,68 +114,44 @@ def kinds_of(items: Sequence[Item]) -> list[str]:
     ]
 
 
-def _warnings(
-    images: list[Row], digests: list[str], dataset: Dataset, support: tuple[str, ...]
-) -> list[dict[str, object]]:
-    """Say where test images are support images, nearly training images, or one and the same."""
-    names = [str(row["name"]) for row in images]
-    named = defaultdict(list)
-    for name, found in zip(names, digests, strict=True):
-        named[found].append(name)
-    leaked = [name for found in dict.fromkeys(support) for name in named.get(found, ())]
-    twins = [" = ".join(group) for group in named.values() if len(group) > 1]
-    paths = {item.image: name for item, name in zip(dataset.test, names, strict=True)}
-    near = [
-        f"{paths[pair.second]} is nearly {dataset.relative(pair.first)} ({pair.correlation:.3f})"
-        for pair in duplicates_between(dataset.train, list(paths))
-        if paths[pair.second] not in leaked
-    ]
-    cases = [
-        (
-            leaked,
-            "Training and test images were not kept apart",
-            f"Of the test images, {len(leaked)} served as support when the detector was fitted: "
-            f"the same pixels at its size. The figures below are not to be trusted.",
-        ),
-        (
-            near,
-            "Some test images nearly repeat training images",
-            "They correlate by at least 0.99 at 48 x 48 pixels, and flatter the figures where "
-            "their partner was a support image.",
-        ),
-        (
-            twins,
-            "Some test images are the same picture",
-            "They are equal pixel for pixel at the detector's size and count more than once.",
-        ),
-    ]
-    return [
-        {"title": title, "message": message, "names": found, "grave": found is leaked}
-        for found, title, message in cases
-        if found
-    ]
+def _baselines(
+    dataset: Dataset, evaluation: Evaluation, side: int
+) -> dict[str, dict[str, tuple[float, str]]]:
+    """What each metric is for scores and maps that know nothing, and what that stands for."""
+    ill = evaluation.abnormal / (evaluation.normal + evaluation.abnormal)
+    baselines = {
+        "Image": {
+            "AUROC": (0.5, "chance"),
+            "AP": (ill, "prevalence"),
+            "F1-max": (2 * ill / (1 + ill), "flagging all"),
+        }
+    }
+    if evaluation.pixel:
+        masks = read_masks(dataset.test, side)
+        normal = np.array([not item.abnormal for item in dataset.test])
+        known = masks[masks.any((1, 2)) | normal]
+        baselines["Pixel"] = {
+            "AUROC": (0.5, "chance"),
+            "AP": (float(known.mean()), "share of abnormal pixels"),
+            "AUPRO": (0.15, "chance"),  # the mean of false positive rates from 0 to 0.3
+        }
+    return baselines
 
 
-def _calibration(detector: Detector) -> str:
-    if is_imported(detector):
-        meaning = (
-            "The detector was imported from a checkpoint that has no threshold; this one was not "
-            "calibrated."
-        )
-    elif not detector.provenance.support:
-        meaning = "The detector was fitted without support images; its threshold is not calibrated."
-    else:
-        meaning = (
-            "A detector comes calibrated to the largest score of its support images, each left out "
-            "of what judges it; where a method cannot leave them out, to the score that best "
-            "separates (balanced accuracy) them from fresh synthetic anomalies on them. It has "
-            "seen no real anomaly, and normal images that were not in the support set may score "
-            "higher: treat it as a start, and set your own from validation data."
-        )
-    return (
-        f"{meaning} A threshold that is chosen here is fitted to the test set: its figures are too "
-        f"good."
-    )
+def _maps(scale: MapScale, side: int) -> dict[str, object] | None:
+    """How maps are to be looked at: as `predict` draws them."""
+    if not side:
+        return None
+    levels = np.arange(256, dtype=np.uint8)
+    return {
+        "side": min(side, MAP_SIDE),
+        "range": scale.span,
+        "shown": (scale.shown(scale.low), scale.shown(scale.high)),
+        "unit": scale.unit,
+        "colours": heat_map(levels[None] / 255.0).ravel().tolist(),
+        "opacity": opacity_of(levels).tolist(),
+        "matching": scale.matching(),
+    }
 
 
 def _rounded(curve: Curve) -> dict[str, list[float]]:

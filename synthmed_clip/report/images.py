@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from synthmed import io as image_io
 from synthmed.digests import digest_array
-from synthmed_clip.data.images import square
+from synthmed_clip.data.images import eight_bit, read_plane, resize_map, square
 from synthmed_clip.data.layouts import Dataset
 from synthmed_clip.detector import Detector
+from synthmed_clip.evaluation.calibration import p_value
 from synthmed_clip.evaluation.evaluate import read_masks
 from synthmed_clip.report.heatmaps import levels_of
 
-SIDE = 256  # of the largest picture embedded; a test set of some 750 stays below 15 MB
+SIDE = 384  # the longer one of a picture embedded; a test set of some 750 stays below 15 MB
 MAP_SIDE = 56  # a map is smooth: it arises on the backbone's patches, 16 to 37 a side
 MEDIA = "data:image/webp;base64,"
 _THUMBNAIL = 96
@@ -32,8 +34,8 @@ def image_rows(
     scores: Sequence[float],
     kinds: Sequence[str],
     maps: NDArray[np.float32],
-) -> tuple[list[Row], list[str]]:
-    """Return what the page shows of every test image, and the digests that support images go by.
+) -> list[Row]:
+    """Return what the page shows of every test image.
 
     Parameters
     ----------
@@ -42,31 +44,48 @@ def image_rows(
     scores, kinds : sequence
         Of `dataset.test`, in its order.
     maps : ndarray
-        Likewise, `(N, S, S)`; S is 0 where the method has no maps.
+        Likewise, `(N, S, S)`, finite; S is 0 where the method has no maps.
     """
-    size, method = detector.backbone.image_size, detector.method
-    grey = method.scored_channels == "grey"
-    side, map_side = min(size, SIDE), min(maps.shape[-1], MAP_SIDE)
+    grey = detector.method.scored_channels == "grey"
+    normal = detector.normal_scores
     rows: list[Row] = []
-    digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
-        seen = square(item.image, size, detector.values, grey)[0]
-        alike = method.support_channels == method.scored_channels
-        other = seen if alike else square(item.image, size, detector.values, not grey)[0]
-        digests.append(digest_array(other))
-        levels = levels_of(found, detector.map_scale.span)
+        read = read_plane(item.image)
+        height, width = read.spatial_shape
+        extent = np.array([width, height]) * (read.spacing or (1, 1))[::-1]
         rows.append(
             {
                 "name": dataset.relative(item.image),
                 "kind": kind,
                 "abnormal": item.abnormal,
                 "score": score,
-                "pixels": _webp(seen, side, quality=75),
-                "map": _webp(levels, map_side, lossless=True) if map_side else "",
-                "outline": outline(read_masks([item], side)[0]),
+                "p": p_value(score, normal) if normal else None,
+                "size": [width, height],
+                "extent": (extent / extent.max()).tolist(),
+                "pixels": _picture(read, detector, grey, SIDE),
+                "outline": outline(read_masks([item], SIDE)[0]),
+                "map": _map(found, (height, width)) if found.size else None,
             }
         )
-    return rows, digests
+    return rows
+
+
+def _map(found: NDArray[np.float32], shape: tuple[int, int]) -> dict[str, object]:
+    """A map as a picture of 256 levels from its lowest value to its highest, and where that is."""
+    side = min(len(found), MAP_SIDE)
+    small = resize_map(found, (side, side))
+    # The peak itself is kept, so that a contour is there if and only if something lies above it.
+    y, x = np.unravel_index(int(found.argmax()), found.shape)
+    small[y * side // len(found), x * side // len(found)] = found.max()
+    low, high = float(small.min()), float(small.max())
+    levels = levels_of(small.astype(np.float64), (low, high) if low < high else (low, low + 1))
+    row, column = np.unravel_index(int(resize_map(found, shape).argmax()), shape)
+    return {
+        "pixels": _webp(levels, lossless=True),
+        "low": low,
+        "high": high,
+        "peak": [int(column), int(row)],
+    }
 
 
 def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
@@ -78,10 +97,11 @@ def support_rows(detector: Detector, dataset: Dataset) -> dict[str, object]:
     for path in dataset.train:
         if not wanted:
             break
-        pixels = square(path, detector.backbone.image_size, detector.values, grey)[0]
+        read = read_plane(path)
+        pixels = square(read, detector.backbone.image_size, detector.values, grey)[0]
         if (found := digest_array(pixels)) in wanted:
             wanted.remove(found)
-            source = MEDIA + _webp(pixels, _THUMBNAIL, quality=75)
+            source = MEDIA + _picture(read, detector, grey, _THUMBNAIL)
             images.append({"name": path.name, "source": source})
     if total:
         note = f"The detector was fitted on {total}"
@@ -121,10 +141,18 @@ def outline(mask: NDArray[np.bool_]) -> str:
     return "".join(paths)
 
 
-def _webp(pixels: NDArray[np.uint8], side: int, **options: object) -> str:
-    image = Image.fromarray(pixels)
-    if image.size != (side, side):
-        image = image.resize((side, side), Image.Resampling.BILINEAR)
+def _picture(read: image_io.Image, detector: Detector, grey: bool, side: int) -> str:
+    """An image as the detector sees it, but in its own aspect; its longer side is at most that."""
+    image = eight_bit(read, detector.values)
+    pixels = image_io.grey(image).array if grey else image.array
+    height, width = image.spatial_shape
+    factor = min(1, side / max(height, width))
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    resized = Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR)
+    return _webp(np.asarray(resized), quality=75)
+
+
+def _webp(pixels: NDArray[np.uint8], **options: object) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", **options)
+    Image.fromarray(pixels).save(buffer, "WEBP", **options)
     return base64.b64encode(buffer.getvalue()).decode()

@@ -22,7 +22,7 @@ from synthmed_clip.report.data import report_data
 if TYPE_CHECKING:  # needs the extra `testing`
     from synthmed.testing import ScoreShift
 
-_SCRIPTS = ("scale.js", "plots.js", "gallery.js", "script.js")
+_SCRIPTS = ("scale.js", "plots.js", "maps.js", "gallery.js", "viewer.js", "address.js", "script.js")
 
 
 def write_report(
@@ -54,7 +54,7 @@ def write_report(
     ------
     ValueError
         If evaluation and scores are not of as many images as the data set tests with, a score is
-        not finite, or a map holds NaN.
+        not finite, a map holds NaN or infinity, or all images are of one kind.
 
     Examples
     --------
@@ -83,11 +83,13 @@ def write_report(
             f"{counts[0]} test images, but {counts[1]} scores and {counts[2]} maps: they must "
             f"belong together"
         )
+    if not evaluation.image:
+        raise ValueError("a report compares normal with abnormal images; all are of one kind")
     maps = scores.maps.numpy()
     for item, score, found in zip(dataset.test, evaluation.scores, maps, strict=True):
-        if not np.isfinite(score) or np.isnan(found).any():
+        if not np.isfinite(score) or not np.isfinite(found).all():
             raise ValueError(
-                f"scores must be finite, and maps without NaN; those of {item.image} are not "
+                f"scores must be finite, and maps too; those of {item.image} are not "
                 f"(score {score})"
             )
     page = _page(report_data(detector, dataset, evaluation, maps, shifts), str(evaluation))

@@ -258,24 +258,29 @@ def stream(steps: Steps, first: int, stop: int, workers: int) -> Iterator[tuple[
     """
     if workers == 0:
         return (steps[step] for step in range(first, stop))
+    import cv2
+
     # fork where it can be had: a worker starts in milliseconds, and a script needs no __main__
-    # guard.
+    # guard. OpenCV's idle threads would not be there after it, and be waited for without end.
     context = "fork" if sys.platform == "linux" else "spawn"
-    return iter(
-        DataLoader(
-            steps,
-            batch_size=None,
-            sampler=range(first, stop),
-            num_workers=workers,
-            multiprocessing_context=context,
-            worker_init_fn=_start_worker,
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        return iter(
+            DataLoader(
+                steps,
+                batch_size=None,
+                sampler=range(first, stop),
+                num_workers=workers,
+                multiprocessing_context=context,
+                worker_init_fn=_start_worker,
+            )
         )
-    )
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _start_worker(_: int) -> None:
     import cv2
 
-    cv2.setNumThreads(
-        1
-    )  # its thread pool does not survive a fork, and the cores belong to the backbone
+    cv2.setNumThreads(1)  # the cores belong to the backbone

@@ -214,3 +214,34 @@ def brightness(scans, backbone, monkeypatch):
 
     train = read_dataset(scans).train
     return synthmed_clip.fit(train, Brightness(gain=-2), backbone=backbone)
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+    """A Chromium without a window."""
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="no selenium: the page was not tried in a browser"
+    )
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.skip("no chromium or no chromedriver: the page was not tried in a browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"):
+        options.add_argument(f"--{flag}")
+    for flag in ("background-networking", "component-update", "sync", "dev-shm-usage"):
+        options.add_argument(f"--disable-{flag}")
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('profile')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    started = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield started
+    started.quit()
+
+
+@pytest.fixture
+def screen(browser, page):
+    """The report in it; at the end nothing was complained of."""
+    from screens import Screen, errors
+
+    yield Screen(browser, page)
+    assert errors(browser) == []

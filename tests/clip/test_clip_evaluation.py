@@ -270,8 +270,9 @@ def test_other_layouts_are_refused(tmp_path):
         read_dataset(tmp_path / "x")
     with pytest.raises(ValueError, match="none of the known layouts"):
         read_dataset(tmp_path)
-    write(tmp_path / "test/good/0.png")
-    with pytest.raises(ValueError, match="all of one kind"):
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples/test.json").write_text("")
+    with pytest.raises(ValueError, match="no test image is listed"):
         read_dataset(tmp_path)
 
 

@@ -307,8 +307,9 @@ def test_near_duplicates_of_other_data_sets_are_told_too(
     """In transfer, and of auxiliary images, in a data set that is called so, too."""
     other = tmp_path / "auxiliary"
     shutil.copytree(data, other)
-    for path in (*(other / "normal").iterdir(), *(other / "abnormal").iterdir()):
-        Image.fromarray(np.rot90(np.asarray(Image.open(path)))).save(path)
+    for kind in ("normal", "abnormal", "masks"):
+        for path in (other / kind).iterdir():
+            Image.fromarray(np.rot90(np.asarray(Image.open(path)))).save(path)
     small = replace(
         protocol,
         datasets=[*protocol.datasets, read_dataset(other)],

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -152,3 +155,23 @@ def test_a_step_is_as_long_as_the_schedule_says(warmup, expected, normals):
     predict = lambda images: module(images / 255)[:, 0].sigmoid()  # noqa: E731
     next(train(learner, steps, predict, epochs=4, workers=0, schedule=Schedule("cosine", warmup)))
     assert abs(module.bias.item() - before) == pytest.approx(expected, rel=1e-3)
+
+
+AFTER_OPENCV = """
+import cv2, numpy as np, synthmed
+from synthmed_clip.training.steps import SyntheticSteps, stream
+
+cv2.setNumThreads(4)
+rng = np.random.default_rng(0)
+cv2.GaussianBlur(rng.integers(0, 255, (2000, 2000, 3), np.uint8), (31, 31), 5)
+images = rng.integers(0, 255, (3, 64, 64), np.uint8)
+steps = SyntheticSteps(synthmed.preset("paper"), images, batch_size=3, entropy=(7,))
+print([len(batch) for batch, _ in stream(steps, 0, 3, workers=1)], cv2.getNumThreads())
+"""
+
+
+def test_workers_start_after_opencv_had_threads():
+    """They are forked; OpenCV's threads are not there in them, and must not be waited for."""
+    command = [sys.executable, "-c", AFTER_OPENCV]
+    finished = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert finished.stdout == "[3, 3, 3] 4\n", finished.stderr

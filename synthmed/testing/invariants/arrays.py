@@ -12,6 +12,7 @@ from synthmed.generator import Generator
 from synthmed.masks import Mask, ScatterMask
 from synthmed.sample import NothingToSee
 from synthmed.testing import differences
+from synthmed.testing.adapters import Adapted
 from synthmed.testing.invariants.base import invariant
 from synthmed.testing.trial import (
     DoesNotApply,
@@ -261,6 +262,8 @@ def no_wrap_around(trial: Trial) -> str | None:
     if dtype.kind not in "iu" or dtype.itemsize > 4:
         raise DoesNotApply("no wider integer is tried for this dtype")
     wide = np.dtype(np.int32 if dtype.itemsize < 4 else np.int64)
+    if isinstance(trial.function, Adapted) and wide.name not in trial.function.library.dtypes:
+        raise DoesNotApply(f"the function is not documented to take {wide}")
     donors = None if trial.donors is None else [d.astype(wide) for d in trial.donors]
     try:
         result = trial.run(image=trial.image.astype(wide), donors=donors, value_range=trial.limits)

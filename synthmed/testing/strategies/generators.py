@@ -211,5 +211,5 @@ def recipes() -> SearchStrategy[Generator]:
         st.sampled_from(PRESETS).map(preset),
         some.map(lambda members: OneOf(*members)),
         some.map(lambda members: InSequence(*members)),
-        st.builds(Repeat, single, times=st.sampled_from([(1, 2), (0, 1), (3,)])),
+        st.builds(Repeat, single, times=st.sampled_from([(1, 2), (0, 1), 3])),
     )

@@ -88,7 +88,8 @@ function scoreTicks(low, high, x) {
   const kept = [];
   for (const tick of scale.ticks(low, high)) {
     const at = x(scale.place(tick));
-    if (!kept.length || at - kept.at(-1)[0] > 58) kept.push([at, tick]);
+    const room = 12 + 3.4 * (String(tick).length + String(kept.at(-1)?.[1] ?? "").length); // of half of each label
+    if (!kept.length || at - kept.at(-1)[0] > room) kept.push([at, tick]);
   }
   return kept;
 }

@@ -7,6 +7,13 @@ const levels = [...new Set(images.map((image) => image.score))].sort((a, b) => a
 
 const SMALLEST = 2 ** -24; // half of float32's step below 1: a score that says 1 is drawn there
 
+/** A share in [0, 1] to three digits, or as many as tell it from 0 and from 1. */
+function shareText(share) {
+  if (share <= 0 || share >= 1) return share.toFixed(3);
+  const distance = Math.min(share, 1 - share);
+  return share.toFixed(distance < 0.0005 ? Math.min(12, Math.ceil(-Math.log10(distance) - 1e-9)) : 3);
+}
+
 /** Multiples of 1, 2 or 5 times a power of ten from low to high: as many as `most`, or half that. */
 function roundTicks(low, high, most) {
   const least = (high - low) / most, power = 10 ** Math.floor(Math.log10(least));

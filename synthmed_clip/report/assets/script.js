@@ -27,16 +27,23 @@ function shareOf(hits, total) {
 }
 
 function bracket({ low, high }) {
-  return `${low.toFixed(3)} – ${high.toFixed(3)}`;
+  return `${shareText(low)} – ${shareText(high)}`;
 }
 
-/** A value, its interval in words and as a bar from 0 to 1. */
-function withInterval(interval) {
+/** A value, its interval in words and as a bar from 0 to 1; with a mark at what knows nothing, if that is told. */
+function withInterval(interval, baseline) {
   const bar = element("span", { class: "interval", "aria-hidden": "true" }, element("i"), element("b"));
-  bar.firstChild.style.left = `${100 * interval.low}%`;
-  bar.firstChild.style.right = `${100 * (1 - interval.high)}%`;
+  const range = bar.firstChild;
+  range.style.left = `${100 * interval.low}%`;
+  range.style.right = `${100 * (1 - interval.high)}%`;
   bar.lastChild.style.left = `${100 * interval.value}%`;
-  return [element("b", {}, interval.value.toFixed(3)), " ", element("small", {}, bracket(interval)), bar];
+  const shown = [element("b", { class: "number" }, shareText(interval.value)), " ",
+    element("small", { class: "number" }, bracket(interval)), bar];
+  if (!baseline) return shown;
+  const [value, meaning] = baseline, mark = element("s");
+  mark.style.left = `${100 * value}%`;
+  bar.prepend(mark);
+  return [...shown, element("small", { class: "baseline" }, `${meaning} `, element("span", { class: "number" }, shareText(value)))];
 }
 
 function drawSummary() {
@@ -46,10 +53,10 @@ function drawSummary() {
   byId("subtitle").textContent = `${report.detector}; tested on ${normal} normal and ${abnormal} abnormal images`;
   for (const [level, metrics] of Object.entries(report.metrics)) {
     const tiles = Object.entries(metrics).map(([name, interval]) =>
-      element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval)));
+      element("div", { class: "tile" }, element("h3", {}, `${level} ${name}`), ...withInterval(interval, report.baselines[level][name])));
     if (tiles.length) byId("metrics").append(element("div", { class: "tiles" }, ...tiles));
   }
-  byId("pixel-note").textContent = !report.map_side
+  byId("pixel-note").textContent = !maps
     ? "The method gives no maps, so there are no figures for pixels."
     : report.counts.masked
     ? `Pixels: ${plural(report.counts.masked, "abnormal image")} with a mask, and all normal ones; ` +
@@ -63,7 +70,7 @@ function drawSummary() {
         element("b", {}, title), element("p", {}, message), ...more),
     );
   }
-  byId("calibration").textContent = report.calibration;
+  byId("decision").append(...report.decision.map((paragraph) => element("p", { class: "note" }, paragraph)));
 }
 
 const redraws = [];
@@ -79,13 +86,14 @@ function drawThreshold() {
   byId("sensitivity").replaceChildren(...withInterval(sensitivity));
   byId("specificity").replaceChildren(...withInterval(specificity));
   const ppv = flaggedIll / (flaggedIll + flaggedWell), npv = clearedWell / (clearedIll + clearedWell);
-  byId("ppv").textContent = Number.isFinite(ppv) ? ppv.toFixed(3) : "none flagged";
-  byId("npv").textContent = Number.isFinite(npv) ? npv.toFixed(3) : "none cleared";
+  byId("ppv").textContent = Number.isFinite(ppv) ? shareText(ppv) : "none flagged";
+  byId("npv").textContent = Number.isFinite(npv) ? shareText(npv) : "none cleared";
   if (state.prevalence === null) byId("prevalence").value = (100 * own).toFixed(1);
   byId("slider").value = levels.filter((level) => level <= state.threshold).length;
   byId("slider").setAttribute("aria-valuetext",
-    `${scale.show(state.threshold)}: sensitivity ${sensitivity.value.toFixed(3)}, specificity ${specificity.value.toFixed(3)}`);
+    `${scale.show(state.threshold)}: sensitivity ${shareText(sensitivity.value)}, specificity ${shareText(specificity.value)}`);
   byId("value").value = +state.threshold.toPrecision(8);
+  byId("exact").textContent = String(state.threshold);
   byId("calibrated").disabled = state.threshold === report.threshold;
   state.point = { recall: sensitivity.value, rate: 1 - specificity.value, precision: tp / (tp + fp) };
   drawClasses();
@@ -129,10 +137,11 @@ function drawData() {
   const { normal, abnormal, train } = report.counts;
   const masked = report.classes.reduce((sum, group) => sum + (group.abnormal ? group.masked : 0), 0);
   byId("data-facts").append(factTable("Data set", [
-    ["Folder", report.folder],
+    ["Name", report.name],
     ["Test images", `${normal + abnormal}: ${normal} normal, ${abnormal} abnormal`],
     ["By class", report.classes.map((group) => `${group.kind} ${group.count}`).join(", ")],
     ["Masks", masked ? `${masked} of ${abnormal} abnormal images` : "none"],
+    ["Left out", report.left_out.length ? report.left_out.join("; ") : "nothing"],
     ["Training images", train ? `${train} normal, from which support images may come` : "none listed"],
   ]));
   byId("support-note").textContent = report.support.note;
@@ -159,14 +168,14 @@ function followThreshold() {
   redraws.push(
     plot("histogram", (width) => histogramPlot(width, images, state.threshold)),
     plot("roc", (width) => curvePlot(width, report.curves.roc, {
-      label: `ROC curve, area ${report.metrics.Image.AUROC.value.toFixed(3)}`,
+      label: `ROC curve, area ${shareText(report.metrics.Image.AUROC.value)}`,
       xLabel: "1 − specificity", yLabel: "sensitivity", chance: [[0, 0], [1, 1]],
       point: [state.point.rate, state.point.recall],
     })),
     plot("pr", (width) => {
       const chance = report.counts.abnormal / images.length;
       return curvePlot(width, report.curves.pr, {
-        label: `Precision-recall curve, average precision ${report.metrics.Image.AP.value.toFixed(3)}`,
+        label: `Precision-recall curve, average precision ${shareText(report.metrics.Image.AP.value)}`,
         xLabel: "recall (sensitivity)", yLabel: "precision (PPV)",
         chance: [[0, chance], [1, chance]], point: [state.point.recall, state.point.precision], stepped: true,
       });
@@ -180,7 +189,7 @@ function followThreshold() {
     const place = Number(event.target.value);
     setThreshold(place ? levels[place - 1] : scale.floor, false);
   });
-  byId("slider").addEventListener("change", drawGallery);
+  byId("slider").addEventListener("change", settle);
   byId("value").addEventListener("change", (event) => {
     const given = event.target.valueAsNumber;
     setThreshold(Number.isFinite(given) ? given : state.threshold);
@@ -197,7 +206,14 @@ function followThreshold() {
 function setThreshold(threshold, finished = true) {
   state.threshold = threshold;
   drawThreshold();
-  if (finished) drawGallery();
+  if (finished) settle();
+}
+
+/** What follows the threshold only when it rests: browsers let an address change so often, and no more. */
+function settle() {
+  byId("copied").textContent = "";
+  drawGallery();
+  writeAddress();
 }
 
 function followTheme() {
@@ -217,5 +233,8 @@ drawRobustness();
 drawData();
 drawProvenance();
 followThreshold();
+drawLegends();
 drawThreshold();
 startGallery();
+startViewer();
+startAddress();
