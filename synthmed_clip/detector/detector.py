@@ -2,186 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
-from itertools import islice, repeat
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, Literal, get_args, overload
+from typing import Literal, get_args, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from synthmed import io
 from synthmed.io import MaskLevel, ValueRange
 from synthmed_clip.backbone.device import Precision
-from synthmed_clip.backbone.memory import explained_memory
-from synthmed_clip.backbone.model import Backbone, load_backbone
-from synthmed_clip.backbone.pixels import to_pixels
-from synthmed_clip.backbone.storage import read_safetensors, write_safetensors
-from synthmed_clip.data.images import (
-    ImageLike,
-    collect,
-    each_of,
-    name_of,
-    one_of,
-    read_plane,
-    resize_map,
-    square,
-)
-from synthmed_clip.data.levels import Levels, read_levels
-from synthmed_clip.data.regions import (
-    Region,
-    RegionLike,
-    collect_regions,
-    each_region,
-    one_region,
-    read_inside,
-    square_inside,
-)
-from synthmed_clip.data.slices import Axis, Slices, read_volume, require_axis
+from synthmed_clip.backbone.model import Backbone
+from synthmed_clip.data.images import ImageLike, collect, each_of, resize_map
+from synthmed_clip.data.regions import RegionLike, collect_regions, each_region
+from synthmed_clip.data.slices import Axis, Slices, require_axis
 from synthmed_clip.data.values import Values, values_of
+from synthmed_clip.detector.prediction import Failure, Prediction
+from synthmed_clip.detector.provenance import Provenance
+from synthmed_clip.detector.saved import NormalSource, damaged, read_detector, write_detector
+from synthmed_clip.detector.scorer import Batch, OnError, Scorer, volumes_of
 from synthmed_clip.evaluation.calibration import p_value, require_attainable
 from synthmed_clip.evaluation.map_scale import MapScale
-from synthmed_clip.evaluation.operating_point import Calibration
 from synthmed_clip.export import PixelType, to_onnx
 from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
-
-OnError = Literal["raise", "yield"]
-FORMAT = "synthmed-clip detector 6"
-NormalSource = Literal["left-out", "out-of-fold", "calibration"]
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a detector says of one image.
-
-    Attributes
-    ----------
-    score : float
-        The higher, the more abnormal; of which scale, the method says.
-    anomaly_map : ndarray or None
-        `(H, W)` float32, the image's own size: how abnormal every pixel is; None where the method
-        has no maps on its backbone.
-    is_anomalous : bool
-        Whether the score is above the detector's threshold; or, where an alpha was given, whether
-        the p-value is at most that.
-    p_value : float or None
-        How rarely a normal image would score as high, by k normal images that what judges them
-        has not seen: at least 1 / (k + 1). None where there are none; see `Detector`.
-    p_value_is_heuristic : bool
-        False where the p-value keeps its level: a normal image that is exchangeable with those k
-        has one of at most alpha with a probability of at most alpha. True where nothing shows
-        that; see `Detector`.
-
-    Examples
-    --------
-    `scans` are a few arrays of normal images, `backbone` is a loaded one.
-
-    >>> from synthmed_clip import NearestPatch, fit
-    >>> prediction = fit(scans, NearestPatch(), backbone=backbone).predict(scans[0])
-    >>> prediction.is_anomalous, prediction.anomaly_map.shape
-    (False, (40, 48))
-    >>> prediction.p_value
-    1.0
-    """
-
-    score: float
-    anomaly_map: NDArray[np.float32] | None = field(repr=False)
-    is_anomalous: bool
-    p_value: float | None = None
-    p_value_is_heuristic: bool = False
-
-    @property
-    def peak(self) -> tuple[int, ...] | None:
-        """Where the map is largest: column and row (x, y), from 0, in pixels of the image as it is
-        stored; of a volume, its array indices.
-        """
-        if self.anomaly_map is None:
-            return None
-        at = np.unravel_index(int(self.anomaly_map.argmax()), self.anomaly_map.shape)
-        return tuple(map(int, at if len(at) > 2 else at[::-1]))
-
-
-@dataclass(frozen=True)
-class Failure:
-    """An image that could not be read, in its place among predictions.
-
-    Attributes
-    ----------
-    index : int
-        Which one of the images, counted from 0.
-    image : str
-        Its path, or what an array is like.
-    reason : str
-        What is wrong with it.
-
-    Examples
-    --------
-    `scans` are a few arrays of normal images, `backbone` is a loaded one.
-
-    >>> from synthmed_clip import NearestPatch, fit
-    >>> detector = fit(scans, NearestPatch(), backbone=backbone)
-    >>> list(detector.predict_stream(["nothing.png"], on_error="yield"))
-    [Failure(index=0, image='nothing.png', reason='no image or folder at nothing.png')]
-    """
-
-    index: int
-    image: str
-    reason: str
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a detector comes from.
-
-    Attributes
-    ----------
-    support : tuple of str
-        Digest of each support image as the backbone sees it: which they were, without showing
-        them; empty for one that was imported.
-    precision : str
-        In which it was fitted, 'float32' or 'bfloat16'.
-    folds : int or None
-        Of the refits that judged the support images, where there were any.
-    calibration : Calibration or None
-        How the threshold was set from further images, where it was.
-    levels : tuple of tuple of float
-        Of each support image, as `synthmed_clip.data.levels.levels_of` gives them.
-    settings : tuple of (str, str)
-        Names and values of what else was not by default when it was fitted.
-    """
-
-    support: tuple[str, ...]
-    precision: str
-    folds: int | None = None
-    calibration: Calibration | None = None
-    levels: tuple[Levels, ...] = ()
-    settings: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Entry:
-    """An image at the backbone's size; its shape, and its region of interest at that shape."""
-
-    pixels: NDArray[np.uint8]
-    shape: tuple[int, int]
-    inside: NDArray[np.bool_] | None
-
-
-@dataclass(frozen=True, eq=False)
-class _Batch:
-    """What was found in images: scores and maps of their regions of interest, and as if there were
-    none; and the images, with what could not be read in its place.
-    """
-
-    scored: Scores
-    whole: Scores
-    entries: list[_Entry | Failure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -335,10 +181,10 @@ class Detector:
             )
             return found[0] if single else found
         self._require_alpha(alpha, axis)
-        values = self.values_for(value_range)
+        scorer = self._scorer(value_range, batch_size)
         predictions = [
-            self._predict_volume(slices, values, batch_size, alpha)
-            for slices in _volumes(items, axis, collect_regions(roi, items, single), mask_level)
+            self._predict_volume(slices, scorer, alpha)
+            for slices in volumes_of(items, axis, collect_regions(roi, items, single), mask_level)
         ]
         return predictions[0] if single else predictions
 
@@ -423,15 +269,12 @@ class Detector:
         """
         if self.axis is not None:
             raise ValueError(f"a detector of volumes, axis {self.axis!r}, has no stream: predict")
-        items, values = each_of(images, channel_axis), self.values_for(value_range)
+        items, scorer = each_of(images, channel_axis), self._scorer(value_range, batch_size)
         if on_error not in get_args(OnError):
             raise ValueError(f"on_error must be 'raise' or 'yield', not {on_error!r}")
-        _require_batch_size(batch_size)
         self._require_alpha(alpha, None)
         regions = None if roi is None else each_region(roi)
-        batches = self._batches(
-            items, regions, channel_axis, values, mask_level, batch_size, on_error
-        )
+        batches = scorer.batches(items, regions, channel_axis, mask_level, on_error)
         return self._predictions(batches, alpha, maps)
 
     def _require_alpha(self, alpha: float | None, axis: Axis | None) -> None:
@@ -447,8 +290,13 @@ class Detector:
                 )
             require_attainable(alpha, len(self.normal_scores))
 
+    def _scorer(self, value_range: ValueRange | None, batch_size: int) -> Scorer:
+        grey = self.method.scored_channels == "grey"
+        values = self.values_for(value_range)
+        return Scorer(self.fitted, self.backbone, grey, values, batch_size)
+
     def _predictions(
-        self, batches: Iterator[_Batch], alpha: float | None, maps: bool
+        self, batches: Iterator[Batch], alpha: float | None, maps: bool
     ) -> Iterator[Prediction | Failure]:
         for batch in batches:
             scores, small_maps = batch.scored.scores.tolist(), batch.whole.maps.cpu().numpy()
@@ -466,15 +314,13 @@ class Detector:
                 heuristic = self.p_values_are_heuristic
                 yield Prediction(score, full, flagged, p, heuristic)
 
-    def _predict_volume(
-        self, slices: Slices, values: Values, batch_size: int, alpha: float | None
-    ) -> Prediction:
+    def _predict_volume(self, slices: Slices, scorer: Scorer, alpha: float | None) -> Prediction:
         """Score a volume slice by slice; a batch of slices is held at a time, and the map."""
         anomaly_map = np.empty(slices.volume.spatial_shape, np.float32)
         view, numbers = slices.view(anomaly_map), iter(slices.numbers)
         scores: list[float] = []
         lowest = float("inf")
-        for batch in self._slice_batches(slices, values, batch_size):
+        for batch in scorer.slices(slices):
             scores += batch.scored.scores.tolist()
             small_maps = batch.whole.maps.cpu().numpy()
             if small_maps.size:
@@ -489,24 +335,6 @@ class Detector:
         flagged = score > self.threshold if alpha is None or p is None else p <= alpha
         heuristic = p is not None and self.p_values_are_heuristic
         return Prediction(score, full, flagged, p, heuristic)
-
-    def _score_volume(self, slices: Slices, values: Values, batch_size: int) -> Scores:
-        """The score of a volume, and the maps of all its slices, `(D, S, S)`."""
-        found = [batch.scored for batch in self._slice_batches(slices, values, batch_size)]
-        maps = torch.cat([part.maps.cpu() for part in found])
-        full = maps
-        if slices.inside is not None and maps.numel():
-            full = maps.new_full((len(slices), *maps.shape[1:]), float(maps.min()))
-            full[slices.numbers] = maps
-        highest = torch.cat([part.scores.cpu() for part in found]).max()
-        return Scores(highest[None], full, depths=(len(full),))
-
-    def _slice_batches(self, slices: Slices, values: Values, batch_size: int) -> Iterator[_Batch]:
-        """What is found in the slices that are looked at, in their order."""
-        numbers = slices.numbers
-        items = [slices[number] for number in numbers]
-        regions = slices.regions(numbers)
-        return self._batches(items, regions, None, values, None, batch_size, "raise")
 
     def score(
         self,
@@ -537,20 +365,19 @@ class Detector:
         torch.Size([4, 32, 32])
         """
         items, single = collect(images, channel_axis, volumes=self.axis is not None)
-        size, values = self.backbone.image_size, self.values_for(value_range)
+        size, scorer = self.backbone.image_size, self._scorer(value_range, batch_size)
         regions = collect_regions(roi, items, single)
         if self.axis is not None:
             each = [
-                self._score_volume(slices, values, batch_size)
-                for slices in _volumes(items, self.axis, regions, mask_level)
+                scorer.volume(slices)
+                for slices in volumes_of(items, self.axis, regions, mask_level)
             ]
             return Scores(
                 torch.cat([part.scores for part in each] or [torch.empty(0)]),
                 torch.cat([part.maps for part in each] or [torch.empty(0, size, size)]),
                 depths=tuple(len(part.maps) for part in each),
             )
-        batches = self._batches(items, regions, None, values, mask_level, batch_size, "raise")
-        found = [batch.scored for batch in batches]
+        found = [batch.scored for batch in scorer.batches(items, regions, level=mask_level)]
         return Scores(
             torch.cat([part.scores.cpu() for part in found] or [torch.empty(0)]),
             torch.cat([part.maps.cpu() for part in found] or [torch.empty(0, size, size)]),
@@ -573,68 +400,6 @@ class Detector:
                 f"images, or by a pair, 'window' or 'dtype'"
             )
         return values_of([], rule)
-
-    def _batches(
-        self,
-        items: Iterable[ImageLike],
-        regions: Iterable[Region] | None,
-        channel_axis: int | None,
-        values: Values,
-        level: MaskLevel,
-        batch_size: int,
-        on_error: OnError,
-    ) -> Iterator[_Batch]:
-        """Yield what is found; the next batch is read while the backbone works."""
-        _require_batch_size(batch_size)
-        size, grey = self.backbone.image_size, self.method.scored_channels == "grey"
-        numbered = enumerate(items)
-
-        own_regions = None if regions is None else iter(regions)
-
-        def read_one(item: ImageLike, region: Region | None) -> _Entry:
-            found = one_of(item, channel_axis)
-            pixels, shape = square(found, size, values, grey)
-            inside = None
-            if region is not None:
-                inside = read_inside(one_region(region), found, read_plane(found), level)
-            return _Entry(pixels, shape, inside)
-
-        def read() -> list[_Entry | Failure]:
-            batch: list[_Entry | Failure] = []
-            for index, item in islice(numbered, batch_size):
-                region = None if own_regions is None else next(own_regions, None)
-                if own_regions is not None and region is None:
-                    raise ValueError(f"roi must be one region an image; it has only {index}")
-                try:
-                    batch.append(read_one(item, region))
-                except (OSError, TypeError, ValueError) as error:
-                    if on_error == "raise":
-                        raise
-                    batch.append(Failure(index, _name(item, channel_axis), str(error)))
-            ended = own_regions is not None and len(batch) < batch_size
-            if (
-                ended
-                and not isinstance(own_regions, repeat)
-                and any(True for _ in own_regions or ())
-            ):
-                raise ValueError("roi must be one region an image; it has more than there are")
-            return batch
-
-        with ThreadPoolExecutor(1) as reader:
-            ahead = reader.submit(read)
-            while entries := ahead.result():
-                ahead = reader.submit(read)
-                good = [entry for entry in entries if isinstance(entry, _Entry)]
-                whole = scored = Scores(torch.empty(0), torch.empty(0, size, size))
-                if good:
-                    with explained_memory(batch_size):
-                        pixels = np.stack([entry.pixels for entry in good])
-                        whole = scored = self.fitted.score(to_pixels(pixels))
-                        insides = [e.inside for e in good if e.inside is not None]
-                        if insides:
-                            small = np.stack([square_inside(own, size) for own in insides])
-                            scored = self.fitted.within(whole, torch.from_numpy(small))
-                yield _Batch(scored, whole, entries)
 
     def export(self, path: str | Path, *, pixel_type: PixelType = "float32") -> None:
         """Write detector and backbone to one ONNX file, which needs nothing of this package.
@@ -697,24 +462,7 @@ class Detector:
         ...     [path.name for path in Path(folder).iterdir()]
         ['scan.safetensors']
         """
-        state, own = self.fitted.state(), self.backbone
-        tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-        backbone = {name: getattr(own, name) for name in _BACKBONE}
-        scale = {name: getattr(own, name).flatten().tolist() for name in ("scale", "offset")}
-        data = {
-            "format": FORMAT,
-            "method": self.method.to_dict(),
-            "state": {name: value for name, value in state.items() if name not in tensors},
-            "backbone": backbone | scale,
-            "threshold": self.threshold,
-            "provenance": asdict(self.provenance),
-            "map_scale": asdict(self.map_scale),
-            "normal_scores": self.normal_scores,
-            "normal_source": self.normal_source,
-            "values": asdict(self.values),
-            "axis": self.axis,
-        }
-        write_safetensors(path, tensors, data)
+        write_detector(path, vars(self))
 
     @classmethod
     def load(
@@ -754,126 +502,8 @@ class Detector:
         ...     Detector.load(f"{folder}/scan.safetensors", backbone=backbone).method.layers
         (3,)
         """
-        tensors, data = read_safetensors(path, FORMAT)
+        fields = read_detector(path, backbone, weights, device, precision)
         try:
-            Method.require_known(data["method"])
-        except (KeyError, TypeError) as error:
-            raise _damaged(path, error) from error
+            return cls(**fields)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
-        try:
-            method, threshold = Method.from_dict(data["method"]), float(data["threshold"])
-            saved, state = data["backbone"], {**data["state"], **tensors}
-            digest, size, built = saved["digest"], saved["image_size"], saved["architecture"]
-            if not isinstance(built, dict):
-                raise TypeError(f"architecture {built!r}")
-            scale, offset = (torch.tensor(saved[k]).reshape(3, 1, 1) for k in ("scale", "offset"))
-            provenance = _provenance(data["provenance"])
-            values = Values.from_dict(data["values"])
-            axis = None if data["axis"] is None else require_axis(data["axis"])
-            normal, source = tuple(map(float, data["normal_scores"])), data["normal_source"]
-            known: tuple[str | None, ...] = get_args(NormalSource) if normal else (None,)
-            if source not in known:
-                raise ValueError(f"normal scores {normal} ({source})")
-            map_scale = MapScale.from_dict(data["map_scale"])
-        except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from error
-        given = backbone
-        if backbone is None:
-            backbone = load_backbone(
-                saved["config"] or saved["name"],
-                weights or saved["weights"],
-                name=saved["name"],
-                random_text=saved["random_text"],
-                image_size=size,
-                device=device,
-                precision=precision,
-            )
-        if backbone.digest != digest:
-            raise ValueError(
-                f"{path} was fitted on other weights: {saved['name']} {saved['weights']} with "
-                f"SHA-256 {digest[:16]}..., not {backbone.name} {backbone.weights} with "
-                f"{backbone.digest[:16]}..."
-            )
-        if backbone.architecture != built:
-            raise ValueError(
-                f"{path} was fitted on another architecture than that of {backbone.name}: "
-                f"{_first_difference(built, backbone.architecture)}"
-            )
-        if backbone.image_size != size:
-            raise ValueError(
-                f"{path} was fitted at {size} pixels; the backbone takes {backbone.image_size}"
-            )
-        scale, offset = scale.to(backbone.scale), offset.to(backbone.offset)
-        if given is None:  # the same weights by another name may come with other figures
-            backbone = replace(backbone, scale=scale, offset=offset)
-        elif not (torch.equal(scale, backbone.scale) and torch.equal(offset, backbone.offset)):
-            raise ValueError(
-                f"{path} was fitted with another normalisation of images than that of "
-                f"{backbone.name}"
-            )
-        try:
-            fitted = type(method).restore(state, backbone)
-            return cls(
-                method,
-                fitted,
-                backbone,
-                threshold,
-                provenance,
-                map_scale,
-                normal,
-                source,
-                values,
-                axis,
-            )
-        except (AttributeError, LookupError, TypeError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from error
-
-
-def _volumes(
-    items: Iterable[Path | io.Image],
-    axis: Axis,
-    regions: Sequence[Region] | None,
-    level: MaskLevel,
-) -> Iterator[Slices]:
-    """Read volumes with their regions of interest, one at a time."""
-    for number, item in enumerate(items):
-        yield read_volume(item, axis, None if regions is None else regions[number], level)
-
-
-def _require_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-
-
-def _name(item: ImageLike, channel_axis: int | None) -> str:
-    """Name an image in a failure, whatever it is."""
-    try:
-        return str(item) if isinstance(item, str) else name_of(one_of(item, channel_axis))
-    except (OSError, TypeError, ValueError):
-        return str(item) if isinstance(item, Path) else f"a {type(item).__name__}"
-
-
-_BACKBONE = ("name", "config", "weights", "random_text", "image_size", "architecture", "digest")
-
-
-def _first_difference(before: dict, now: dict) -> str:
-    key = next(k for k in {**before, **now} if before.get(k) != now.get(k))
-    return f"{key} was {before.get(key)!r}, is {now.get(key)!r}"
-
-
-def _provenance(data: dict[str, Any]) -> Provenance:
-    found = data["calibration"]
-    calibration = None if found is None else Calibration.from_dict(found)
-    return Provenance(
-        support=tuple(data["support"]),
-        precision=data["precision"],
-        folds=data["folds"],
-        calibration=calibration,
-        levels=read_levels(data["levels"]),
-        settings=tuple((str(name), str(value)) for name, value in data["settings"]),
-    )
-
-
-def _damaged(path: str | Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is damaged, or of another version of synthmed_clip: {error!r}")
+            raise damaged(path, error) from error
