@@ -32,6 +32,7 @@ from synthmed_clip.data.images import (
     resize_map,
     square,
 )
+from synthmed_clip.data.levels import Levels, read_levels
 from synthmed_clip.data.regions import (
     Region,
     RegionLike,
@@ -51,7 +52,7 @@ from synthmed_clip.files import write_bytes
 from synthmed_clip.methods.base import Fitted, Method, Scores
 
 OnError = Literal["raise", "yield"]
-FORMAT = "synthmed-clip detector 5"
+FORMAT = "synthmed-clip detector 6"
 NormalSource = Literal["left-out", "out-of-fold", "calibration"]
 
 
@@ -149,12 +150,18 @@ class Provenance:
         Of the refits that judged the support images, where there were any.
     calibration : Calibration or None
         How the threshold was set from further images, where it was.
+    levels : tuple of tuple of float
+        Of each support image, as `synthmed_clip.data.levels.levels_of` gives them.
+    settings : tuple of (str, str)
+        Names and values of what else was not by default when it was fitted.
     """
 
     support: tuple[str, ...]
     precision: str
     folds: int | None = None
     calibration: Calibration | None = None
+    levels: tuple[Levels, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -672,7 +679,7 @@ class Detector:
             "normal_scores": self.normal_scores,
             "map_scale": asdict(self.map_scale),
             "method": self.method.to_dict(),
-            "backbone": {"name": own.name, "weights": own.weights, "digest": own.digest},
+            "backbone": {"name": own.name, "weights": own.weights_name, "digest": own.digest},
         }
         channels: Literal[1, 3] = 1 if self.method.scored_channels == "grey" else 3
         write_bytes(Path(path), to_onnx(self.fitted, own, channels, pixel_type, notes))
@@ -858,7 +865,14 @@ def _first_difference(before: dict, now: dict) -> str:
 def _provenance(data: dict[str, Any]) -> Provenance:
     found = data["calibration"]
     calibration = None if found is None else Calibration.from_dict(found)
-    return Provenance(tuple(data["support"]), data["precision"], data["folds"], calibration)
+    return Provenance(
+        support=tuple(data["support"]),
+        precision=data["precision"],
+        folds=data["folds"],
+        calibration=calibration,
+        levels=read_levels(data["levels"]),
+        settings=tuple((str(name), str(value)) for name, value in data["settings"]),
+    )
 
 
 def _damaged(path: str | Path, error: Exception) -> ValueError:

@@ -169,6 +169,7 @@ def fit(
     from synthmed_clip.backbone.model import Backbone, load_backbone
     from synthmed_clip.backbone.pixels import to_pixels
     from synthmed_clip.data.images import collect, squares_of, values_in
+    from synthmed_clip.data.levels import levels_of
     from synthmed_clip.data.regions import collect_regions
     from synthmed_clip.data.slices import require_axis, support_slices
     from synthmed_clip.detector import Detector, Provenance
@@ -239,7 +240,23 @@ def fit(
         item = volumes[owners[error.index]]
         name = f"{item}: " if isinstance(item, Path) else ""
         raise synthmed.NothingToSee(f"{name}{error}") from None
-    provenance = Provenance(tuple(map(digest_array, squares)), backbone.precision, folds)
+    given: dict[str, object] = {
+        "roi": roi if roi is None or isinstance(roi, str) else "given",
+        "mask_level": mask_level,
+        "value_range": value_range,
+        "channel_axis": channel_axis,
+        "axis": axis,
+        "slices": None if axis is None else slices,
+        "start": None if start is None else start.method.name,
+        "validation": None if validation is None else "given",
+    }
+    provenance = Provenance(
+        tuple(map(digest_array, squares)),
+        backbone.precision,
+        folds,
+        levels=tuple(map(levels_of, squares)),
+        settings=tuple((name, str(value)) for name, value in given.items() if value is not None),
+    )
     scale = MapScale()
     if items:
         shown, places = left_out, inside

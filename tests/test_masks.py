@@ -13,7 +13,6 @@ from synthmed import (
     EllipseMask,
     GaussianIntensityChange,
     IntersectionMask,
-    Mask,
     NothingToSee,
     PerlinMask,
     RectangleMask,
@@ -22,6 +21,7 @@ from synthmed import (
     Source,
     UnionMask,
 )
+from synthmed.io import read_mask
 from synthmed.kernels import edge_ratio
 from synthmed.testing import check_anomaly, phantom
 
@@ -176,11 +176,6 @@ def test_why_there_is_no_mask_is_told():
         PerlinMask(roi_overlap=1.0)(image, rng=0, roi=roi)
 
 
-def test_names_of_the_library_are_taken():
-    with pytest.raises(TypeError, match="named 'Source'"):
-        type("Source", (Mask,), {})
-
-
 THIN = [(1, 64, 64), (2, 64, 64), (3, 64, 48), (4, 64, 64), (7, 64, 64), (64, 3, 64), (64, 64, 1)]
 
 
@@ -305,3 +300,24 @@ def test_a_changed_or_missing_file_is_named(lesions, tmp_path_factory):
         generator(phantom("smooth", (20, 60, 60)), rng=1)
     with pytest.raises(ValueError, match="holds no image"):
         synthmed.FileMask(str(tmp_path_factory.mktemp("empty")))(image, rng=1)
+
+
+def test_a_mask_of_a_volume_file_is_its_shape(tmp_path):
+    nibabel = pytest.importorskip("nibabel", reason="needs the extra `medical`")
+    lesion = np.zeros((20, 30, 40), np.uint8)
+    lesion[4:10, 12:20, 5:21] = 1
+    lesion[4:6, 12:14, 5:9] = 0
+    nibabel.save(nibabel.Nifti1Image(lesion, np.eye(4)), tmp_path / "lesion.nii.gz")
+    exact = synthmed.FileMask(str(tmp_path), scale=1.0, rotation=0.0, mirror=False)
+    image = phantom("smooth", (20, 30, 40))
+    for seed in range(3):
+        sample = exact(image, rng=seed)
+        stored = read_mask(tmp_path / "lesion.nii.gz")
+        cut = [m[scipy.ndimage.find_objects(m * 1)[0]] for m in (sample.mask, stored)]
+        np.testing.assert_array_equal(*cut)
+        assert sample.mask.sum() == lesion.sum()
+        # Slices twice as thick: half as many of them; the median side is 40 in place of 30.
+        thick = exact(image, rng=seed, spacing=(2, 1, 1)).mask
+        assert abs(thick.sum() / (lesion.sum() * (40 / 30) ** 3 / 2) - 1) < 0.05
+        sample = synthmed.FileMask(str(tmp_path))(image, rng=seed)
+        np.testing.assert_array_equal(synthmed.replay(sample.record, image).mask, sample.mask)

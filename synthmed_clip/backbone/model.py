@@ -107,6 +107,13 @@ class Backbone:
         return next(self.visual.parameters()).dtype
 
     @property
+    def weights_name(self) -> str | None:
+        """The weights' tag, or the name of their file: what may be shown to others."""
+        if self.weights is None or not Path(self.weights).exists():
+            return self.weights
+        return Path(self.weights).name
+
+    @property
     def precision(self) -> str:
         """'float32' or 'bfloat16'."""
         return str(self.dtype).removeprefix("torch.")

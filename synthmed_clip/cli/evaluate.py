@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from synthmed_clip.cli.options import Axis, Loading, MaskLevel, Roi, ValueRange
+from synthmed_clip.cli.options import (
+    Axis,
+    Loading,
+    MaskLevel,
+    Roi,
+    ValueRange,
+    described,
+    not_default,
+)
 from synthmed_clip.data.layouts import Item, read_dataset
 from synthmed_clip.data.regions import regions_in
 from synthmed_clip.files import Kind, check_outputs, write_text
@@ -64,6 +72,7 @@ class Evaluate:
     def run(self) -> int:
         """Print the figures."""
         from synthmed_clip.evaluation.evaluate import evaluate_scores
+        from synthmed_clip.report.alarms import find_alarms
 
         if self.robustness:
             import synthmed_clip.evaluation.robustness as robust  # what it needs is asked for first
@@ -109,6 +118,9 @@ class Evaluate:
         found = evaluate_scores(scores, items, detector.threshold, axis=axis)
         for told in dataset.left_out:
             print(f"synthmed-clip: left out: {told}", file=sys.stderr)
+        alarms = find_alarms(detector, dataset, found)
+        for alarm in alarms:
+            print(f"synthmed-clip: {alarm}", file=sys.stderr)
         print(found)
         shifts = robust.robustness(detector, items) if self.robustness else ()
         if shifts:
@@ -122,7 +134,13 @@ class Evaluate:
             figures = (
                 {"format": FORMAT}
                 | found.to_dict()
-                | {"left_out": dataset.left_out, "scores": rows}
+                | {
+                    "alarms": [asdict(alarm) for alarm in alarms],
+                    "detector": described(detector, self.model),
+                    "settings": not_default(self),
+                    "left_out": dataset.left_out,
+                    "scores": rows,
+                }
             )
             if shifts:
                 figures["robustness"] = [asdict(shift) for shift in shifts]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,8 @@ from synthmed_clip.backbone.device import Precision
 from synthmed_clip.methods import Method
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
     from synthmed_clip.backbone.model import Backbone
     from synthmed_clip.detector import Detector
 
@@ -105,3 +108,35 @@ class Loading:
         return Detector.load(
             model, weights=self.weights, device=self.device, precision=self.precision
         )
+
+
+def described(detector: Detector, path: Path) -> dict[str, object]:
+    """Say which detector a file holds, JSON-ready, without where it lies."""
+    own = detector.backbone
+    return {
+        "name": path.name,
+        "sha256": sha256(path.read_bytes()).hexdigest(),
+        "method": detector.method.to_dict(),
+        "backbone": {"name": own.name, "weights": own.weights_name, "sha256": own.digest},
+    }
+
+
+def not_default(command: DataclassInstance) -> dict[str, object]:
+    """Return the options of a command that are not by default, but for its outputs, JSON-ready;
+    of paths the last name.
+
+    Examples
+    --------
+    >>> not_default(Loading(weights=None, device="cpu"))
+    {'device': 'cpu'}
+    """
+    found: dict[str, object] = {}
+    for field in fields(command):
+        value = getattr(command, field.name)
+        if is_dataclass(value) and not isinstance(value, type):
+            found |= not_default(value)
+        elif field.name in ("output", "report", "force"):  # nothing depends on them
+            continue
+        elif field.default is not MISSING and value != field.default:
+            found[field.name] = value.name if isinstance(value, Path) else value
+    return found

@@ -167,7 +167,7 @@ def read_inside(
     40
     """
     if isinstance(region, str):
-        return synthmed.foreground(image.array, channel_axis=image.channel_axis)
+        return _foreground(item, image)
     if isinstance(region, Path):
         of = item if isinstance(item, Path) else region
         return io.read_region(region, image, of, level=level)
@@ -179,6 +179,12 @@ def read_inside(
     if not region.any():
         raise ValueError(f"{name_of(item)}: its region of interest is empty")
     return region
+
+
+def _foreground(item: Path | io.Image, image: io.Image) -> NDArray[np.bool_]:
+    """The foreground of what the window shows, where there is one: padding lies far below it."""
+    seen = image.array if image.value_range is None else np.clip(image.array, *image.value_range)
+    return synthmed.foreground(seen, channel_axis=image.channel_axis)
 
 
 def square_inside(inside: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:

@@ -201,6 +201,8 @@ class Method(ABC):
         `class MyMethod(Method, name="my-own")`.
     least_support : int
         How many support images it needs; 0 for a method that looks at none.
+    reads_text : bool
+        Whether it compares images with texts, where the backbone has a text tower.
 
     Examples
     --------
@@ -214,6 +216,7 @@ class Method(ABC):
 
     name: ClassVar[str]
     least_support: ClassVar[int] = 1
+    reads_text: ClassVar[bool] = False
     known: ClassVar[dict[str, type[Method]]] = {}
 
     def __init_subclass__(cls, name: str | None = None, **kwargs: Any) -> None:

@@ -80,6 +80,7 @@ class CrossedHeads(Method):
     (6, 4)
     """
 
+    reads_text = True
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
     depth: Depth = (0.5, 0.84)
     tokens: Annotated[int, Ge(0)] = 8

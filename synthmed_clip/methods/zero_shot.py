@@ -56,6 +56,7 @@ class ZeroShot(Method):
     channels: Channels = "grey"
 
     least_support = 0
+    reads_text = True
 
     def resolved(self, backbone: Backbone) -> Self:
         """Return it as it is; ValueError on a backbone without a text tower."""

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from synthmed_clip.data.duplicates import duplicates_between
 from synthmed_clip.data.layouts import Dataset, Item
 from synthmed_clip.detector import Detector
 from synthmed_clip.evaluation.curves import Curve, curves
 from synthmed_clip.evaluation.evaluate import Evaluation, read_masks
 from synthmed_clip.evaluation.map_scale import MapScale, Unit
 from synthmed_clip.evaluation.metrics import image_metrics
+from synthmed_clip.report.alarms import find_alarms
 from synthmed_clip.report.decision import decision_of
 from synthmed_clip.report.facts import fact_tables, recipes
 from synthmed_clip.report.heatmaps import heat_map, opacity_of
-from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, Row, image_rows, support_rows
+from synthmed_clip.report.images import MAP_SIDE, MEDIA, SIDE, image_rows, support_rows
 
 if TYPE_CHECKING:  # needs the extra `testing`
     from synthmed.testing import ScoreShift
@@ -37,13 +37,12 @@ def report_data(
     scores = np.array(evaluation.scores)
     abnormal = np.array([item.abnormal for item in dataset.test])
     kinds = kinds_of(dataset.test)
-    images, digests = image_rows(detector, dataset, evaluation.scores, kinds, maps)
+    images = image_rows(detector, dataset, evaluation.scores, kinds, maps)
     history, support = detector.fitted.history, detector.provenance.support
     shots = f", {len(support)} support images" if support else ""
     roc, pr = curves(scores, abnormal)
     return {
         "name": dataset.name,
-        "folder": str(dataset.root),
         "detector": f"{detector.method.name} on {detector.backbone.name}{shots}",
         "counts": {
             "normal": evaluation.normal,
@@ -51,7 +50,8 @@ def report_data(
             "masked": evaluation.masked,
             "train": len(dataset.train),
         },
-        "warnings": _warnings(images, digests, dataset, support),
+        "warnings": [asdict(alarm) for alarm in find_alarms(detector, dataset, evaluation)],
+        "left_out": dataset.left_out,
         "metrics": {
             level: {name: asdict(interval) for name, interval in metrics.items()}
             for level, metrics in (("Image", evaluation.image), ("Pixel", evaluation.pixel))
@@ -111,48 +111,6 @@ def kinds_of(items: Sequence[Item]) -> list[str]:
     return [
         (item.kind if len(flags[item.kind]) == 1 else f"{item.kind}, {word}") if item.kind else word
         for item, word in zip(items, words, strict=True)
-    ]
-
-
-def _warnings(
-    images: list[Row], digests: list[str], dataset: Dataset, support: tuple[str, ...]
-) -> list[dict[str, object]]:
-    """Say where test images are support images, nearly training images, or one and the same."""
-    names = [str(row["name"]) for row in images]
-    named = defaultdict(list)
-    for name, found in zip(names, digests, strict=True):
-        named[found].append(name)
-    leaked = [name for found in dict.fromkeys(support) for name in named.get(found, ())]
-    twins = [" = ".join(group) for group in named.values() if len(group) > 1]
-    paths = {item.image: name for item, name in zip(dataset.test, names, strict=True)}
-    near = [
-        f"{paths[pair.second]} is nearly {dataset.relative(pair.first)} ({pair.correlation:.3f})"
-        for pair in duplicates_between(dataset.train, list(paths))
-        if paths[pair.second] not in leaked
-    ]
-    cases = [
-        (
-            leaked,
-            "Training and test images were not kept apart",
-            f"Of the test images, {len(leaked)} served as support when the detector was fitted: "
-            f"the same pixels at its size. The figures below are not to be trusted.",
-        ),
-        (
-            near,
-            "Some test images nearly repeat training images",
-            "They correlate by at least 0.99 at 48 x 48 pixels, and flatter the figures where "
-            "their partner was a support image.",
-        ),
-        (
-            twins,
-            "Some test images are the same picture",
-            "They are equal pixel for pixel at the detector's size and count more than once.",
-        ),
-    ]
-    return [
-        {"title": title, "message": message, "names": found, "grave": found is leaked}
-        for found, title, message in cases
-        if found
     ]
 
 

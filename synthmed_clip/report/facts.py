@@ -106,7 +106,7 @@ def _backbone_table(backbone: Backbone) -> Table:
     text = "random" if backbone.random_text or backbone.weights is None else "pretrained"
     return [
         ("Name", backbone.name),
-        ("Weights", backbone.weights or "random"),
+        ("Weights", backbone.weights_name or "random"),
         ("SHA-256 of weights", backbone.digest),
         ("Text tower", "none" if backbone.text is None else text),
         ("Image size", f"{backbone.image_size} px"),
@@ -121,7 +121,9 @@ def _fit_table(detector: Detector) -> Table:
     return [
         *([("Fit", "imported from a checkpoint")] if is_imported(detector) else []),
         *([] if history is None else _history_rows(history)),
-        ("Value range", str(detector.values)),
+        *([] if detector.provenance.folds is None else [("Folds", str(detector.provenance.folds))]),
+        *detector.provenance.settings,
+        ("Values seen", str(detector.values)),
         ("Precision", precision),
         ("Device", str(detector.backbone.device)),
         ("synthmed", __version__),

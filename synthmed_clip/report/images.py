@@ -34,8 +34,8 @@ def image_rows(
     scores: Sequence[float],
     kinds: Sequence[str],
     maps: NDArray[np.float32],
-) -> tuple[list[Row], list[str]]:
-    """Return what the page shows of every test image, and the digests that support images go by.
+) -> list[Row]:
+    """Return what the page shows of every test image.
 
     Parameters
     ----------
@@ -46,15 +46,11 @@ def image_rows(
     maps : ndarray
         Likewise, `(N, S, S)`, finite; S is 0 where the method has no maps.
     """
-    size, method = detector.backbone.image_size, detector.method
-    grey = method.scored_channels == "grey"
+    grey = detector.method.scored_channels == "grey"
     normal = detector.normal_scores
     rows: list[Row] = []
-    digests = []
     for item, kind, score, found in zip(dataset.test, kinds, scores, maps, strict=True):
         read = read_plane(item.image)
-        as_support = method.support_channels == "grey"
-        digests.append(digest_array(square(read, size, detector.values, as_support)[0]))
         height, width = read.spatial_shape
         extent = np.array([width, height]) * (read.spacing or (1, 1))[::-1]
         rows.append(
@@ -71,7 +67,7 @@ def image_rows(
                 "map": _map(found, (height, width)) if found.size else None,
             }
         )
-    return rows, digests
+    return rows
 
 
 def _map(found: NDArray[np.float32], shape: tuple[int, int]) -> dict[str, object]:

@@ -98,7 +98,7 @@ def test_load_refuses_other_weights_and_other_files(detector, configs, tmp_path)
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 5' file"):
+    with pytest.raises(ValueError, match="is no 'synthmed-clip detector 6' file"):
         Detector.load(tmp_path / "other.safetensors")
     with pytest.raises(FileNotFoundError):
         Detector.load(tmp_path / "none.safetensors")
@@ -114,7 +114,7 @@ def test_load_notices_damage(detector, backbone, tmp_path):
         ValueError, match="its tensors or its settings are not those that were written"
     ):
         Detector.load(tmp_path / "zeros.safetensors", backbone=backbone)
-    tensors, data = read_safetensors(path, "synthmed-clip detector 5")
+    tensors, data = read_safetensors(path, "synthmed-clip detector 6")
     for changes, lost in (
         ({"threshold": float("nan")}, None),
         ({"method": data["method"] | {"variant": "thesis"}}, None),

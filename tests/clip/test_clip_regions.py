@@ -21,7 +21,7 @@ from synthmed_clip import Joined, MediCLIP, NearestPatch, Subspace, ZeroShot, fi
 from synthmed_clip.backbone.pixels import to_pixels  # noqa: E402
 from synthmed_clip.cli.main import main  # noqa: E402
 from synthmed_clip.data.images import collect, squares_of  # noqa: E402
-from synthmed_clip.data.regions import square_inside  # noqa: E402
+from synthmed_clip.data.regions import read_inside, square_inside  # noqa: E402
 from synthmed_clip.data.values import Values  # noqa: E402
 from synthmed_clip.evaluation import evaluate  # noqa: E402
 from synthmed_clip.methods.maps import pool_inside  # noqa: E402
@@ -244,3 +244,15 @@ def test_the_command_line_takes_regions(backbone, folder, tmp_path, capsys, conf
     assert main(predicted.split()) == 1
     told = capsys.readouterr()
     assert "n0.png: no region of interest" in told.err and "1 left out" in told.out
+
+
+def test_auto_looks_through_the_window():
+    """Padding far below the tissue made everything foreground."""
+    body = np.zeros((64, 64), bool)
+    body[16:48, 12:52] = True
+    scan = np.where(body, 40, -1000).astype(np.int16)
+    scan[16:48:2, 12:52:2] = 90
+    scan[:, :6] = -3024
+    windowed = io.Image(scan, value_range=(-160, 240))
+    found = read_inside("auto", windowed, windowed)
+    assert (found & body).sum() > 0.95 * body.sum() and (found & ~body).sum() < 0.05 * body.sum()

@@ -105,6 +105,7 @@ class MediCLIP(Method, name="mediclip"):
     4
     """
 
+    reads_text = True
     variant: VariantName = "paper"
     layers: Annotated[tuple[int, ...], MinLen(1)] | None = None
     depth: Depth | None = None

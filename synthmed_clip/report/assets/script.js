@@ -137,10 +137,11 @@ function drawData() {
   const { normal, abnormal, train } = report.counts;
   const masked = report.classes.reduce((sum, group) => sum + (group.abnormal ? group.masked : 0), 0);
   byId("data-facts").append(factTable("Data set", [
-    ["Folder", report.folder],
+    ["Name", report.name],
     ["Test images", `${normal + abnormal}: ${normal} normal, ${abnormal} abnormal`],
     ["By class", report.classes.map((group) => `${group.kind} ${group.count}`).join(", ")],
     ["Masks", masked ? `${masked} of ${abnormal} abnormal images` : "none"],
+    ["Left out", report.left_out.length ? report.left_out.join("; ") : "nothing"],
     ["Training images", train ? `${train} normal, from which support images may come` : "none listed"],
   ]));
   byId("support-note").textContent = report.support.note;
