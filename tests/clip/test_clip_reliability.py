@@ -25,7 +25,7 @@ def house(tmp_path_factory):
 
 
 def test_a_damaged_file_is_refused_and_nothing_is_written(house):
-    counts = reliability.fuzz(house, 27)
+    counts = reliability.fuzz(house, 18)
     told = {kind for kind, how in counts if how == "refused"}
     assert told == set(reliability.KINDS)
 
