@@ -94,37 +94,42 @@ def run(
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as said:
-        child = os.fork()
-        if child == 0:  # nothing may leave this branch
+    said, end = os.pipe()  # not a file, whose size may be limited
+    child = os.fork()
+    if child == 0:  # nothing may leave this branch
+        try:
+            os.setsid()  # workers die with it
+            os.dup2(end, 1)
+            os.dup2(end, 2)
+            sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False) for n in (1, 2))
+            warnings.resetwarnings()
+            main = synthmed.cli.main if program == "synthmed" else synthmed_clip.cli.main.main
+            if before is not None:
+                before()
             try:
-                os.setsid()  # workers die with it
-                os.dup2(said.fileno(), 1)
-                os.dup2(said.fileno(), 2)
-                sys.stdout, sys.stderr = (os.fdopen(n, "w", closefd=False) for n in (1, 2))
-                warnings.resetwarnings()
-                main = synthmed.cli.main if program == "synthmed" else synthmed_clip.cli.main.main
-                if before is not None:
-                    before()
-                try:
-                    status = main([str(word) for word in words])
-                except SystemExit as error:
-                    status = error.code if isinstance(error.code, int) else 1
-                sys.stdout.flush()
-                sys.stderr.flush()
-                os._exit(status)
-            except BaseException:
-                os.write(2, traceback.format_exc().encode())
-            finally:
-                os._exit(99)
-        if kill:
-            time.sleep(kill)
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child, signal.SIGKILL)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        said.seek(0)
-        text = said.read().decode(errors="replace")
-    return Ended(None if status == -signal.SIGKILL else status, text)
+                status = main([str(word) for word in words])
+            except SystemExit as error:
+                status = error.code if isinstance(error.code, int) else 1
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(status)
+        except BaseException:
+            os.write(2, traceback.format_exc().encode())
+        finally:
+            os._exit(99)
+    os.close(end)
+    if kill:
+        time.sleep(kill)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    os.set_blocking(said, False)  # a worker that outlives its process keeps the other end open
+    text = b""
+    with contextlib.suppress(BlockingIOError):
+        while part := os.read(said, 65536):
+            text += part
+    os.close(said)
+    return Ended(None if status == -signal.SIGKILL else status, text.decode(errors="replace"))
 
 
 @dataclass(frozen=True)
@@ -336,12 +341,16 @@ def _is_harmless(kind: str, healthy: bytes, damaged: bytes) -> bool:
 # Killed processes
 
 
-def kill(house: House, count: int, seed: int = 0) -> Counter[str]:
+def kill(
+    house: House,
+    count: int,
+    commands: Sequence[str] = ("fit", "predict", "evaluate", "protocol", "generate"),
+    seed: int = 0,
+) -> Counter[str]:
     """Kill commands at random moments, each started again until it ends; see that the end is that
     of a run that nothing interrupted. Count the kills.
     """
     rng, kills = random.Random(seed), Counter()
-    commands = ("fit", "predict", "evaluate", "protocol", "generate")
     for command in commands:
         wanted, out = content(house.made(command)), house.root / "killed" / command
         start = time.perf_counter()

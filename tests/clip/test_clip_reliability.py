@@ -25,18 +25,18 @@ def house(tmp_path_factory):
 
 
 def test_a_damaged_file_is_refused_and_nothing_is_written(house):
-    counts = reliability.fuzz(house, 45)
+    counts = reliability.fuzz(house, 18)
     told = {kind for kind, how in counts if how == "refused"}
     assert told == set(reliability.KINDS)
 
 
 def test_a_killed_command_goes_on_to_the_same_end(house):
-    assert sum(reliability.kill(house, 5).values()) == 5
+    assert reliability.kill(house, 4, ["fit", "predict"]) == {"fit": 2, "predict": 2}
 
 
-@pytest.mark.parametrize("command, failed", [("evaluate", 4), ("predict", 4)])
+@pytest.mark.parametrize("command, failed", [("evaluate", 2), ("predict", 2)])
 def test_a_write_that_fails_is_told_and_the_command_goes_on(command, failed, house):
-    assert reliability.faults(house, command, most=4) == failed
+    assert reliability.faults(house, command, most=2) == failed
 
 
 def test_a_full_disk_is_told(house):
