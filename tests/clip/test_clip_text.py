@@ -55,6 +55,8 @@ def model(request, tmp_path_factory):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(7)
         net = build(config, None).eval().requires_grad_(False)
+        if request.param.startswith("coca"):  # open_clip leaves this one as memory was
+            net.text_decoder.text_projection.zero_()
         for parameter in (
             net.parameters()
         ):  # fresh biases and class tokens are zero or tiny, which would hide mistakes
