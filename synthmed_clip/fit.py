@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 import synthmed
 from synthmed.digests import digest_array
 from synthmed.io import Image, MaskLevel, ValueRange
 from synthmed_clip.files import Kind, check_outputs
+from synthmed_clip.left_out import (
+    Volumes,
+    check_folds,
+    out_of_fold,
+    part_of,
+    volumes_left_out,
+    within,
+)
 from synthmed_clip.methods import Fitted, MediCLIP, Method, Scores
 from synthmed_clip.training.history import Epoch
-from synthmed_clip.training.seeds import FOLDS, RNG, Entropy, draw_entropy
+from synthmed_clip.training.seeds import RNG, Entropy, draw_entropy
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
     from synthmed_clip.data.regions import Region, RegionLike
     from synthmed_clip.data.slices import Axis
     from synthmed_clip.data.values import Values
-    from synthmed_clip.detector import Detector, NormalSource, Prediction
+    from synthmed_clip.detector import Detector, NormalSource
     from synthmed_clip.training.selection import Labelled
 
 CLIP = "ViT-L-14-quickgelu"
@@ -192,10 +198,10 @@ def fit(
             raise ValueError(
                 "folds are of images; volumes (axis) are left out by fits of their own"
             )
-        _check_folds(folds, len(items), method)
+        check_folds(folds, len(items), method)
     if checkpoint is not None:
         parts = len(items) if axis is not None else folds or 0
-        outputs = [Path(checkpoint), *(_part(checkpoint, part) for part in range(parts))]
+        outputs = [Path(checkpoint), *(part_of(checkpoint, part) for part in range(parts))]
         inputs = [] if isinstance(backbone, Backbone) else [weights]
         # Its opening tells whose it is.
         check_outputs([(path, Kind.CHECKPOINT) for path in outputs], inputs, force=True)
@@ -224,17 +230,17 @@ def fit(
         made = method.fit(support, backbone, rng, **options)
         left_out: Scores | None = None
         if folds is not None:
-            left_out = _out_of_fold(method, support, backbone, folds, _entropy(made, rng), options)
+            left_out = out_of_fold(method, support, backbone, folds, _entropy(made, rng), options)
         elif items:
             left_out = made.score_left_out(support)
         if left_out is not None:
-            left_out = _within(left_out, inside, made)
+            left_out = within(left_out, inside, made)
         normal = () if left_out is None else tuple(left_out.scores.tolist())
         if axis is not None and normal:  # slices of one volume are not left out one by one
             none = Provenance((), backbone.precision)
             judge = Detector(method, made, backbone, 0.0, none, values=values, axis=axis)
-            left = _Left(volumes, owners, of_volumes, mask_level)
-            normal = _volumes_left_out(judge, support, left, rng, options)
+            left = Volumes(volumes, owners, of_volumes, mask_level)
+            normal = volumes_left_out(judge, support, left, rng, options)
         threshold = max(normal) if normal else _threshold(method, made, support, rng, inside)
     except EmptyImage as error:
         item = volumes[owners[error.index]]
@@ -261,10 +267,10 @@ def fit(
     if items:
         shown, places = left_out, inside
         if shown is None and made.maps_are_probabilities:
-            shown = _within(made.score(support), inside, made)
+            shown = within(made.score(support), inside, made)
         elif shown is None:
             places = None if inside is None else inside.flip(-1)
-            shown = _within(made.score(support.flip(-1)), places, made)
+            shown = within(made.score(support.flip(-1)), places, made)
         scale = MapScale.of(shown, made.maps_are_probabilities, places)
     source: NormalSource | None = "left-out" if folds is None else "out-of-fold"
     source = source if normal else None
@@ -380,76 +386,6 @@ def import_release(
     return Detector(made.method, made, backbone, threshold, provenance, scale)
 
 
-def _check_folds(folds: int, count: int, method: Method) -> None:
-    """Refuse folds that leave a fit without the images that it needs."""
-    if not 2 <= folds <= count:
-        raise ValueError(f"folds must be from 2 to the number of images, {count}, not {folds}")
-    left = count - -(-count // folds)
-    if left < method.least_support:
-        raise ValueError(
-            f"folds={folds} leaves {left} of {count} images to a fit; {method.name} needs at "
-            f"least {method.least_support}"
-        )
-
-
-def _out_of_fold(
-    method: Method,
-    support: Tensor,
-    backbone: Backbone,
-    folds: int,
-    entropy: Entropy,
-    options: Mapping[str, Any],
-) -> Scores:
-    """Score each support image by a fit on the other folds."""
-    import torch
-
-    order = np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(FOLDS,)))
-    fold_of = torch.from_numpy(order.permutation(len(support)) % folds)
-    found = []
-    for fold in range(folds):
-        seed = np.random.SeedSequence(entropy, spawn_key=(FOLDS, fold))
-        made = _refit(method, support, backbone, seed, options, fold_of != fold, fold)
-        found.append(made.score(support[fold_of == fold]))
-    places = torch.cat([torch.nonzero(fold_of == fold)[:, 0] for fold in range(folds)]).argsort()
-    scores = torch.cat([part.scores for part in found])
-    maps = torch.cat([part.maps for part in found])
-    pooled = [part.pooled for part in found if part.pooled is not None]
-    places = places.to(scores.device)
-    every = torch.cat(pooled)[places] if pooled else None
-    return Scores(scores[places], maps[places], every)
-
-
-def _refit(
-    method: Method,
-    support: Tensor,
-    backbone: Backbone,
-    rng: RNG,
-    options: Mapping[str, Any],
-    others: Tensor,
-    part: int,
-) -> Fitted:
-    """Fit on some of the images, to judge the rest of them."""
-    import torch
-
-    from synthmed_clip.training.steps import EmptyImage
-
-    # A callback follows one fit alone, and parts that are fitted have seen every image.
-    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
-    if "checkpoint" in kept:
-        kept["checkpoint"] = _part(kept["checkpoint"], part)
-    if "inside" in kept:
-        kept["inside"] = kept["inside"][others.numpy()]
-    try:
-        return method.fit(support[others], backbone, rng, **kept)
-    except EmptyImage as error:  # counted among the images of this fit
-        index = int(torch.nonzero(others)[error.index])
-        raise EmptyImage(index, str(error).partition(": ")[2]) from None
-
-
-def _part(checkpoint: str | Path, part: int) -> Path:
-    return Path(f"{checkpoint}.fold-{part + 1}")
-
-
 def _entropy(fitted: Fitted, rng: RNG) -> Entropy:
     return draw_entropy(rng) if fitted.history is None else fitted.history.entropy
 
@@ -470,39 +406,6 @@ def _inside(
     return torch.from_numpy(np.stack([square_inside(own, size) for own in native]))
 
 
-@dataclass(frozen=True)
-class _Left:
-    """Volumes, for each support slice the number of its volume, and the volumes' regions."""
-
-    volumes: Sequence[Path | Image]
-    owners: NDArray[np.int64]
-    regions: Sequence[Region] | None
-    level: MaskLevel
-
-
-def _volumes_left_out(
-    judge: Detector, support: Tensor, left: _Left, rng: RNG, options: Mapping[str, Any]
-) -> tuple[float, ...]:
-    """Score each volume, all its slices, by a fit on the others; none where there is one alone."""
-    import torch
-
-    method, scores = judge.method, []
-    for number, volume in enumerate(left.volumes):
-        others = torch.from_numpy(left.owners != number)
-        if int(others.sum()) < max(1, method.least_support):
-            return ()
-        fitted = _refit(method, support, judge.backbone, rng, options, others, number)
-        roi = None if left.regions is None else [left.regions[number]]
-        found = replace(judge, fitted=fitted).predict([volume], roi=roi, mask_level=left.level)
-        scores.append(cast("list[Prediction]", found)[0].score)
-    return tuple(scores)
-
-
-def _within(found: Scores, inside: Tensor | None, fitted: Fitted) -> Scores:
-    """Let scores be of the regions alone, where there are regions."""
-    return found if inside is None else fitted.within(found, inside)
-
-
 def _threshold(
     method: Method, fitted: Fitted, support: Tensor, rng: RNG, inside: Tensor | None
 ) -> float:
@@ -513,8 +416,8 @@ def _threshold(
         return 0.5
     recipe = method.training_recipe or synthmed.preset("paper")
 
-    def score(pixels: Tensor, within: Tensor | None) -> Tensor:
-        return _within(fitted.score(pixels), within, fitted).scores
+    def score(pixels: Tensor, own: Tensor | None) -> Tensor:
+        return within(fitted.score(pixels), own, fitted).scores
 
     return synthetic_threshold(score, support, recipe, _entropy(fitted, rng), inside)
 

@@ -713,7 +713,7 @@ def test_a_region_of_another_shape_is_refused(normals, tmp_path, size, shape):
     (tmp_path / "roi").mkdir()
     (tmp_path / "roi" / "0.png").write_bytes(png(np.full(shape, 255, np.uint8)))
     settings = Settings(size=size, roi=str(tmp_path / "roi"))
-    with pytest.raises(ValueError, match=r"region of interest has shape .*its image \(64, 64\)"):
+    with pytest.raises(ValueError, match=r"the mask has shape .*its image \(64, 64\)"):
         make_plan([str(normals / "0.png")], settings)
 
 
