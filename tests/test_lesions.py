@@ -13,6 +13,7 @@ from synthmed import (
     Lesion,
     LesionMask,
     PerlinMask,
+    ScatterMask,
     TextureBlend,
 )
 from synthmed.kernels import poisson_blend
@@ -255,3 +256,13 @@ def test_specks_are_gaussians_of_physical_space(seed, spacing):
     expected = image + heights * (1 - image)
     np.testing.assert_allclose(sample.image[sample.mask], expected[sample.mask], atol=1e-3)
     assert (heights[sample.mask] >= 1 / 255 - 1e-3).all()
+
+
+def test_equal_channels_are_changed_alike_to_the_bit():
+    """A mean over one channel and over three was summed in another order."""
+    image = phantom("gradient", (10, 10), "float64")
+    lesion = Lesion(ScatterMask(EllipseMask(), count=2, gap=0.0))
+    grey = lesion(image, rng=0).image
+    colour = lesion(np.stack([image] * 3, axis=-1), rng=0, channel_axis=-1).image
+    for channel in range(3):
+        np.testing.assert_array_equal(colour[..., channel], grey)

@@ -38,5 +38,7 @@ def erf_edge(region: Region, scene: Scene, width: float) -> NDArray[np.float64]:
 
 
 def mean_inside(values: NDArray[np.float64], inside: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """The mean of each channel over a mask; one order of summation whatever the memory layout."""
-    return np.ascontiguousarray(values[inside]).mean(axis=0)
+    """The mean of each channel over a mask; one order of summation, whatever the memory layout and
+    the number of channels.
+    """
+    return np.ascontiguousarray(values[inside].T).mean(axis=-1)
