@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +55,6 @@ def fit(
     checkpoint: str | Path | None = None,
     callback: Callable[[Epoch], object] | None = None,
     folds: int | None = None,
-    fitted: Mapping[Method, Fitted] | None = None,
     axis: Axis | None = None,
     slices: int = 16,
     roi: RegionLike | None = None,
@@ -98,8 +97,6 @@ def fit(
         out. Costs as many fits, each on (folds - 1) / folds of the images. In place of a method's
         own left-out scores, where it has any. With a checkpoint each has one of its own
         (NAME.fold-1, ...), as have the fits that leave a volume out.
-    fitted : mapping of Method to Fitted, optional
-        For a joined method: parts that are fitted on these images already.
     axis : int or {"axial", "coronal", "sagittal"}, optional
         That images are volumes, seen slice by slice along an array axis or in a plane (by the
         affine, turned as radiology shows it). A volume's score is that of its most abnormal slice;
@@ -188,7 +185,6 @@ def fit(
         validation=None if validation is None else list(validation),
         checkpoint=checkpoint,
         callback=callback,
-        fitted=fitted,
     )
     running = {"workers": workers, "progress": progress}
     options |= {name: value for name, value in running.items() if method.takes(name)}

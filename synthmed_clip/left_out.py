@@ -75,8 +75,7 @@ def _refit(
 
     from synthmed_clip.training.steps import EmptyImage
 
-    # A callback follows one fit alone, and parts that are fitted have seen every image.
-    kept = {name: value for name, value in options.items() if name not in ("callback", "fitted")}
+    kept = {name: value for name, value in options.items() if name != "callback"}  # of one fit
     if "checkpoint" in kept:
         kept["checkpoint"] = part_of(kept["checkpoint"], part)
     if "inside" in kept:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Self
 
 import numpy as np
@@ -101,7 +100,6 @@ class Joined(Method):
         backbone: Backbone,
         rng: RNG = None,
         *,
-        fitted: Mapping[Method, Fitted] = MappingProxyType({}),
         inside: NDArray[np.bool_] | None = None,
         workers: int | None = None,
         progress: bool = False,
@@ -112,15 +110,13 @@ class Joined(Method):
         ----------
         support, backbone, rng
             As in `Method.fit`.
-        fitted : mapping of Method to Fitted
-            Parts that are fitted on this very support already, and need not be again.
         inside, workers, progress
             For the parts that take them.
 
         Raises
         ------
         ValueError
-            If a part gives no maps on this backbone, or `fitted` holds what is no part.
+            If a part gives no maps on this backbone.
 
         Warns
         -----
@@ -132,16 +128,11 @@ class Joined(Method):
         from synthmed_clip.backbone.pixels import as_channels
 
         method = self.resolved(backbone)
-        known = {part.resolved(backbone): made for part, made in fitted.items()}
-        strangers = [part for part in known if part not in method.parts]
-        if strangers:
-            raise ValueError(f"fitted holds {strangers[0]!r}, which is no part of this join")
         if not isinstance(rng, int | np.integer):  # what would move on, or be drawn anew, stays
             rng = np.random.SeedSequence(draw_entropy(rng))
         options = {"inside": inside, "workers": workers, "progress": progress}
         members = tuple(
-            known.get(part)
-            or part.fit(
+            part.fit(
                 as_channels(support, part.support_channels),
                 backbone,
                 rng,

@@ -362,16 +362,6 @@ def test_layers_by_depth(backbone):
         NearestPatch(layers=(1,), depth=(0.4, 0.8)).resolved(backbone)
 
 
-def test_a_joined_part_that_is_fitted_is_not_fitted_again(backbone, normals):
-    options = {"backbone": backbone, "rng": 1, "progress": False, "workers": 0}
-    alone = fit(normals, SHORT, **options)
-    known = {alone.method: alone.fitted}
-    joined = fit(normals, Joined((SHORT, NearestPatch())), fitted=known, **options)
-    assert joined.fitted.members[0] is alone.fitted
-    plain = fit(normals, Joined((SHORT, NearestPatch())), **options)
-    assert torch.equal(plain.score(normals).scores, joined.score(normals).scores)
-
-
 def test_the_release_in_a_join_sees_colour_and_the_other_part_grey(backbone, normals):
     method = Joined((replace(SHORT, variant="release"), NearestPatch()))
     joined = fit(normals, method, backbone=backbone, rng=0, progress=False)
